@@ -1,0 +1,23 @@
+//! The words of timesink: the Arrow schema of every table, and [`Finding`], the product.
+//!
+//! Everything here is plain data. Reading bytes is `timesink-otlp`'s job, computing facts is
+//! `timesink-facts`', judging is the rules'. Read [`schema::spans`] first.
+
+mod finding;
+mod process;
+pub mod schema;
+
+pub use finding::{
+    Confidence, Evidence, Finding, Measure, MeasureValue, Remediation, Severity, Status,
+};
+pub use process::EVENT_LOOP_SCOPES;
+
+/// Nanoseconds of one millisecond.
+pub const NANOS_PER_MILLI: i64 = 1_000_000;
+
+/// Nanoseconds of one second.
+pub const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+/// The `service_name` of spans whose resource has none
+/// (semantic conventions, resource `service`: SDKs must default to `unknown_service`).
+pub const UNKNOWN_SERVICE: &str = "unknown_service";

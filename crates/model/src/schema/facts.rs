@@ -1,0 +1,55 @@
+//! `facts`: what the trace pass adds beside each span.
+
+use arrow_schema::DataType;
+
+use super::{Column, TEXT, Table};
+
+/// Returns the table's description.
+pub fn table() -> Table {
+    let int = DataType::Int64;
+    let columns = vec![
+        Column::required("trace_id", TEXT, "The trace."),
+        Column::required("span_id", TEXT, "The span."),
+        Column::required("depth", int.clone(), "Steps up to the root or orphan above it; 0 for that one."),
+        Column::required("root_span_id", TEXT, "The root or orphan above it."),
+        Column::required("entry_span_id", TEXT, "The nearest SERVER, CONSUMER or root above it in its service; siblings under one lost local parent share that parent's id."),
+        Column::optional("endpoint", TEXT, "The entry's name; NULL when the entry's span was lost."),
+        Column::required("name_path", TEXT, "Names from the entry down to the span's parent, joined by ` > `, digits as `?`; repeated and deep tails are shortened."),
+        Column::required("is_orphan", DataType::Boolean, "Whether it names a parent that is not there."),
+        Column::required("is_complete", DataType::Boolean, "Whether its trace has one root and no orphan."),
+        Column::optional("entry_number", int.clone(), "Its entry is the nth of its process, from 1; NULL under a lost entry."),
+        Column::required("open_entries", int.clone(), "Entries of its process open at its start, its own included."),
+        Column::required("skew_nanos", int.clone(), "To be added to its times so that they fit its root's clock, ns."),
+        Column::required("self_nanos", int.clone(), "Time that no child covers, ns."),
+        Column::required("critical_nanos", int.clone(), "Its share of the critical path of its tiling, ns."),
+        Column::optional("wire_nanos", int.clone(), "On a client span with a server child: its duration less the server's, ns."),
+        Column::optional("wire_before_nanos", int.clone(), "The part of the wire before the server span, after skew correction, ns."),
+        Column::optional("wire_after_nanos", int.clone(), "The part of the wire after the server span, after skew correction, ns."),
+        Column::optional("wire_critical_nanos", int.clone(), "The part of the wire on the critical path of its tiling, ns. Critical shares and critical wires of a tiling add up to its head's duration."),
+        Column::required("sequence_id", int.clone(), "Siblings with one number ran one after the other without overlap."),
+        Column::optional("query_shape", TEXT, "`db.query.text` without its literals; for an HTTP or RPC call the method and URL shape; NULL for other spans."),
+        Column::optional("duplicate_of", TEXT, "The span of another instrumentation that saw the same query."),
+        Column::optional("adjusted_count", DataType::Float64, "How many requests it stands for; NULL when the trace state does not say."),
+        Column::required("stalled_nanos", int.clone(), "How long it was held up by a stall of its event loop that another trace caused, ns."),
+        Column::optional("silence_nanos", int.clone(), "On a leaf of an event-loop process: from the last start or end of a concurrent trace's span inside it, else from its start, to its end, ns."),
+        Column::optional("expected_edges", DataType::Float64, "Starts and ends of concurrent traces to be expected in that silence, by their rate around it."),
+        Column::optional("foreign_edges", int.clone(), "Starts and ends of concurrent traces inside the span."),
+        Column::optional("concurrent_traces", int.clone(), "Other traces of the process whose local root overlaps its own."),
+        // Appended.
+        Column::required("process_id", int.clone(), "Number of its process (service, instance id, pid, host), stable within one run."),
+        Column::required("is_event_loop", DataType::Boolean, "Whether its process serves requests on an event loop."),
+        Column::required("has_process_identity", DataType::Boolean, "Whether its resource tells one process from another: `service.instance.id`, `process.pid` or a host."),
+        Column::required("is_leaf", DataType::Boolean, "Whether it has no child in its process."),
+        Column::required("pause_nanos", int.clone(), "Critical time of its entry that no operation covers, between the operation before and this one, ns; 0 for the entry's first operation."),
+        Column::optional("server_service_name", TEXT, "On a client span: the service of its server child."),
+        Column::optional("server_span_id", TEXT, "On a client span: its server child."),
+        Column::required("tiling_span_id", TEXT, "The head of its tiling."),
+        Column::required("own_nanos", int.clone(), "On an entry: its duration less the time covered by calls to recorded services, ns; else its self time."),
+        Column::required("operation", TEXT, "What a person calls it: scope and query shape, or its name."),
+    ];
+    Table {
+        name: "facts",
+        doc: "What the trace pass adds beside each span: one row a span, in any order.",
+        columns,
+    }
+}

@@ -1,0 +1,1 @@
+//! Runners and data of the tests that cross crates.
