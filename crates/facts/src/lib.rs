@@ -1,1 +1,103 @@
+//! The trace pass: one walk over each trace and each process; span batches in, facts and gaps out.
 //!
+//! Nothing here knows SQL or a rule. Start with [`run`], which lists the steps in order; each step
+//! is a module that fills columns of its own from [`rows::Rows`], the spans in canonical order.
+//! Given the same set of spans the result is the same, however they were ordered or batched.
+
+mod critical;
+mod duplicates;
+mod emit;
+mod entry;
+mod error;
+mod gaps;
+mod intern;
+mod meaning;
+mod process;
+mod rows;
+mod sampling;
+mod sequence;
+pub mod shape;
+mod skew;
+mod stall;
+mod tree;
+mod wire;
+mod work;
+
+use arrow::array::RecordBatch;
+
+pub use error::Error;
+pub use sampling::{Sampling, sampling};
+pub use stall::{StallTest, Verdict};
+
+/// What the pass may be told; the defaults are what everything but its tests uses.
+#[derive(Debug, Clone)]
+pub struct PassOptions {
+    /// A clock that is off by more is left alone. Default: a day.
+    pub skew_nanos_max: i64,
+    /// The stall test's thresholds, for telling the victims of a stall from its cause.
+    pub stall_test: StallTest,
+}
+
+impl Default for PassOptions {
+    fn default() -> Self {
+        Self {
+            skew_nanos_max: 24 * 3600 * timesink_model::NANOS_PER_SECOND,
+            stall_test: StallTest::default(),
+        }
+    }
+}
+
+/// What the pass gives back.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The spans, each once, in the order they came in.
+    pub spans: Vec<RecordBatch>,
+    /// One batch for each of `spans`, row by row beside it.
+    pub facts: Vec<RecordBatch>,
+    pub gaps: RecordBatch,
+    /// Spans that had arrived before.
+    pub repeated_spans: usize,
+    pub traces: usize,
+}
+
+/// Runs the trace pass over all spans at hand.
+///
+/// # Errors
+///
+/// [`Error::MissingColumn`] when a batch is not of the `spans` schema, [`Error::TooManySpans`] beyond
+/// [`rows::SPANS_MAX`].
+pub fn run(spans: &[RecordBatch], options: &PassOptions) -> Result<Facts, Error> {
+    let (spans, repeated_spans) = rows::drop_repeated(spans)?;
+    let rows = rows::Rows::read(&spans)?;
+    let tree = tree::Tree::build(&rows);
+    let skew = skew::correct(&rows, &tree, options.skew_nanos_max);
+    let times = skew::Times::new(&rows, &skew);
+    let entries = entry::Entries::find(&rows, &tree);
+    let meaning = meaning::Meaning::read(&rows);
+    let duplicate_of = duplicates::find(&rows, &tree, &meaning);
+    let sequences = sequence::number(&tree, &times);
+    let path = critical::Path::walk(&rows, &tree, &times);
+    let wires = wire::Wires::measure(&rows, &tree, &times, &entries);
+    let processes = process::Processes::group(&rows, &tree);
+    let work = work::Work::measure(&rows, &times, &entries, &path, &wires, &processes);
+    let mut gaps = gaps::find(&rows, &tree, &times, &entries, &meaning, &path);
+    let stalls =
+        stall::measure(&rows, &processes, &meaning, &mut gaps, &options.stall_test);
+    let columns = emit::Columns {
+        rows: &rows,
+        tree: &tree,
+        skew: &skew,
+        entries: &entries,
+        meaning: &meaning,
+        duplicate_of: &duplicate_of,
+        sequences: &sequences,
+        path: &path,
+        wires: &wires,
+        processes: &processes,
+        work: &work,
+        stalls: &stalls,
+    };
+    let facts = columns.facts(&spans)?;
+    let gaps = columns.gaps(&gaps)?;
+    Ok(Facts { traces: rows.traces.len(), spans, facts, gaps, repeated_spans })
+}

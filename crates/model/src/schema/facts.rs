@@ -46,6 +46,11 @@ pub fn table() -> Table {
         Column::required("tiling_span_id", TEXT, "The head of its tiling."),
         Column::required("own_nanos", int.clone(), "On an entry: its duration less the time covered by calls to recorded services, ns; else its self time."),
         Column::required("operation", TEXT, "What a person calls it: scope and query shape, or its name."),
+        Column::required("entry_kind", TEXT, "The kind of its entry; UNSPECIFIED under a lost entry."),
+        Column::required("entry_duration_nanos", int.clone(), "Its entry's duration, ns; under a lost entry the extent of what is left of it."),
+        Column::optional("parent_kind", TEXT, "The kind of its parent; NULL without one."),
+        Column::optional("server_busy_nanos", int.clone(), "How long of `wire_before_nanos` the server's process had other entries open, ns."),
+        Column::optional("waiting_nanos", int, "How long other traces of the process were open during `silence_nanos`, added up, ns."),
     ];
     Table {
         name: "facts",

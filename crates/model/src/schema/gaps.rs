@@ -29,6 +29,8 @@ pub fn table() -> Table {
         Column::optional("concurrent_traces", int.clone(), "As in `facts`, for the gap."),
         Column::required("stalled_nanos", int.clone(), "How long of it was a stall of the event loop that another trace caused, ns."),
         Column::required("before_failed", DataType::Boolean, "Whether the operation before it failed: a backoff sleep looks like work."),
+        Column::optional("waiting_nanos", int, "As in `facts`, for the gap."),
+        Column::optional("before_kind", TEXT, "The kind of the span before it."),
     ];
     Table {
         name: "gaps",

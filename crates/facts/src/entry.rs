@@ -1,0 +1,211 @@
+//! Entries: where the work of a service begins for each span, and the path of names down to it.
+
+use hashbrown::HashMap;
+
+use crate::intern::{Interner, Sym};
+use crate::rows::{Kind, NONE, Rows};
+use crate::shape::name_shape;
+use crate::tree::Tree;
+
+/// One entry: the nearest SERVER, CONSUMER or local root above some spans, or the parent they lost.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// Position of the span, or [`NONE`] when it was lost.
+    pub(crate) span: u32,
+    pub(crate) id: u64,
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    /// It is the nth of its process, from 1; 0 when it was lost.
+    pub(crate) number: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Entries {
+    pub(crate) all: Vec<Entry>,
+    /// Index into `all`, by span.
+    pub(crate) of: Vec<u32>,
+    /// Entries of the span's process that are open at its start.
+    pub(crate) open: Vec<u32>,
+    /// Number of the path of names from the entry down to the span's parent.
+    pub(crate) name_path: Vec<Sym>,
+    pub(crate) paths: Interner<'static>,
+}
+
+impl Entries {
+    pub(crate) fn of(&self, at: usize) -> &Entry {
+        &self.all[self.of[at] as usize]
+    }
+
+    pub(crate) fn is_entry(&self, at: usize) -> bool {
+        self.of(at).span == at as u32
+    }
+
+    pub(crate) fn find(rows: &Rows<'_>, tree: &Tree) -> Self {
+        let (mut all, of) = assign(rows, tree);
+        let open = count_open(rows, &mut all);
+        let (name_path, paths) = name_paths(rows, tree, &all, &of);
+        Self { all, of, open, name_path, paths }
+    }
+}
+
+fn assign(rows: &Rows<'_>, tree: &Tree) -> (Vec<Entry>, Vec<u32>) {
+    let mut all: Vec<Entry> = Vec::new();
+    let mut of = vec![NONE; rows.len()];
+    let mut lost: HashMap<(u32, u32, u64), u32> = HashMap::new();
+    for &at in &tree.top_down {
+        let at = at as usize;
+        let parent = tree.parent(at).filter(|&parent| rows.service[parent] == rows.service[at]);
+        let above = parent.filter(|_| !rows.kind[at].is_entry());
+        of[at] = match above {
+            Some(parent) => of[parent],
+            None if has_lost_local_parent(rows, tree, at) => {
+                let key = (tree_trace(rows, at), rows.process[at], rows.parent_id[at]);
+                *lost.entry(key).or_insert_with(|| {
+                    all.push(entry(rows, at, NONE, rows.parent_id[at]));
+                    all.len() as u32 - 1
+                })
+            }
+            None => {
+                all.push(entry(rows, at, at as u32, rows.span_id[at]));
+                all.len() as u32 - 1
+            }
+        };
+        let entry = &mut all[of[at] as usize];
+        if entry.span == NONE {
+            entry.start = entry.start.min(rows.start[at]);
+            entry.end = entry.end.max(rows.end[at]);
+        }
+    }
+    (all, of)
+}
+
+fn entry(rows: &Rows<'_>, at: usize, span: u32, id: u64) -> Entry {
+    Entry { span, id, start: rows.start[at], end: rows.end[at], number: 0 }
+}
+
+fn tree_trace(rows: &Rows<'_>, at: usize) -> u32 {
+    rows.traces.partition_point(|trace| trace.end <= at) as u32
+}
+
+/// A SERVER or CONSUMER span is called from outside, and so is a span whose flags say that its
+/// parent is remote; what else names a parent that is not there lost it inside its service.
+fn has_lost_local_parent(rows: &Rows<'_>, tree: &Tree, at: usize) -> bool {
+    tree.is_orphan[at] && !rows.kind[at].is_entry() && !rows.parent_is_remote[at]
+}
+
+/// Numbers the entries of each process by start, and counts the open ones at each span's start.
+fn count_open(rows: &Rows<'_>, all: &mut [Entry]) -> Vec<u32> {
+    let mut by_process: Vec<Vec<u32>> = vec![Vec::new(); rows.process_keys.len()];
+    for (index, entry) in all.iter().enumerate().filter(|(_, entry)| entry.span != NONE) {
+        by_process[rows.process[entry.span as usize] as usize].push(index as u32);
+    }
+    let mut starts = Vec::with_capacity(by_process.len());
+    let mut ends = Vec::with_capacity(by_process.len());
+    for entries in &mut by_process {
+        entries.sort_unstable_by_key(|&e| (all[e as usize].start, all[e as usize].id));
+        for (number, &entry) in entries.iter().enumerate() {
+            all[entry as usize].number = number as u32 + 1;
+        }
+        starts.push(entries.iter().map(|&e| all[e as usize].start).collect::<Vec<_>>());
+        let mut sorted: Vec<i64> = entries.iter().map(|&e| all[e as usize].end).collect();
+        sorted.sort_unstable();
+        ends.push(sorted);
+    }
+    (0..rows.len())
+        .map(|at| {
+            let (process, start) = (rows.process[at] as usize, rows.start[at]);
+            let begun = starts[process].partition_point(|&t| t <= start);
+            let ended = ends[process].partition_point(|&t| t < start);
+            (begun - ended) as u32
+        })
+        .collect()
+}
+
+/// Segments of a path; what lies deeper shares the path of the last.
+const PATH_SEGMENTS_MAX: u32 = 32;
+
+/// Bytes of one segment, so that a path has a bounded length.
+const SEGMENT_BYTES_MAX: usize = 80;
+
+const PATH_SEPARATOR: &str = " > ";
+
+fn name_paths(
+    rows: &Rows<'_>,
+    tree: &Tree,
+    all: &[Entry],
+    of: &[u32],
+) -> (Vec<Sym>, Interner<'static>) {
+    let mut builder = PathBuilder::default();
+    let mut path = vec![Sym(0); rows.len()];
+    for &at in &tree.top_down {
+        let at = at as usize;
+        let is_entry = all[of[at] as usize].span == at as u32;
+        let parent = tree.parent(at).filter(|_| !is_entry);
+        path[at] = match parent {
+            Some(parent) => builder.step(path[parent], rows.text(rows.name[parent]), rows.name[parent]),
+            None => Sym(0),
+        };
+    }
+    (path, builder.paths)
+}
+
+struct PathBuilder {
+    paths: Interner<'static>,
+    /// Segments of each path and the name of its last, by path.
+    last: Vec<(u32, Sym)>,
+    steps: HashMap<(Sym, Sym), Sym>,
+    shapes: HashMap<Sym, Sym>,
+    names: Interner<'static>,
+}
+
+impl Default for PathBuilder {
+    fn default() -> Self {
+        Self {
+            paths: Interner::new(),
+            last: vec![(0, Sym(0))],
+            steps: HashMap::new(),
+            shapes: HashMap::new(),
+            names: Interner::new(),
+        }
+    }
+}
+
+impl PathBuilder {
+    /// Returns the path one name further down. A name right below itself adds nothing, so that a
+    /// recursion has one path whatever its depth.
+    fn step(&mut self, path: Sym, name: &str, name_sym: Sym) -> Sym {
+        let names = &mut self.names;
+        let shape = *self.shapes.entry(name_sym).or_insert_with(|| {
+            names.intern_owned(shortened(&name_shape(name)))
+        });
+        let (segments, last) = self.last[path.0 as usize];
+        if (last == shape && segments > 0) || segments >= PATH_SEGMENTS_MAX {
+            return path;
+        }
+        if let Some(&known) = self.steps.get(&(path, shape)) {
+            return known;
+        }
+        let above = self.paths.text(path);
+        let separator = if segments == 0 { "" } else { PATH_SEPARATOR };
+        let text = format!("{above}{separator}{}", self.names.text(shape));
+        let next = self.paths.intern_owned(text);
+        if next.0 as usize == self.last.len() {
+            self.last.push((segments + 1, shape));
+        }
+        self.steps.insert((path, shape), next);
+        next
+    }
+}
+
+fn shortened(name: &str) -> String {
+    if name.len() <= SEGMENT_BYTES_MAX {
+        return name.to_owned();
+    }
+    let cut = (0..=SEGMENT_BYTES_MAX).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
+    format!("{}…", &name[..cut])
+}
+
+/// Returns the kind of an entry's span, for outputs.
+pub(crate) fn kind_of(rows: &Rows<'_>, entry: &Entry) -> Kind {
+    if entry.span == NONE { Kind::Other } else { rows.kind[entry.span as usize] }
+}

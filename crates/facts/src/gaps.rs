@@ -1,0 +1,222 @@
+//! Gaps: stretches of an entry or INTERNAL span that no child covers. Serialization, lock and pool
+//! waits, imports, CPU work and connection set-up show here and nowhere else.
+
+use hashbrown::HashMap;
+use timesink_model::schema::gaps::GAP_NANOS_MIN;
+
+use crate::critical::{Path, overlap};
+use crate::entry::Entries;
+use crate::intern::Sym;
+use crate::meaning::Meaning;
+use crate::rows::{Asgi, Kind, NONE, Rows};
+use crate::skew::Times;
+use crate::stall::Measure;
+use crate::tree::Tree;
+
+/// Where in its span a gap lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Position {
+    Lead,
+    Between,
+    Tail,
+    Whole,
+}
+
+impl Position {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Lead => "lead",
+            Self::Between => "between",
+            Self::Tail => "tail",
+            Self::Whole => "whole",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Gap {
+    /// The span with the gap.
+    pub(crate) span: u32,
+    /// By the process's own clock.
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    /// The child that ended last before it, or [`NONE`].
+    pub(crate) before: u32,
+    /// The child that starts after it, or [`NONE`].
+    pub(crate) after: u32,
+    pub(crate) critical: i64,
+    pub(crate) occupancy: Option<Occupancy>,
+    pub(crate) silence: Option<Measure>,
+    pub(crate) stalled: i64,
+}
+
+impl Gap {
+    pub(crate) fn position(&self) -> Position {
+        match (self.before != NONE, self.after != NONE) {
+            (false, true) => Position::Lead,
+            (true, true) => Position::Between,
+            (true, false) => Position::Tail,
+            (false, false) => Position::Whole,
+        }
+    }
+
+    pub(crate) fn nanos(&self) -> i64 {
+        self.end - self.start
+    }
+}
+
+/// What the process did elsewhere with the operation that the gap waits for: a pool or lock hands
+/// over when another's operation ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Occupancy {
+    pub(crate) running: u32,
+    pub(crate) running_max: u32,
+    pub(crate) ended_before: Option<i64>,
+}
+
+/// Returns the gaps of all spans, by position of the span and start.
+pub(crate) fn find(
+    rows: &Rows<'_>,
+    tree: &Tree,
+    times: &Times,
+    entries: &Entries,
+    meaning: &Meaning,
+    path: &Path,
+) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    for at in 0..rows.len() {
+        let internal = rows.kind[at] == Kind::Internal && rows.asgi[at] == Asgi::No;
+        if internal || entries.is_entry(at) {
+            find_in(rows, tree, times, path, at, &mut gaps);
+        }
+    }
+    Operations::index(rows, meaning, &gaps).fill(rows, meaning, &mut gaps);
+    gaps
+}
+
+fn find_in(
+    rows: &Rows<'_>,
+    tree: &Tree,
+    times: &Times,
+    path: &Path,
+    at: usize,
+    gaps: &mut Vec<Gap>,
+) {
+    let end = times.end[at].min(first_send(rows, tree, times, at));
+    let skew = times.start[at] - rows.start[at];
+    let mut push = |start: i64, end: i64, before: u32, after: u32| {
+        if end - start >= GAP_NANOS_MIN {
+            let critical = overlap(path.sections(at), start, end);
+            let (start, end) = (start - skew, end - skew);
+            let span = at as u32;
+            let (occupancy, silence) = (None, None);
+            gaps.push(Gap {
+                span, start, end, before, after, critical, occupancy, silence, stalled: 0,
+            });
+        }
+    };
+    let mut cursor = times.start[at];
+    let mut before = NONE;
+    for &child in tree.children(at) {
+        let (start, until) = (times.start[child as usize], times.end[child as usize]);
+        if rows.asgi[child as usize] != Asgi::No || until <= times.start[at] {
+            continue;
+        }
+        if start >= end {
+            break;
+        }
+        push(cursor, start, before, child);
+        if until > cursor {
+            (cursor, before) = (until, child);
+        }
+    }
+    push(cursor, end, before, NONE);
+}
+
+/// Returns when the response of an ASGI entry began to leave; what comes then is streaming.
+fn first_send(rows: &Rows<'_>, tree: &Tree, times: &Times, at: usize) -> i64 {
+    tree.children(at)
+        .iter()
+        .filter(|&&child| rows.asgi[child as usize] == Asgi::Send)
+        .map(|&child| times.start[child as usize])
+        .min()
+        .unwrap_or(i64::MAX)
+}
+
+type OperationKey = (u32, Sym);
+
+/// The runs of each operation that some gap waits for, by process.
+struct Operations {
+    runs: HashMap<OperationKey, Runs>,
+}
+
+#[derive(Default)]
+struct Runs {
+    starts: Vec<i64>,
+    /// With the trace's root, to leave out the gap's own trace.
+    ends: Vec<(i64, u32)>,
+    at_once_max: u32,
+}
+
+impl Operations {
+    fn index(rows: &Rows<'_>, meaning: &Meaning, gaps: &[Gap]) -> Self {
+        let mut runs: HashMap<OperationKey, Runs> = HashMap::new();
+        for gap in gaps.iter().filter(|gap| gap.after != NONE) {
+            runs.entry(operation(rows, meaning, gap.after as usize)).or_default();
+        }
+        for (number, trace) in rows.traces.iter().enumerate() {
+            for at in trace.clone() {
+                if let Some(runs) = runs.get_mut(&operation(rows, meaning, at)) {
+                    runs.starts.push(rows.start[at]);
+                    runs.ends.push((rows.end[at], number as u32));
+                }
+            }
+        }
+        for runs in runs.values_mut() {
+            runs.starts.sort_unstable();
+            runs.ends.sort_unstable();
+            runs.at_once_max = runs.most_at_once();
+        }
+        Self { runs }
+    }
+
+    fn fill(&self, rows: &Rows<'_>, meaning: &Meaning, gaps: &mut [Gap]) {
+        for gap in gaps.iter_mut().filter(|gap| gap.after != NONE) {
+            let runs = &self.runs[&operation(rows, meaning, gap.after as usize)];
+            let own = rows.traces.partition_point(|trace| trace.end <= gap.span as usize) as u32;
+            gap.occupancy = Some(runs.at(gap, own));
+        }
+    }
+}
+
+fn operation(rows: &Rows<'_>, meaning: &Meaning, at: usize) -> OperationKey {
+    (rows.process[at], meaning.operation[at])
+}
+
+impl Runs {
+    fn at(&self, gap: &Gap, own_trace: u32) -> Occupancy {
+        let begun = self.starts.partition_point(|&start| start < gap.end);
+        let ended = self.ends.partition_point(|&(end, _)| end <= gap.end);
+        let last_other = self.ends[..ended]
+            .iter()
+            .rev()
+            .take_while(|&&(end, _)| end >= gap.start)
+            .find(|&&(_, trace)| trace != own_trace);
+        Occupancy {
+            running: begun.saturating_sub(ended) as u32,
+            running_max: self.at_once_max,
+            ended_before: last_other.map(|&(end, _)| gap.end - end),
+        }
+    }
+
+    fn most_at_once(&self) -> u32 {
+        let mut ended = 0;
+        let at_once = self.starts.iter().enumerate().map(|(begun, &start)| {
+            while ended < self.ends.len() && self.ends[ended].0 <= start {
+                ended += 1;
+            }
+            (begun + 1).saturating_sub(ended)
+        });
+        at_once.max().unwrap_or(0) as u32
+    }
+}

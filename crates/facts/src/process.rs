@@ -1,0 +1,92 @@
+//! Processes: what each served at the same time.
+
+use crate::rows::Rows;
+use crate::tree::Tree;
+
+/// The spans of one trace in one process, under their local root.
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    pub(crate) process: u32,
+    /// The earliest span without a parent in the process.
+    pub(crate) root: u32,
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    first_member: u32,
+    members: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Processes {
+    /// By process, then by start of the local root.
+    pub(crate) groups: Vec<Group>,
+    members: Vec<u32>,
+    /// Index into `groups`, by span.
+    pub(crate) group_of: Vec<u32>,
+    /// Whether the process serves requests on an event loop, by process.
+    pub(crate) is_event_loop: Vec<bool>,
+    /// Whether a span has no child in its process.
+    pub(crate) is_leaf: Vec<bool>,
+}
+
+impl Processes {
+    pub(crate) fn members(&self, group: &Group) -> &[u32] {
+        let first = group.first_member as usize;
+        &self.members[first..first + group.members as usize]
+    }
+
+    pub(crate) fn group(rows: &Rows<'_>, tree: &Tree) -> Self {
+        let is_leaf = leaves(rows, tree);
+        let mut is_event_loop = vec![false; rows.process_keys.len()];
+        for at in 0..rows.len() {
+            is_event_loop[rows.process[at] as usize] |= rows.shows_event_loop[at];
+        }
+        let (mut groups, members) = gather(rows, tree);
+        groups.sort_unstable_by_key(|g| (g.process, g.start, g.root));
+        let mut group_of = vec![0; rows.len()];
+        for (number, group) in groups.iter().enumerate() {
+            let first = group.first_member as usize;
+            for &at in &members[first..first + group.members as usize] {
+                group_of[at as usize] = number as u32;
+            }
+        }
+        Self { groups, members, group_of, is_event_loop, is_leaf }
+    }
+}
+
+fn leaves(rows: &Rows<'_>, tree: &Tree) -> Vec<bool> {
+    let local = |at: usize| move |&child: &u32| rows.process[child as usize] == rows.process[at];
+    (0..rows.len()).map(|at| !tree.children(at).iter().any(local(at))).collect()
+}
+
+fn gather(rows: &Rows<'_>, tree: &Tree) -> (Vec<Group>, Vec<u32>) {
+    let mut groups: Vec<Group> = Vec::with_capacity(rows.traces.len());
+    let mut members = Vec::with_capacity(rows.len());
+    let mut of_trace: Vec<u32> = Vec::new();
+    for trace in &rows.traces {
+        of_trace.clear();
+        of_trace.extend(trace.clone().map(|at| at as u32));
+        of_trace.sort_by_key(|&at| rows.process[at as usize]);
+        for run in of_trace.chunk_by(|&a, &b| rows.process[a as usize] == rows.process[b as usize])
+        {
+            groups.push(group(rows, tree, run, members.len()));
+            members.extend_from_slice(run);
+        }
+    }
+    (groups, members)
+}
+
+fn group(rows: &Rows<'_>, tree: &Tree, run: &[u32], first_member: usize) -> Group {
+    let process = rows.process[run[0] as usize];
+    let has_local_parent =
+        |&at: &&u32| tree.parent(*at as usize).is_some_and(|p| rows.process[p] == process);
+    // Members come by start, so the first without a local parent is the earliest.
+    let root = *run.iter().find(|at| !has_local_parent(at)).unwrap_or(&run[0]);
+    Group {
+        process,
+        root,
+        start: rows.start[root as usize],
+        end: rows.end[root as usize],
+        first_member: first_member as u32,
+        members: run.len() as u32,
+    }
+}
