@@ -1,0 +1,16 @@
+//! [`NotationError`]: what is wrong with a block of trace notation.
+
+/// Why a text is not trace notation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotationError {
+    /// Something else stands where the grammar wants a part.
+    #[error("line {line}: expected {expected}, found {}", quoted(found))]
+    Unexpected { line: usize, expected: &'static str, found: String },
+    /// Repetitions multiply to more than the limit.
+    #[error("the block stands for {count} spans, over the limit of {count_max} (`SPANS_MAX`)")]
+    TooManySpans { count: u64, count_max: u64 },
+}
+
+fn quoted(found: &str) -> String {
+    if found.is_empty() { "the end of the line".to_owned() } else { format!("`{found}`") }
+}
