@@ -101,7 +101,7 @@ fn attributes(attributes: &[(String, Value)], numbers: Numbers) -> Json {
     attributes.iter().map(|(key, value)| attribute(key, &numbers.fill_value(value))).collect()
 }
 
-/// Returns the OTLP attribute: a bare integer, `true` and `false` have their type, all else is text.
+/// Returns the OTLP attribute: a bare integer, `true` or `false` has its type, all else is text.
 fn attribute(key: &str, value: &Value) -> Json {
     let value = match value {
         Value::Bare(text) => {

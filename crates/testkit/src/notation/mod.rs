@@ -14,15 +14,16 @@
 //! | service | `service.name`; `-` for a resource without one |
 //! | kind | UNSPECIFIED, INTERNAL, SERVER, CLIENT, PRODUCER or CONSUMER |
 //! | name | up to the first word that is a time, or quoted |
-//! | start, duration | `3s`, `1.5ms`, `20us`, `7ns`; the start counts from the block's zero ([`ZERO_UNIX_NANO`]); both may be negative |
+//! | start, duration | `3s`, `1.5ms`, `20us`, `-7ns`; the start counts from the block's zero |
 //! | `x4`, `x4/5ms` | the span with its children four times, end to end or starting 5 ms apart |
-//! | `key=value` | an attribute; an integer, `true` and `false` are typed, `"quoted"` is text with `\"`, `\\` and `\n` |
-//! | `--- x20 every 40ms` | the trace above 20 times, each with ids of its own and 40 ms after the one before |
+//! | `key=value` | integer, `true` and `false` are typed; `"quoted"` is text (`\"`, `\\`, `\n`) |
+//! | `--- x20 every 40ms` | the trace above 20 times, with ids of their own, starting 40 ms apart |
 //! | `---` | a new trace begins; its times count from the same zero |
 //! | `#` | a comment, at the start of a line |
 //!
-//! `{i}` in a name or value is the number of the repetition it stands in, `{t}` that of its trace,
-//! both from 1. Several lines without indentation are several roots of one trace.
+//! The zero is [`ZERO_UNIX_NANO`]. `{i}` in a name or value is the number of the repetition it
+//! stands in, `{t}` that of its trace, both from 1. Several lines without indentation are several
+//! roots of one trace.
 //!
 //! Some keys are not attributes of the span:
 //!
@@ -35,8 +36,8 @@
 //! | `flags` | by default 768 under a parent of another process, else 256; 0 sends none |
 //! | `trace_state` | the W3C trace state |
 //! | `id` | names the span, for `parent`; the same name twice in a trace is the same id twice |
-//! | `parent` | the parent's `id`; one that no line has makes an orphan; 16 hex digits are taken as they are |
-//! | `event`, `event.KEY` | an event of that name at the span's end, and attributes of the latest event |
+//! | `parent` | the parent's `id`; an unknown one makes an orphan; 16 hex digits are an id |
+//! | `event`, `event.KEY` | an event at the span's end, and an attribute of the latest event |
 //!
 //! `instance` and `resource.KEY` hold for the lines below of the same service, too: they are one
 //! process. Read [`parse`] first.

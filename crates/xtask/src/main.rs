@@ -1,0 +1,57 @@
+//! `cargo xtask COMMAND`: what developers and CI run. Never ships.
+//!
+//! Each command is a module; `check` runs everything that must hold before a change is taken.
+
+#![expect(clippy::print_stdout, reason = "a developer's command prints what it does")]
+
+mod bench;
+mod check;
+mod generate;
+mod new_rule;
+mod score;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  check                 format, clippy, tests, docs, generated pages, tidy: what CI runs
+  generate [--check]    write the generated pages, or fail when one is out of date
+  new-rule NAME         make the folder of a rule that lacks only its content
+  tidy                  check what no compiler does: crate edges, folders, lock file, licences
+  bench [--traces DIR] [--runs N]
+                        measure each stage and the release binary over the recordings
+  score [ARGUMENTS]     score the release binary against the labelled recordings";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<()> {
+    match words {
+        ["check"] => check::run(),
+        ["generate"] => generate::write(),
+        ["generate", "--check"] => generate::check(),
+        ["new-rule", name] => new_rule::run(name),
+        ["tidy"] => tidy::run(),
+        ["bench", options @ ..] => bench::run(options),
+        ["score", arguments @ ..] => score::run(arguments),
+        [] | ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("unknown command `{}`\n{USAGE}", words.join(" ")),
+    }
+}
