@@ -1,8 +1,14 @@
 //! [`Decoder`]: any number of OTLP messages in, Arrow batches out.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use arrow::array::RecordBatch;
 
+use crate::builder::{Builder, MESSAGE_BYTES_CEILING};
+use crate::draft::Repairs;
 use crate::rejected::{Reason, Rejected, Repair, Tally};
+use crate::{otlp_json, protobuf};
 
 /// What a [`Decoder`] needs to know. Everything has a default except the clock.
 #[derive(Debug, Clone)]
@@ -11,10 +17,10 @@ pub struct DecoderOptions {
     pub now_unix_nano: i64,
     /// Rows of a full batch; more begin the next one.
     pub batch_rows_max: usize,
-    /// The largest message taken, bytes.
+    /// The largest message taken, bytes; at most 256 MiB.
     pub message_bytes_max: usize,
     /// The most text that one message may repeat by giving every span its resource and scope,
-    /// bytes: a large resource over many tiny spans would otherwise fill the memory.
+    /// bytes, at most 1 GiB: a large resource over many tiny spans would otherwise fill the memory.
     pub repeated_bytes_max: usize,
 }
 
@@ -38,24 +44,48 @@ pub enum Signal {
     Profiles,
 }
 
-/// Why a message could not be read to its end. Spans before the break are kept.
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Logs => "logs",
+            Self::Metrics => "metrics",
+            Self::Profiles => "profiles",
+        })
+    }
+}
+
+/// Why a message could not be read to its end. The spans that could be read are kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// The outer framing is broken: not JSON, or protobuf that ends too early.
+    /// The outer framing is broken: not JSON, or protobuf whose lengths do not add up.
     #[error("byte {offset}: expected {expected}, found {found}")]
     Malformed { offset: usize, expected: &'static str, found: String },
     /// The message is larger than [`DecoderOptions::message_bytes_max`].
     #[error("message of {bytes} bytes is over the limit of {bytes_max} (`message_bytes_max`)")]
     TooLarge { bytes: usize, bytes_max: usize },
-    /// A well-formed document that holds another signal and no traces.
-    #[error("expected traces (`resourceSpans`), found {signal:?}")]
+    /// A whole document that holds another signal and no traces.
+    #[error("expected traces (`resourceSpans`), found {signal}")]
     OtherSignal { signal: Signal },
 }
 
 /// Collects the spans of any number of messages into Arrow batches.
+///
+/// ```
+/// use timesink_otlp::{Decoder, DecoderOptions};
+///
+/// let mut decoder = Decoder::new(DecoderOptions::new(1_800_000_000_000_000_000));
+/// decoder.json(br#"{"resourceSpans":[{"scopeSpans":[{"spans":[
+///     {"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"GET /"},
+///     {"traceId":"not an id","spanId":"eee19b7ec3c1b175"}
+/// ]}]}]}"#)?;
+/// let decoded = decoder.finish();
+/// assert_eq!(decoded.spans[0].num_rows(), 1);
+/// assert_eq!(decoded.rejected.total(), 1);
+/// # Ok::<(), timesink_otlp::MessageError>(())
+/// ```
 #[derive(Debug)]
 pub struct Decoder {
-    decoded: Decoded,
+    builder: Builder,
 }
 
 /// What came out: batches of `spans` and of `quarantine`, and what was refused or mended.
@@ -66,48 +96,90 @@ pub struct Decoded {
     /// Batches with the schema of `timesink_model::schema::quarantine::table()`.
     pub quarantine: Vec<RecordBatch>,
     pub rejected: Rejected,
-    /// Spans taken with something mended. A span can be counted under several repairs.
+    /// How many spans, resources and scopes were taken with something mended; one can be counted
+    /// under several repairs. JSON that is not UTF-8 counts once a message.
     pub repaired: Tally<Repair>,
 }
 
 impl Decoder {
     /// Returns an empty decoder.
-    pub fn new(_options: DecoderOptions) -> Self {
-        Self { decoded: Decoded::default() }
+    pub fn new(options: DecoderOptions) -> Self {
+        Self { builder: Builder::new(options) }
     }
 
     /// Takes one `ExportTraceServiceRequest` (the same bytes as a `TracesData`).
     ///
     /// # Errors
-    /// The outer framing is broken; the spans before the break are kept.
+    /// The message is too large, or its outer framing is broken; what is readable is kept.
     pub fn protobuf(&mut self, message: &[u8]) -> Result<(), MessageError> {
-        let _ = message;
-        Ok(())
+        self.open_message(message)?;
+        match protobuf::read_request(message, &mut self.builder) {
+            None => Ok(()),
+            Some(broken) => Err(malformed(message, broken.offset, broken.expected)),
+        }
     }
 
     /// Takes one OTLP JSON object.
     ///
     /// # Errors
-    /// The text is not one JSON object; the spans before the break are kept.
+    /// The message is too large, is not one JSON object, or holds another signal; the spans before
+    /// a break are kept.
     pub fn json(&mut self, message: &[u8]) -> Result<(), MessageError> {
-        let _ = message;
+        self.open_message(message)?;
+        let text = self.utf8(message);
+        let read = otlp_json::read_request(&text, &mut self.builder);
+        let contents =
+            read.map_err(|syntax| malformed(&text, syntax.offset, syntax.expected))?;
+        match contents.other {
+            Some(signal) if !contents.has_traces => Err(MessageError::OtherSignal { signal }),
+            _ => Ok(()),
+        }
+    }
+
+    fn open_message(&mut self, message: &[u8]) -> Result<(), MessageError> {
+        let bytes_max = self.builder.options().message_bytes_max.min(MESSAGE_BYTES_CEILING);
+        if message.len() > bytes_max {
+            return Err(MessageError::TooLarge { bytes: message.len(), bytes_max });
+        }
+        self.builder.open_message();
         Ok(())
+    }
+
+    /// Returns the text without a byte order mark, with U+FFFD in place of what is not UTF-8.
+    fn utf8<'a>(&mut self, message: &'a [u8]) -> Cow<'a, [u8]> {
+        let message = message.strip_prefix(b"\xef\xbb\xbf").unwrap_or(message);
+        if std::str::from_utf8(message).is_ok() {
+            return Cow::Borrowed(message);
+        }
+        let mut repairs = Repairs::default();
+        repairs.note(Repair::Text);
+        self.builder.note(repairs, || "a JSON message that is not UTF-8".to_owned());
+        Cow::Owned(String::from_utf8_lossy(message).into_owned().into_bytes())
     }
 
     /// Counts a span that the caller could not even turn into a message.
     pub fn reject(&mut self, reason: Reason, example: impl FnOnce() -> String) {
-        self.decoded.rejected.add(reason, example);
+        self.builder.reject(reason, 1, example);
     }
 
-    /// Returns how many spans were accepted so far, quarantined ones included.
+    /// Returns how many spans were taken so far, quarantined ones included.
     pub fn spans_accepted(&self) -> u64 {
-        0
+        self.builder.accepted()
     }
 
     /// Returns everything collected.
     pub fn finish(self) -> Decoded {
-        self.decoded
+        self.builder.finish()
     }
+}
+
+fn malformed(message: &[u8], offset: usize, expected: &'static str) -> MessageError {
+    let found = match message.get(offset) {
+        None => "the end of the message".to_owned(),
+        Some(byte @ b' '..=b'~') => format!("`{}`", char::from(*byte)),
+        Some(byte) => format!("byte 0x{byte:02x}"),
+    };
+    MessageError::Malformed { offset, expected, found }
 }
 
 impl Decoded {

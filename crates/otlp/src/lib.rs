@@ -2,10 +2,27 @@
 //!
 //! Conversion never fails: one bad span costs one span, never its batch. Opening files and sockets
 //! is the callers' job. Read [`Decoder`] first.
+//!
+//! Bytes are walked straight into Arrow columns, in `protobuf` and `otlp_json` over the plain
+//! readers `wire` and `json`; `builder` and `batch` keep the columns; `semconv` knows every
+//! spelling of an attribute, `values` every form of a value.
 
+mod attributes;
+mod batch;
+mod builder;
+mod columns;
 mod decoder;
+mod draft;
+mod encode;
+mod json;
+mod otlp_json;
+mod promote;
+mod protobuf;
 mod rejected;
+mod semconv;
+mod values;
 mod wire;
 
 pub use decoder::{Decoded, Decoder, DecoderOptions, MessageError, Signal};
+pub use encode::{encode_json, encode_protobuf};
 pub use rejected::{Counted, Reason, Rejected, Repair, Tally};

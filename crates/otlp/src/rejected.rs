@@ -55,6 +55,9 @@ pub enum Repair {
 }
 
 impl Repair {
+    /// Every repair, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Text, Self::OwnParent, Self::Value, Self::Item];
+
     /// Returns the repair in words, lower case, without a full stop.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -98,6 +101,14 @@ impl<K> Default for Tally<K> {
 impl<K: Ord + Copy> Tally<K> {
     /// The longest example kept.
     pub const EXAMPLE_CHARS_MAX: usize = 200;
+
+    /// Counts `count` more; keeps `example` if it is the first.
+    pub(crate) fn add_many(&mut self, key: K, count: u64, example: impl FnOnce() -> String) {
+        if count > 0 {
+            self.add(key, example);
+            self.counts.entry(key).and_modify(|counted| counted.count += count - 1);
+        }
+    }
 
     /// Counts one more; keeps `example` if it is the first.
     pub fn add(&mut self, key: K, example: impl FnOnce() -> String) {

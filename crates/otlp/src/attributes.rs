@@ -1,0 +1,288 @@
+//! Rows of attributes under construction: for each row a list of keys, values as text, and kinds.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, ListArray, MapArray, StringArray, StructArray};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, FieldRef, Fields};
+
+/// Kinds of a value, one letter each, as `attribute_kinds` lists them.
+pub(crate) mod kind {
+    pub(crate) const STRING: u8 = b's';
+    pub(crate) const INT: u8 = b'i';
+    pub(crate) const DOUBLE: u8 = b'd';
+    pub(crate) const BOOL: u8 = b'b';
+    pub(crate) const ARRAY: u8 = b'a';
+    pub(crate) const KVLIST: u8 = b'k';
+    pub(crate) const BYTES: u8 = b'y';
+    pub(crate) const NONE: u8 = b'n';
+}
+
+/// Texts one after the other, with where each ends. `ends[0]` is 0, so that it is an Arrow offset
+/// buffer as it stands.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    pub(crate) bytes: Vec<u8>,
+    ends: Vec<i32>,
+}
+
+impl Default for Texts {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), ends: vec![0] }
+    }
+}
+
+impl Texts {
+    /// Takes what was appended to `bytes` since the last close as one text.
+    pub(crate) fn close(&mut self) {
+        self.ends.push(offset(self.bytes.len()));
+    }
+
+    pub(crate) fn push(&mut self, text: &[u8]) {
+        self.bytes.extend_from_slice(text);
+        self.close();
+    }
+
+    /// Forgets what was appended to `bytes` since the last close.
+    pub(crate) fn reopen(&mut self) {
+        self.bytes.truncate(self.start(self.len()));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len() - 1
+    }
+
+    /// Where the text of that number starts; for the first number not yet closed, where it will.
+    pub(crate) fn start(&self, number: usize) -> usize {
+        self.ends[number] as usize
+    }
+
+    pub(crate) fn get(&self, number: usize) -> &[u8] {
+        &self.bytes[self.start(number)..self.start(number + 1)]
+    }
+
+    pub(crate) fn truncate(&mut self, count: usize) {
+        self.ends.truncate(count + 1);
+        self.bytes.truncate(self.start(count));
+    }
+
+    fn extend(&mut self, source: &Self, times: usize) {
+        for _ in 0..times {
+            let base = offset(self.bytes.len());
+            self.bytes.extend_from_slice(&source.bytes);
+            self.ends.extend(source.ends[1..].iter().map(|end| base + end));
+        }
+    }
+
+    fn reserve_like(&mut self, other: &Self) {
+        self.bytes.reserve(other.bytes.len());
+        self.ends.reserve(other.ends.len());
+    }
+
+    /// Returns the array, and the buffer of its text for views to share.
+    pub(crate) fn finish(self, nulls: Option<NullBuffer>) -> (ArrayRef, Buffer) {
+        let buffer = Buffer::from_vec(self.bytes);
+        let array = StringArray::try_new(offsets(self.ends), buffer.clone(), nulls)
+            .expect("texts are closed at the ends of valid UTF-8");
+        (Arc::new(array), buffer)
+    }
+}
+
+/// Lists of attributes, one a row, or one an event or link.
+///
+/// A writer appends a key to `keys.bytes` and the value's text to `values.bytes`, then calls
+/// [`Attributes::close`]; after the last of a row, [`Attributes::close_row`].
+#[derive(Debug)]
+pub(crate) struct Attributes {
+    pub(crate) keys: Texts,
+    pub(crate) values: Texts,
+    /// One letter an attribute.
+    kinds: Vec<u8>,
+    /// Where the attributes of each row end; `row_ends[0]` is 0.
+    row_ends: Vec<i32>,
+    /// Whether some attribute came without a value.
+    has_null: bool,
+}
+
+impl Default for Attributes {
+    fn default() -> Self {
+        Self {
+            keys: Texts::default(),
+            values: Texts::default(),
+            kinds: Vec::new(),
+            row_ends: vec![0],
+            has_null: false,
+        }
+    }
+}
+
+impl Attributes {
+    /// Takes the bytes appended to `keys` and `values` as one attribute of that kind.
+    pub(crate) fn close(&mut self, kind: u8) {
+        if kind == kind::NONE {
+            self.has_null = true;
+            self.values.reopen();
+        }
+        self.keys.close();
+        self.values.close();
+        self.kinds.push(kind);
+    }
+
+    /// Forgets the bytes of an attribute that is not closed yet.
+    pub(crate) fn reopen(&mut self) {
+        self.keys.reopen();
+        self.values.reopen();
+    }
+
+    /// Forgets the attributes of the row that is being written.
+    pub(crate) fn reopen_row(&mut self) {
+        self.truncate_rows(self.rows());
+    }
+
+    pub(crate) fn close_row(&mut self) {
+        self.row_ends.push(offset(self.kinds.len()));
+    }
+
+    /// Forgets every row from `rows` on, and what is not closed yet.
+    pub(crate) fn truncate_rows(&mut self, rows: usize) {
+        self.row_ends.truncate(rows + 1);
+        let count = self.row_ends[rows] as usize;
+        self.keys.truncate(count);
+        self.values.truncate(count);
+        self.kinds.truncate(count);
+    }
+
+    /// Forgets everything, but keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.truncate_rows(0);
+        self.has_null = false;
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.row_ends.len() - 1
+    }
+
+    /// Number of attributes closed.
+    pub(crate) fn len(&self) -> usize {
+        self.kinds.len()
+    }
+
+    pub(crate) fn kinds(&self) -> &[u8] {
+        &self.kinds
+    }
+
+    /// Where the row that is being written starts.
+    pub(crate) fn row_start(&self) -> usize {
+        self.row_ends[self.rows()] as usize
+    }
+
+    /// Bytes of memory that the text and its bookkeeping take.
+    pub(crate) fn byte_size(&self) -> usize {
+        self.keys.bytes.len() + self.values.bytes.len() + self.kinds.len() * ENTRY_BYTES
+    }
+
+    pub(crate) fn reserve_like(&mut self, other: &Self) {
+        self.keys.reserve_like(&other.keys);
+        self.values.reserve_like(&other.values);
+        self.kinds.reserve(other.kinds.len());
+        self.row_ends.reserve(other.row_ends.len());
+    }
+
+    /// Closes empty rows until there are `rows`.
+    pub(crate) fn pad_rows(&mut self, rows: usize) {
+        self.row_ends.resize(rows + 1, offset(self.kinds.len()));
+    }
+
+    /// Appends all attributes of `source` as a row, `times` times.
+    pub(crate) fn repeat(&mut self, source: &Self, times: usize) {
+        self.keys.extend(&source.keys, times);
+        self.values.extend(&source.values, times);
+        self.has_null |= source.has_null;
+        for _ in 0..times {
+            self.kinds.extend_from_slice(&source.kinds);
+            self.close_row();
+        }
+    }
+
+    /// Returns the map column, the buffer of its values, and the kinds with where each row ends.
+    pub(crate) fn finish(self, data_type: &DataType, empty: EmptyRow) -> FinishedAttributes {
+        let row_offsets = offsets(self.row_ends);
+        let value_nulls = self
+            .has_null
+            .then(|| self.kinds.iter().map(|kind| *kind != kind::NONE).collect::<NullBuffer>());
+        let (keys, _) = self.keys.finish(None);
+        let (values, value_buffer) = self.values.finish(value_nulls);
+        let (entries_field, fields) = entries_of(data_type);
+        let entries = StructArray::new(fields, vec![keys, values], None);
+        let nulls = match empty {
+            EmptyRow::Empty => None,
+            EmptyRow::Null => Some(filled_rows(&row_offsets)),
+        };
+        let map = MapArray::new(entries_field, row_offsets.clone(), entries, nulls, false);
+        FinishedAttributes {
+            map: Arc::new(map),
+            values: value_buffer,
+            kinds: Buffer::from_vec(self.kinds),
+            row_offsets,
+        }
+    }
+}
+
+/// Bytes of bookkeeping for one attribute: two offsets and its kind.
+const ENTRY_BYTES: usize = 9;
+
+/// What a row without attributes or items becomes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum EmptyRow {
+    Empty,
+    Null,
+}
+
+pub(crate) struct FinishedAttributes {
+    pub(crate) map: ArrayRef,
+    pub(crate) values: Buffer,
+    pub(crate) kinds: Buffer,
+    pub(crate) row_offsets: OffsetBuffer<i32>,
+}
+
+impl FinishedAttributes {
+    /// Returns the kinds as a plain text column: they lie one after the other as they are.
+    pub(crate) fn kinds_array(&self) -> ArrayRef {
+        let offsets = self.row_offsets.clone();
+        Arc::new(StringArray::new(offsets, self.kinds.clone(), None))
+    }
+}
+
+/// The rows that have something between their offsets.
+fn filled_rows(row_offsets: &OffsetBuffer<i32>) -> NullBuffer {
+    row_offsets.windows(2).map(|ends| ends[0] < ends[1]).collect()
+}
+
+/// Returns a list column over `items`, NULL where a row has none.
+pub(crate) fn list_of(data_type: &DataType, row_ends: Vec<i32>, items: Vec<ArrayRef>) -> ArrayRef {
+    let DataType::List(item) = data_type else { unreachable!("the schema says list") };
+    let DataType::Struct(fields) = item.data_type() else {
+        unreachable!("the schema says list of structs")
+    };
+    let row_offsets = offsets(row_ends);
+    let nulls = filled_rows(&row_offsets);
+    let structs = Arc::new(StructArray::new(fields.clone(), items, None));
+    Arc::new(ListArray::new(Arc::clone(item), row_offsets, structs, Some(nulls)))
+}
+
+fn entries_of(data_type: &DataType) -> (FieldRef, Fields) {
+    let DataType::Map(entries, _) = data_type else { unreachable!("the schema says map") };
+    let DataType::Struct(fields) = entries.data_type() else {
+        unreachable!("the entries of a map are structs")
+    };
+    (Arc::clone(entries), fields.clone())
+}
+
+fn offsets(ends: Vec<i32>) -> OffsetBuffer<i32> {
+    OffsetBuffer::new(ScalarBuffer::from(ends))
+}
+
+/// Arrow offsets are `i32`: the limits of a batch keep every buffer below 2 GiB (`builder.rs`).
+pub(crate) fn offset(bytes: usize) -> i32 {
+    i32::try_from(bytes).expect("a batch is closed long before 2 GiB")
+}

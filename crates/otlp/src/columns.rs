@@ -1,0 +1,194 @@
+//! Columns under construction. A column that no row fills costs nothing.
+//!
+//! A text column holds Arrow views: 16 bytes a row that carry short text themselves and point into
+//! a shared buffer for longer text. A value repeated over many rows is stored once, and a promoted
+//! attribute points at the text that its map already holds.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, StringViewArray, new_null_array};
+use arrow::array::builder::NullBufferBuilder;
+use arrow::buffer::{BooleanBuffer, Buffer, ScalarBuffer};
+use arrow::datatypes::DataType;
+
+/// Text that fits into the view itself (Arrow columnar format, "Variable-size Binary View").
+const INLINE_BYTES_MAX: usize = 12;
+
+/// The view of `text`, which lies at `offset` of `buffer` where it does not fit into the view.
+pub(crate) fn view(text: &[u8], buffer: u32, offset: usize) -> u128 {
+    match inline_view(text) {
+        Some(view) => view,
+        None => long_view(text, buffer, offset),
+    }
+}
+
+/// The view of a text of at most 12 bytes.
+pub(crate) fn inline_view(text: &[u8]) -> Option<u128> {
+    if text.len() > INLINE_BYTES_MAX {
+        return None;
+    }
+    let mut bytes = [0; 16];
+    bytes[0] = text.len() as u8;
+    bytes[4..4 + text.len()].copy_from_slice(text);
+    Some(u128::from_le_bytes(bytes))
+}
+
+fn long_view(text: &[u8], buffer: u32, offset: usize) -> u128 {
+    let prefix = u32::from_le_bytes([text[0], text[1], text[2], text[3]]);
+    u128::from(text.len() as u32)
+        | u128::from(prefix) << 32
+        | u128::from(buffer) << 64
+        | u128::from(offset as u32) << 96
+}
+
+/// The text that the views of one batch point into.
+#[derive(Debug, Default)]
+pub(crate) struct Arena {
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Arena {
+    /// The buffer number of the arena, in every text column.
+    pub(crate) const BUFFER: u32 = 0;
+
+    /// Stores `text` where it does not fit into its view, and returns the view.
+    pub(crate) fn put(&mut self, text: &[u8]) -> u128 {
+        let view = view(text, Self::BUFFER, self.bytes.len());
+        if text.len() > INLINE_BYTES_MAX {
+            self.bytes.extend_from_slice(text);
+        }
+        view
+    }
+
+    /// Takes what was appended since `start` as one text.
+    pub(crate) fn close(&mut self, start: usize) -> u128 {
+        let view = view(&self.bytes[start..], Self::BUFFER, start);
+        if self.bytes.len() - start <= INLINE_BYTES_MAX {
+            self.bytes.truncate(start);
+        }
+        view
+    }
+}
+
+/// One value a row, NULL where none was put. Rows are put in order; gaps are filled with NULL.
+#[derive(Debug)]
+pub(crate) struct Column<T> {
+    values: Vec<T>,
+    nulls: NullBufferBuilder,
+}
+
+pub(crate) type TextColumn = Column<u128>;
+pub(crate) type IntColumn = Column<i64>;
+pub(crate) type BoolColumn = Column<bool>;
+
+impl<T> Default for Column<T> {
+    fn default() -> Self {
+        Self { values: Vec::new(), nulls: NullBufferBuilder::new(0) }
+    }
+}
+
+impl<T: Copy + Default> Column<T> {
+    /// Sets the value of `row`, which is not before the last row put.
+    pub(crate) fn put(&mut self, row: usize, value: T) {
+        if self.values.len() < row {
+            self.pad(row);
+        }
+        self.values.push(value);
+        self.nulls.append_non_null();
+    }
+
+    /// Sets the value of all `rows`.
+    pub(crate) fn put_run(&mut self, rows: Range<usize>, value: T) {
+        if self.values.len() < rows.start {
+            self.pad(rows.start);
+        }
+        self.values.resize(rows.end, value);
+        self.nulls.append_n_non_nulls(rows.len());
+    }
+
+    /// Forgets every row from `rows` on.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        if rows < self.values.len() {
+            self.values.truncate(rows);
+            self.nulls.truncate(rows);
+        }
+    }
+
+    fn pad(&mut self, rows: usize) {
+        self.nulls.append_n_nulls(rows - self.values.len());
+        self.values.resize(rows, T::default());
+    }
+}
+
+impl TextColumn {
+    /// Returns the array of `rows` rows, or `None` when every row is NULL.
+    pub(crate) fn finish(mut self, rows: usize, buffers: &[Buffer]) -> Option<ArrayRef> {
+        if self.values.is_empty() {
+            return None;
+        }
+        self.pad(rows);
+        let views = ScalarBuffer::from(self.values);
+        let array = StringViewArray::try_new(views, buffers.to_vec(), self.nulls.build())
+            .expect("views were made by `view` over whole texts of these buffers");
+        Some(Arc::new(array))
+    }
+}
+
+impl IntColumn {
+    /// Returns the array of `rows` rows, or `None` when every row is NULL.
+    pub(crate) fn finish(mut self, rows: usize) -> Option<ArrayRef> {
+        if self.values.is_empty() {
+            return None;
+        }
+        self.pad(rows);
+        Some(Arc::new(Int64Array::new(ScalarBuffer::from(self.values), self.nulls.build())))
+    }
+
+    /// Returns the array of `rows` rows with zeros where nothing was put, or `None` when all are.
+    pub(crate) fn finish_zeroed(mut self, rows: usize) -> Option<ArrayRef> {
+        if self.values.is_empty() {
+            return None;
+        }
+        self.pad(rows);
+        Some(Arc::new(Int64Array::new(ScalarBuffer::from(self.values), None)))
+    }
+
+    /// The values so far, one a row.
+    pub(crate) fn values(&self) -> &[i64] {
+        &self.values
+    }
+}
+
+impl BoolColumn {
+    /// Returns the array of `rows` rows, or `None` when every row is NULL.
+    pub(crate) fn finish(mut self, rows: usize) -> Option<ArrayRef> {
+        if self.values.is_empty() {
+            return None;
+        }
+        self.pad(rows);
+        Some(Arc::new(BooleanArray::new(BooleanBuffer::from(self.values), self.nulls.build())))
+    }
+}
+
+/// Arrays of NULL, made once a type: columns that nothing filled share them.
+#[derive(Debug)]
+pub(crate) struct NullArrays {
+    rows: usize,
+    made: Vec<(DataType, ArrayRef)>,
+}
+
+impl NullArrays {
+    pub(crate) fn new(rows: usize) -> Self {
+        Self { rows, made: Vec::new() }
+    }
+
+    pub(crate) fn of(&mut self, data_type: &DataType) -> ArrayRef {
+        if let Some((_, array)) = self.made.iter().find(|(t, _)| t == data_type) {
+            return Arc::clone(array);
+        }
+        let array = new_null_array(data_type, self.rows);
+        self.made.push((data_type.clone(), Arc::clone(&array)));
+        array
+    }
+}
