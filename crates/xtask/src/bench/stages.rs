@@ -1,19 +1,27 @@
 //! The stages of the engine, each on the output of the one before.
 
 use anyhow::Result;
-use timesink_otlp::{Decoded, Decoder, DecoderOptions};
+use timesink_otlp::{Decoded, Decoder, DecoderOptions, encode_protobuf};
 
 use super::input::Input;
 use super::{Measure, median};
 
-/// A clock later than every recording, whose spans are so never quarantined as future ones.
+/// The year 2100: no recording lies in its future.
 const NOW_UNIX_NANO: i64 = 4_102_444_800_000_000_000;
 
 /// Measures every stage; returns the number of spans, too.
 pub(super) fn all(input: &Input, runs: usize) -> Result<(u64, Vec<Measure>)> {
-    let (json, decoded) = median(runs, || decode_json(input))?;
+    let mut measures = Vec::new();
+    let mut add = |name, median| measures.push(Measure { name, median, peak_bytes: None });
+
+    let (time, decoded) = median(runs, || decode_json(input))?;
+    add("decode JSON", time);
+
+    let messages: Vec<Vec<u8>> = decoded.spans.iter().map(encode_protobuf).collect();
+    let (time, _) = median(runs, || decode_protobuf(&messages))?;
+    add("decode protobuf", time);
+
     let spans = decoded.spans.iter().map(|batch| batch.num_rows() as u64).sum();
-    let measures = vec![Measure { name: "decode JSON", median: json, peak_bytes: None }];
     Ok((spans, measures))
 }
 
@@ -21,6 +29,14 @@ fn decode_json(input: &Input) -> Result<Decoded> {
     let mut decoder = Decoder::new(DecoderOptions::new(NOW_UNIX_NANO));
     for message in input.messages() {
         decoder.json(message)?;
+    }
+    Ok(decoder.finish())
+}
+
+fn decode_protobuf(messages: &[Vec<u8>]) -> Result<Decoded> {
+    let mut decoder = Decoder::new(DecoderOptions::new(NOW_UNIX_NANO));
+    for message in messages {
+        decoder.protobuf(message)?;
     }
     Ok(decoder.finish())
 }
