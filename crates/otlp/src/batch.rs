@@ -15,8 +15,8 @@ use timesink_model::schema::{attributes_type, quarantine, spans};
 
 use crate::attributes::{Attributes, EmptyRow, FinishedAttributes, Texts, list_of, offset};
 use crate::columns::{Arena, Column, IntColumn, NullArrays, TextColumn, view};
-use crate::draft::{Draft, Id, KINDS, Repairs, SERVER, STATUS_CODES, enum_text};
-use crate::promote::{PromotedColumns, Promoted, Source};
+use crate::draft::{Draft, Id, KIND_VIEWS, Repairs, SERVER, STATUS_CODE_VIEWS, enum_view};
+use crate::promote::{Promoted, PromotedColumns, Source};
 use crate::rejected::{Reason, Repair};
 use crate::semconv;
 
@@ -88,7 +88,6 @@ pub(crate) struct Batch {
     /// The rows to keep out, with the reason.
     quarantined: Vec<(usize, &'static str)>,
     last_trace_id: Option<([u8; 32], u128)>,
-    digits: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -330,9 +329,8 @@ impl Batch {
         put_text(&mut span.trace_state, row, draft.trace_state);
         put_text(&mut span.status_message, row, draft.status_message);
         span.name.put(row, draft.name);
-        span.kind.put(row, enum_text(&KINDS, draft.kind, &mut self.digits));
-        let status_code = enum_text(&STATUS_CODES, draft.status_code, &mut self.digits);
-        span.status_code.put(row, status_code);
+        span.kind.put(row, enum_view(&KIND_VIEWS, draft.kind));
+        span.status_code.put(row, enum_view(&STATUS_CODE_VIEWS, draft.status_code));
         span.flags.put(row, i64::from(draft.flags));
         span.start_time_unix_nano.put(row, draft.start_time_unix_nano);
         span.end_time_unix_nano.put(row, draft.end_time_unix_nano);
@@ -610,9 +608,9 @@ impl<'s> Made<'s> {
     fn count(&mut self, name: &str, column: IntColumn) {
         let array = match column.finish_zeroed(self.rows) {
             Some(array) => array,
-            None => Arc::clone(self.zeros.get_or_insert_with(|| {
-                Arc::new(Int64Array::from(vec![0; self.rows]))
-            })),
+            None => Arc::clone(
+                self.zeros.get_or_insert_with(|| Arc::new(Int64Array::from(vec![0; self.rows]))),
+            ),
         };
         self.put(name, Some(array));
     }
@@ -701,7 +699,8 @@ impl<'s> Made<'s> {
         let data_type = self.data_type("links");
         let attributes = links.attributes.finish(&attributes_type(), EmptyRow::Empty);
         let kinds = attributes.kinds_array();
-        let has_state = (0..links.trace_states.len()).map(|n| !links.trace_states.get(n).is_empty());
+        let has_state =
+            (0..links.trace_states.len()).map(|n| !links.trace_states.get(n).is_empty());
         let has_state = has_state.collect();
         let items: Vec<ArrayRef> = vec![
             links.trace_ids.finish(None).0,

@@ -7,8 +7,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, StringViewArray, new_null_array};
 use arrow::array::builder::NullBufferBuilder;
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, StringViewArray, new_null_array};
 use arrow::buffer::{BooleanBuffer, Buffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 
@@ -24,13 +24,17 @@ pub(crate) fn view(text: &[u8], buffer: u32, offset: usize) -> u128 {
 }
 
 /// The view of a text of at most 12 bytes.
-pub(crate) fn inline_view(text: &[u8]) -> Option<u128> {
+pub(crate) const fn inline_view(text: &[u8]) -> Option<u128> {
     if text.len() > INLINE_BYTES_MAX {
         return None;
     }
     let mut bytes = [0; 16];
     bytes[0] = text.len() as u8;
-    bytes[4..4 + text.len()].copy_from_slice(text);
+    let mut at = 0;
+    while at < text.len() {
+        bytes[4 + at] = text[at];
+        at += 1;
+    }
     Some(u128::from_le_bytes(bytes))
 }
 
@@ -53,6 +57,7 @@ impl Arena {
     pub(crate) const BUFFER: u32 = 0;
 
     /// Stores `text` where it does not fit into its view, and returns the view.
+    #[inline]
     pub(crate) fn put(&mut self, text: &[u8]) -> u128 {
         let view = view(text, Self::BUFFER, self.bytes.len());
         if text.len() > INLINE_BYTES_MAX {
@@ -90,6 +95,7 @@ impl<T> Default for Column<T> {
 
 impl<T: Copy + Default> Column<T> {
     /// Sets the value of `row`, which is not before the last row put.
+    #[inline]
     pub(crate) fn put(&mut self, row: usize, value: T) {
         if self.values.len() < row {
             self.pad(row);

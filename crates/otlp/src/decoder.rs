@@ -7,6 +7,8 @@ use arrow::array::RecordBatch;
 
 use crate::builder::{Builder, MESSAGE_BYTES_CEILING};
 use crate::draft::Repairs;
+use crate::json::Syntax;
+use crate::protobuf::Break;
 use crate::rejected::{Reason, Rejected, Repair, Tally};
 use crate::{otlp_json, protobuf};
 
@@ -115,7 +117,7 @@ impl Decoder {
         self.open_message(message)?;
         match protobuf::read_request(message, &mut self.builder) {
             None => Ok(()),
-            Some(broken) => Err(malformed(message, broken.offset, broken.expected)),
+            Some(broken) => Err(malformed_protobuf(message, broken)),
         }
     }
 
@@ -128,8 +130,7 @@ impl Decoder {
         self.open_message(message)?;
         let text = self.utf8(message);
         let read = otlp_json::read_request(&text, &mut self.builder);
-        let contents =
-            read.map_err(|syntax| malformed(&text, syntax.offset, syntax.expected))?;
+        let contents = read.map_err(|syntax| malformed_json(&text, syntax))?;
         match contents.other {
             Some(signal) if !contents.has_traces => Err(MessageError::OtherSignal { signal }),
             _ => Ok(()),
@@ -173,14 +174,24 @@ impl Decoder {
     }
 }
 
-fn malformed(message: &[u8], offset: usize, expected: &'static str) -> MessageError {
+fn malformed_protobuf(message: &[u8], Break { offset, expected }: Break) -> MessageError {
     let found = match message.get(offset) {
-        None => "the end of the message".to_owned(),
+        None => END.to_owned(),
+        Some(byte) => format!("0x{byte:02x}"),
+    };
+    MessageError::Malformed { offset, expected, found }
+}
+
+fn malformed_json(text: &[u8], Syntax { offset, expected }: Syntax) -> MessageError {
+    let found = match text.get(offset) {
+        None => END.to_owned(),
         Some(byte @ b' '..=b'~') => format!("`{}`", char::from(*byte)),
         Some(byte) => format!("byte 0x{byte:02x}"),
     };
     MessageError::Malformed { offset, expected, found }
 }
+
+const END: &str = "the end of the message";
 
 impl Decoded {
     /// Joins what several decoders collected, in the order given.

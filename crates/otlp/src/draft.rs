@@ -1,7 +1,8 @@
 //! [`Draft`]: the fields of the span that is being read, in any order, until it is judged whole.
 
+use crate::columns::inline_view;
 use crate::rejected::{Reason, Repair};
-use crate::values::HEX;
+use crate::values::{HEX, push_int};
 
 /// An id of `N` hex digits as it arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -144,18 +145,36 @@ pub(crate) const SERVER: i32 = 2;
 /// The names of status codes by number (trace.proto, `StatusCode`).
 pub(crate) const STATUS_CODES: [&str; 3] = ["UNSET", "OK", "ERROR"];
 
-/// Returns the name of an enum's number, or, unknown to OTLP 1.11, its digits.
-pub(crate) fn enum_text(names: &[&'static str], number: i32, digits: &mut Vec<u8>) -> u128 {
-    let name = usize::try_from(number).ok().and_then(|number| names.get(number));
-    digits.clear();
-    match name {
-        Some(name) => digits.extend_from_slice(name.as_bytes()),
-        None => crate::values::push_int(digits, i64::from(number)),
+/// The views of span kinds by number.
+pub(crate) const KIND_VIEWS: [u128; KINDS.len()] = views(KINDS);
+
+/// The views of status codes by number.
+pub(crate) const STATUS_CODE_VIEWS: [u128; STATUS_CODES.len()] = views(STATUS_CODES);
+
+const fn views<const N: usize>(names: [&str; N]) -> [u128; N] {
+    let mut views = [0; N];
+    let mut number = 0;
+    while number < N {
+        views[number] = inline_view(names[number].as_bytes()).expect("names are short");
+        number += 1;
     }
-    crate::columns::inline_view(digits).expect("names and 32-bit numbers have at most 11 characters")
+    views
 }
 
-/// Returns the number of an enum's text, the reverse of [`enum_text`].
+/// Returns the view of an enum's name, or, for a number unknown to OTLP 1.11, of its digits.
+#[inline]
+pub(crate) fn enum_view(names: &[u128], number: i32) -> u128 {
+    match usize::try_from(number).ok().and_then(|number| names.get(number)) {
+        Some(view) => *view,
+        None => {
+            let mut digits = Vec::new();
+            push_int(&mut digits, i64::from(number));
+            inline_view(&digits).expect("a 32-bit number has at most 11 characters")
+        }
+    }
+}
+
+/// Returns the number of an enum's text, the reverse of [`enum_view`].
 pub(crate) fn enum_number(names: &[&str], text: &str) -> i32 {
     match names.iter().position(|name| *name == text) {
         Some(number) => number as i32,
@@ -190,7 +209,10 @@ mod tests {
 
     #[test]
     fn takes_bytes_of_the_right_length() {
-        assert_eq!(Id::<16>::from_bytes(&[0xab, 1, 2, 3, 4, 5, 6, 7]), Id::Hex(*b"ab01020304050607"));
+        assert_eq!(
+            Id::<16>::from_bytes(&[0xab, 1, 2, 3, 4, 5, 6, 7]),
+            Id::Hex(*b"ab01020304050607")
+        );
         assert_eq!(Id::<16>::from_bytes(&[1; 7]), Id::Broken);
         assert_eq!(Id::<16>::from_bytes(&[0; 8]), Id::Zero);
         assert_eq!(Id::<16>::from_bytes(&[]), Id::Absent);
@@ -198,10 +220,9 @@ mod tests {
 
     #[test]
     fn numbers_unknown_to_otlp_are_digits() {
-        let mut digits = Vec::new();
         for number in [0, 2, 5, 6, -1, i32::MIN, i32::MAX] {
-            enum_text(&KINDS, number, &mut digits);
-            let text = std::str::from_utf8(&digits).expect("ASCII");
+            let view = enum_view(&KIND_VIEWS, number).to_le_bytes();
+            let text = std::str::from_utf8(&view[4..4 + usize::from(view[0])]).expect("ASCII");
             assert_eq!(enum_number(&KINDS, text), number);
         }
     }

@@ -385,13 +385,7 @@ fn push_scope_spans(out: &mut Vec<u8>, rows: &Rows<'_>, spans: &[Row]) {
     object.close();
 }
 
-fn push_span(
-    out: &mut Vec<u8>,
-    rows: &Rows<'_>,
-    events: &Items<'_>,
-    links: &Items<'_>,
-    row: Row,
-) {
+fn push_span(out: &mut Vec<u8>, rows: &Rows<'_>, events: &Items<'_>, links: &Items<'_>, row: Row) {
     let mut object = Object::open(out);
     object.text("traceId", rows.trace_id.value(row));
     object.text("spanId", rows.span_id.value(row));

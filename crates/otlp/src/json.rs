@@ -125,6 +125,30 @@ impl<'a> Cursor<'a> {
         Ok(Raw { bytes: &self.text[start..end], escaped })
     }
 
+    /// Steps over `text`, if exactly that is next.
+    #[inline]
+    pub(crate) fn take<const N: usize>(&mut self, text: &[u8; N]) -> bool {
+        let is_next = self.text.get(self.at..).and_then(<[u8]>::first_chunk::<N>) == Some(text);
+        if is_next {
+            self.at += N;
+        }
+        is_next
+    }
+
+    /// Reads up to the quote that ends a string without escapes, the cursor being behind the quote
+    /// that opens it.
+    #[inline]
+    pub(crate) fn plain_text(&mut self) -> Option<&'a [u8]> {
+        let start = self.at;
+        match string_end(self.text, start) {
+            Some((end, false)) => {
+                self.at = end + 1;
+                Some(&self.text[start..end])
+            }
+            _ => None,
+        }
+    }
+
     /// Reads any value; what is not a scalar is stepped over.
     #[inline]
     pub(crate) fn scalar(&mut self) -> Result<Scalar<'a>, Syntax> {
@@ -167,7 +191,8 @@ impl<'a> Cursor<'a> {
     /// Reads what stands up to the next comma, bracket, quote, colon or white space.
     pub(crate) fn token(&mut self) -> &'a [u8] {
         let rest = &self.text[self.at..];
-        let is_end = |b: &u8| matches!(b, b',' | b':' | b'"' | b'[' | b']' | b'{' | b'}' | 0..=b' ');
+        let is_end =
+            |b: &u8| matches!(b, b',' | b':' | b'"' | b'[' | b']' | b'{' | b'}' | 0..=b' ');
         let length = rest.iter().position(is_end).unwrap_or(rest.len());
         self.at += length;
         &rest[..length]

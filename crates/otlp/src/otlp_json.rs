@@ -16,8 +16,8 @@ use crate::draft::{Id, KINDS, Refusal, Repairs, STATUS_CODES};
 use crate::json::{Cursor, Items, Raw, Scalar, Syntax, unescape};
 use crate::rejected::{Reason, Repair};
 use crate::values::{
-    NESTING_MAX, parse_base64, parse_decimal, parse_double, push_base64, push_bool, push_double, push_int,
-    push_json_bytes, push_json_double, push_json_key, push_json_string,
+    NESTING_MAX, parse_base64, parse_decimal, parse_double, push_base64, push_bool, push_double,
+    push_int, push_json_bytes, push_json_double, push_json_key, push_json_string,
 };
 
 /// What a document held.
@@ -388,6 +388,50 @@ fn read_attribute(
     attributes: &mut Attributes,
     repairs: &mut Repairs,
 ) -> Result<(), Fault> {
+    let start = cursor.offset();
+    if let Some((key, value, kind)) = plain_attribute(cursor) {
+        attributes.keys.bytes.extend_from_slice(key);
+        attributes.values.bytes.extend_from_slice(value);
+        attributes.close(kind);
+        return Ok(());
+    }
+    cursor.jump(start);
+    read_any_attribute(cursor, attributes, repairs)
+}
+
+/// Reads an attribute in the one form that exporters write nearly always: key, then a string or an
+/// integer, without white space or escapes. Half of all bytes are such attributes.
+#[inline]
+fn plain_attribute<'a>(cursor: &mut Cursor<'a>) -> Option<(&'a [u8], &'a [u8], u8)> {
+    if !cursor.take(b"{\"key\":\"") {
+        return None;
+    }
+    let key = cursor.plain_text()?;
+    if !cursor.take(b",\"value\":{\"") {
+        return None;
+    }
+    let (value, kind) = if cursor.take(b"stringValue\":\"") {
+        (cursor.plain_text()?, kind::STRING)
+    } else if cursor.take(b"intValue\":\"") {
+        (cursor.plain_text().filter(|digits| is_canonical(digits))?, kind::INT)
+    } else {
+        return None;
+    };
+    cursor.take(b"}}").then_some((key, value, kind))
+}
+
+/// Whether digits are the text that we write for their number.
+fn is_canonical(digits: &[u8]) -> bool {
+    let significant = digits.strip_prefix(b"-").unwrap_or(digits);
+    let has_leading_zero = significant.first() == Some(&b'0');
+    parse_decimal(digits).is_some() && (!has_leading_zero || digits == b"0")
+}
+
+fn read_any_attribute(
+    cursor: &mut Cursor<'_>,
+    attributes: &mut Attributes,
+    repairs: &mut Repairs,
+) -> Result<(), Fault> {
     let mut kind = kind::NONE;
     let mut object = open(cursor)?;
     while let Some(name) = cursor.member(&mut object)? {
@@ -508,7 +552,8 @@ fn read_array(
     depth: usize,
     repairs: &mut Repairs,
 ) -> Result<(), Fault> {
-    let read = |cursor: &mut Cursor<'_>, out: &mut Vec<u8>| read_nested(cursor, out, depth, repairs);
+    let read =
+        |cursor: &mut Cursor<'_>, out: &mut Vec<u8>| read_nested(cursor, out, depth, repairs);
     read_values(cursor, out, *b"[]", read)
 }
 
@@ -549,15 +594,17 @@ fn read_values(
     Ok(())
 }
 
-/// Appends a `KeyValue` inside a list. The key may stand behind the value, which is then read when
-/// the key is known.
+/// Appends a `KeyValue` inside a list. The key may stand behind the value: it is written last and
+/// moved to the front.
 fn read_entry(
     cursor: &mut Cursor<'_>,
     out: &mut Vec<u8>,
     depth: usize,
     repairs: &mut Repairs,
 ) -> Result<(), Fault> {
-    let (mut key, mut value) = (Vec::new(), None);
+    let start = out.len();
+    let mut key = Vec::new();
+    out.extend_from_slice(b"null");
     let mut object = open(cursor)?;
     while let Some(name) = cursor.member(&mut object)? {
         match &*name {
@@ -567,22 +614,15 @@ fn read_entry(
                 }
             }
             b"value" => {
-                cursor.peek();
-                value = Some(cursor.offset());
-                cursor.skip_value()?;
+                out.truncate(start);
+                read_nested(cursor, out, depth, repairs)?;
             }
             _ => cursor.skip_value()?,
         }
     }
+    let value_length = out.len() - start;
     push_json_key(out, &key);
-    let Some(value) = value else {
-        out.extend_from_slice(b"null");
-        return Ok(());
-    };
-    let end = cursor.offset();
-    cursor.jump(value);
-    read_nested(cursor, out, depth, repairs)?;
-    cursor.jump(end);
+    out[start..].rotate_left(value_length);
     Ok(())
 }
 
@@ -719,11 +759,7 @@ fn read_base64(cursor: &mut Cursor<'_>) -> Result<Vec<u8>, Fault> {
 }
 
 /// Reads an enum: its number, or its name with or without the prefix; `null` is none.
-fn read_enum(
-    cursor: &mut Cursor<'_>,
-    prefix: &str,
-    names: &[&str],
-) -> Result<Option<i32>, Fault> {
+fn read_enum(cursor: &mut Cursor<'_>, prefix: &str, names: &[&str]) -> Result<Option<i32>, Fault> {
     let offset = cursor.offset();
     let scalar = cursor.scalar()?;
     if let Scalar::Text(raw) = scalar {

@@ -8,7 +8,9 @@ use arrow::buffer::Buffer;
 use crate::attributes::{Attributes, kind};
 use crate::columns::{BoolColumn, IntColumn, TextColumn};
 use crate::json::{Cursor, unescape};
-use crate::semconv::{COLUMNS_MAX, ColumnKind, Meaning, NAMESPACE, Spellings, Take, When, cut, renamed};
+use crate::semconv::{
+    COLUMNS_MAX, ColumnKind, Meaning, NAMESPACE, Spellings, Take, When, cut, renamed,
+};
 use crate::values::parse_decimal;
 
 /// The promoted columns of one level by number; made when first filled.
@@ -86,7 +88,10 @@ impl PromotedColumns {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Promoted<'a> {
     /// Text that lies at `offset` of the attributes' values.
-    Stored { offset: usize, text: &'a [u8] },
+    Stored {
+        offset: usize,
+        text: &'a [u8],
+    },
     Text(Vec<u8>),
     Int(i64),
     Bool(bool),

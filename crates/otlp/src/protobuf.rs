@@ -17,8 +17,8 @@ use crate::builder::Builder;
 use crate::draft::{Id, Refusal, Repairs};
 use crate::rejected::{Reason, Repair};
 use crate::values::{
-    NESTING_MAX, push_base64, push_bool, push_double, push_int, push_json_bytes, push_json_double,
-    push_json_key, push_json_string,
+    NESTING_MAX, is_utf8, push_base64, push_bool, push_double, push_int, push_json_bytes,
+    push_json_double, push_json_key, push_json_string,
 };
 use crate::wire::{Broken, Bytes, Field, Reader};
 
@@ -424,7 +424,7 @@ fn put_text(batch: &mut Batch, text: Bytes<'_>) -> u128 {
 /// Returns the text, with U+FFFD in place of what is not UTF-8.
 #[inline]
 fn lossy<'a>(bytes: &'a [u8], repairs: &mut Repairs) -> Cow<'a, [u8]> {
-    if std::str::from_utf8(bytes).is_ok() {
+    if is_utf8(bytes) {
         return Cow::Borrowed(bytes);
     }
     repairs.note(Repair::Text);

@@ -18,8 +18,8 @@ use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::alphabet::{STANDARD as DIGITS, URL_SAFE};
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 
 use crate::attributes::kind;
 use crate::json::{Cursor, unescape};
@@ -334,9 +334,40 @@ pub(crate) fn parse_double(text: &[u8]) -> Option<f64> {
 }
 
 /// Reads a 64-bit integer of decimal digits, with a minus perhaps.
-pub(crate) fn parse_decimal(digits: &[u8]) -> Option<i64> {
-    let starts_like_a_number = matches!(digits.first(), Some(b'-' | b'0'..=b'9'));
-    std::str::from_utf8(digits).ok().filter(|_| starts_like_a_number)?.parse().ok()
+#[inline]
+pub(crate) fn parse_decimal(text: &[u8]) -> Option<i64> {
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    let magnitude = parse_digits(digits)?;
+    if is_negative { 0_i64.checked_sub_unsigned(magnitude) } else { magnitude.try_into().ok() }
+}
+
+/// Reads digits, as many leading zeros as there are aside at most 19: they fit into 64 bits.
+#[inline]
+fn parse_digits(digits: &[u8]) -> Option<u64> {
+    const DIGITS_MAX: usize = 19;
+    let mut digits = digits;
+    while let ([b'0', rest @ ..], true) = (digits, digits.len() > DIGITS_MAX) {
+        digits = rest;
+    }
+    if digits.is_empty() || digits.len() > DIGITS_MAX {
+        return None;
+    }
+    digits.iter().try_fold(0, |value, digit| {
+        digit.is_ascii_digit().then(|| value * 10 + u64::from(digit - b'0'))
+    })
+}
+
+/// Returns whether the bytes are UTF-8. Most are ASCII, which is seen eight bytes at a time.
+#[inline]
+pub(crate) fn is_utf8(bytes: &[u8]) -> bool {
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let seen = eights.iter().fold(0, |seen, eight| seen | u64::from_le_bytes(*eight));
+    let rest = rest.iter().fold(0, |seen, byte| seen | byte);
+    (seen & HIGH_BITS == 0 && rest < 0x80) || std::str::from_utf8(bytes).is_ok()
 }
 
 /// Reads base64 as protobuf JSON allows it: the standard digits or those for URLs, with padding

@@ -54,19 +54,21 @@ impl<'a> Reader<'a> {
 
     /// Returns the next field with its number, `None` at the end. After an error there is nothing
     /// more to read.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "the result stays in registers: a fifth less time")]
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Option<(u32, Field<'a>)>, Broken<'a>> {
-        loop {
-            if self.at == self.message.bytes.len() {
-                return Ok(None);
-            }
+        while self.at < self.message.bytes.len() {
+            let start = self.at;
             let (number, wire_type) = self.tag()?;
             match wire_type {
+                VARINT | FIXED64 | LENGTH | FIXED32 => {
+                    return Ok(Some((number, self.content(number, wire_type)?)));
+                }
                 GROUP_START => self.skip_group(number)?,
-                GROUP_END => return Err(self.broken("a field, not the end of a group")),
-                _ => return Ok(Some((number, self.content(number, wire_type)?))),
+                _ => return Err(self.broken_at(start, "a field of a known wire type")),
             }
         }
+        Ok(None)
     }
 
     #[inline]
@@ -75,10 +77,7 @@ impl<'a> Reader<'a> {
         let tag = self.varint()?;
         match u32::try_from(tag) {
             Ok(tag) if tag >> 3 != 0 => Ok((tag >> 3, tag & 7)),
-            _ => {
-                self.at = start;
-                Err(self.broken("a field number from 1 to 536870911"))
-            }
+            _ => Err(self.broken_at(start, "a field number from 1 to 536870911")),
         }
     }
 
@@ -88,8 +87,7 @@ impl<'a> Reader<'a> {
             VARINT => Ok(Field::Varint(self.varint()?)),
             FIXED64 => Ok(Field::Fixed64(u64::from_le_bytes(self.array()?))),
             FIXED32 => Ok(Field::Fixed32(u32::from_le_bytes(self.array()?))),
-            LENGTH => self.length_delimited(number).map(Field::Bytes),
-            _ => Err(self.broken("a wire type from 0 to 5")),
+            _ => self.length_delimited(number).map(Field::Bytes),
         }
     }
 
@@ -104,27 +102,34 @@ impl<'a> Reader<'a> {
                 self.at += bytes.len();
                 Ok(Bytes { bytes, offset })
             }
-            None => {
-                self.at = start;
-                let cut = Some((number, Bytes { bytes: rest, offset }));
-                Err(Broken { cut, ..self.broken("a length within the message around it") })
-            }
+            None => Err(self.cut_off(start, number, Bytes { bytes: rest, offset })),
         }
+    }
+
+    #[cold]
+    fn cut_off(&self, start: usize, number: u32, part: Bytes<'a>) -> Broken<'a> {
+        let broken = self.broken_at(start, "a length within the message around it");
+        Broken { cut: Some((number, part)), ..broken }
     }
 
     #[inline]
     fn varint(&mut self) -> Result<u64, Broken<'a>> {
         let rest = &self.message.bytes[self.at..];
-        if let Some(first) = rest.first()
-            && *first < 0x80
-        {
-            self.at += 1;
-            return Ok(u64::from(*first));
+        match rest {
+            [low @ ..0x80, ..] => {
+                self.at += 1;
+                Ok(u64::from(*low))
+            }
+            [low, high @ ..0x80, ..] => {
+                self.at += 2;
+                Ok(u64::from(low & 0x7f) | u64::from(*high) << 7)
+            }
+            _ => self.long_varint(rest),
         }
-        self.long_varint(rest)
     }
 
     /// Longer than needed is fine; bits above the 64th are dropped, as the guide says.
+    #[inline(never)]
     fn long_varint(&mut self, rest: &[u8]) -> Result<u64, Broken<'a>> {
         let mut value = 0;
         for (number, byte) in rest.iter().take(VARINT_BYTES_MAX).enumerate() {
@@ -150,30 +155,37 @@ impl<'a> Reader<'a> {
 
     /// Steps behind the group that was just opened. Groups nest: their numbers are kept on a
     /// stack, at most one for every two bytes of the message.
+    #[cold]
     fn skip_group(&mut self, number: u32) -> Result<(), Broken<'a>> {
         let mut open = vec![number];
         while let Some(innermost) = open.last() {
             if self.at == self.message.bytes.len() {
                 return Err(self.broken("the end of a group"));
             }
+            let start = self.at;
             let (number, wire_type) = self.tag()?;
             match wire_type {
+                VARINT | FIXED64 | LENGTH | FIXED32 => {
+                    let content = self.content(number, wire_type);
+                    content.map_err(|broken| Broken { cut: None, ..broken })?;
+                }
                 GROUP_START => open.push(number),
                 GROUP_END if number == *innermost => {
                     open.pop();
                 }
-                GROUP_END => return Err(self.broken("the end of the group that is open")),
-                _ => {
-                    let content = self.content(number, wire_type);
-                    content.map_err(|broken| Broken { cut: None, ..broken })?;
-                }
+                _ => return Err(self.broken_at(start, "the end of the group that is open")),
             }
         }
         Ok(())
     }
 
     fn broken(&self, expected: &'static str) -> Broken<'a> {
-        Broken { offset: self.message.offset + self.at, expected, cut: None }
+        self.broken_at(self.at, expected)
+    }
+
+    #[cold]
+    fn broken_at(&self, at: usize, expected: &'static str) -> Broken<'a> {
+        Broken { offset: self.message.offset + at, expected, cut: None }
     }
 }
 
@@ -306,9 +318,10 @@ mod tests {
         };
         check(&[0x08], 101, "a varint of at most 10 bytes");
         check(&[0x00, 1], 100, "a field number from 1 to 536870911");
-        check(&[0x08, 1, 0x0e, 1], 103, "a wire type from 0 to 5");
-        check(&[0x0c], 101, "a field, not the end of a group");
-        check(&[0x0b, 0x14], 102, "the end of the group that is open");
+        check(&[0x08, 1, 0x0e, 1], 102, "a field of a known wire type");
+        check(&[0x0c], 100, "a field of a known wire type");
+        check(&[0x0b, 0x14], 101, "the end of the group that is open");
+        check(&[0x0b, 0x0f], 101, "the end of the group that is open");
         check(&[0x0d, 1, 2, 3], 101, "4 or 8 bytes of a fixed-size field");
         check(&[0x12, 3, 1, 2], 101, "a length within the message around it");
     }
