@@ -18,6 +18,7 @@ use crate::intern::{Interner, Sym};
 use crate::meaning::Meaning;
 use crate::process::Processes;
 use crate::rows::{Kind, NONE, Rows};
+use crate::silence::Silence;
 use crate::stall::Stalls;
 use crate::tree::Tree;
 use crate::wire::{Wire, Wires};
@@ -74,12 +75,11 @@ impl Columns<'_> {
         let paths = Texts::new(&entries.paths);
         let shapes = Texts::new(&meaning.texts);
         let names = Texts::new(&rows.strings);
-        let wire = |part: fn(&Wire) -> i64| {
-            optional_ints(at, |p| wires.parts[p].as_ref().map(part))
-        };
+        let wire =
+            |part: fn(&Wire) -> i64| optional_ints(at, |p| wires.parts[p].as_ref().map(part));
         let is_wire = |p: usize| wires.server[p] != NONE;
-        let silence = |part: fn(&crate::stall::Measure) -> i64| {
-            optional_ints(at, |p| stalls.measures[p].as_ref().map(part))
+        let silence = |part: fn(&Silence) -> i64| {
+            optional_ints(at, |p| stalls.silences[p].as_ref().map(part))
         };
         vec![
             ints(at, |p| i64::from(tree.depth[p])),
@@ -109,14 +109,14 @@ impl Columns<'_> {
             ids.column(at, |p| (self.duplicate_of[p] != NONE).then_some(self.duplicate_of[p])),
             Arc::new(at.iter().map(|&p| rows.adjusted_count[p]).collect::<Float64Array>()),
             ints(at, |p| stalls.stalled_nanos[p]),
-            silence(|measure| measure.silence_nanos),
+            silence(|silence| silence.silence_nanos),
             Arc::new(
                 at.iter()
-                    .map(|&p| stalls.measures[p].map(|measure| measure.expected_edges))
+                    .map(|&p| stalls.silences[p].map(|silence| silence.expected_edges))
                     .collect::<Float64Array>(),
             ),
-            silence(|measure| i64::from(measure.foreign_edges)),
-            silence(|measure| i64::from(measure.concurrent_traces)),
+            silence(|silence| i64::from(silence.foreign_edges)),
+            silence(|silence| i64::from(silence.concurrent_traces)),
             ints(at, |p| i64::from(rows.process[p])),
             bools(at, |p| processes.is_event_loop[rows.process[p] as usize]),
             bools(at, |p| rows.process_keys[rows.process[p] as usize].has_identity()),
@@ -131,7 +131,7 @@ impl Columns<'_> {
             ints(at, |p| entries.of(p).end - entries.of(p).start),
             kinds(at, |p| tree.parent(p).map(|parent| rows.kind[parent])),
             wire(|wire| wire.server_busy),
-            silence(|measure| measure.waiting_nanos),
+            silence(|silence| silence.waiting_nanos),
         ]
     }
 
@@ -144,9 +144,8 @@ impl Columns<'_> {
         let all = &all;
         let span = |g: usize| gaps[g].span as usize;
         let operation = |at: u32| (at != NONE).then(|| meaning.operation[at as usize]);
-        let silence = |part: fn(&crate::stall::Measure) -> i64| {
-            optional_ints(all, |g| gaps[g].silence.as_ref().map(part))
-        };
+        let silence =
+            |part: fn(&Silence) -> i64| optional_ints(all, |g| gaps[g].silence.as_ref().map(part));
         let columns: Vec<ArrayRef> = vec![
             trace_ids(self, gaps),
             ids.column(all, |g| Some(entries.of[span(g)] + ids.first_entry)),
@@ -162,17 +161,17 @@ impl Columns<'_> {
             optional_ints(all, |g| gaps[g].occupancy.map(|o| i64::from(o.running))),
             optional_ints(all, |g| gaps[g].occupancy.and_then(|o| o.ended_before)),
             optional_ints(all, |g| gaps[g].occupancy.map(|o| i64::from(o.running_max))),
-            silence(|measure| measure.silence_nanos),
+            silence(|silence| silence.silence_nanos),
             Arc::new(
                 gaps.iter()
-                    .map(|gap| gap.silence.map(|measure| measure.expected_edges))
+                    .map(|gap| gap.silence.map(|silence| silence.expected_edges))
                     .collect::<Float64Array>(),
             ),
-            silence(|measure| i64::from(measure.foreign_edges)),
-            silence(|measure| i64::from(measure.concurrent_traces)),
+            silence(|silence| i64::from(silence.foreign_edges)),
+            silence(|silence| i64::from(silence.concurrent_traces)),
             ints(all, |g| gaps[g].stalled),
             bools(all, |g| gaps[g].before != NONE && rows.failed[gaps[g].before as usize]),
-            silence(|measure| measure.waiting_nanos),
+            silence(|silence| silence.waiting_nanos),
             kinds(all, |g| (gaps[g].before != NONE).then(|| rows.kind[gaps[g].before as usize])),
         ];
         let schema = Arc::new(schema::gaps::table().schema());
@@ -181,7 +180,7 @@ impl Columns<'_> {
 }
 
 fn ints(at: &[usize], value: impl Fn(usize) -> i64) -> ArrayRef {
-    Arc::new(at.iter().map(|&p| value(p)).collect::<Vec<i64>>().into_iter().collect::<Int64Array>())
+    Arc::new(Int64Array::from_iter_values(at.iter().map(|&p| value(p))))
 }
 
 fn optional_ints(at: &[usize], value: impl Fn(usize) -> Option<i64>) -> ArrayRef {
@@ -254,27 +253,45 @@ impl<'a, 'b> Texts<'a, 'b> {
     }
 
     fn column(&self, at: &[usize], sym: impl Fn(usize) -> Option<Sym>) -> ArrayRef {
-        let mut builder = StringViewBuilder::with_capacity(at.len());
-        let mut places: Vec<Option<(u32, u32)>> = vec![None; self.texts.texts().len()];
-        let mut block_text = Vec::new();
         let syms: Vec<Option<Sym>> = at.iter().map(|&p| sym(p)).collect();
+        let mut places: Vec<Option<Place>> = vec![None; self.texts.texts().len()];
+        let mut blocks = vec![Vec::new()];
         for sym in syms.iter().flatten() {
-            places[sym.0 as usize].get_or_insert_with(|| {
-                let text = self.texts.text(*sym).as_bytes();
-                let place = (block_text.len() as u32, text.len() as u32);
-                block_text.extend_from_slice(text);
-                place
-            });
+            places[sym.0 as usize].get_or_insert_with(|| add(&mut blocks, self.texts.text(*sym)));
         }
-        let block = builder.append_block(Buffer::from_vec(block_text));
+        let mut builder = StringViewBuilder::with_capacity(at.len());
+        let blocks = blocks.into_iter().map(|block| builder.append_block(Buffer::from_vec(block)));
+        let blocks: Vec<u32> = blocks.collect();
         for sym in syms {
             match sym.and_then(|sym| places[sym.0 as usize]) {
-                Some((offset, length)) => builder
-                    .try_append_view(block, offset, length)
-                    .expect("every place lies in the block"),
+                Some(place) => builder
+                    .try_append_view(blocks[place.block], place.offset, place.length)
+                    .expect("every place lies in its block"),
                 None => builder.append_null(),
             }
         }
         Arc::new(builder.finish())
     }
+}
+
+/// Bytes from which on a text goes into another block; offsets of views are 31 bits.
+const BLOCK_BYTES_MAX: usize = 1 << 30;
+
+/// Where a text lies.
+#[derive(Clone, Copy)]
+struct Place {
+    block: usize,
+    offset: u32,
+    length: u32,
+}
+
+fn add(blocks: &mut Vec<Vec<u8>>, text: &str) -> Place {
+    if blocks[blocks.len() - 1].len() >= BLOCK_BYTES_MAX {
+        blocks.push(Vec::new());
+    }
+    let number = blocks.len() - 1;
+    let block = &mut blocks[number];
+    let place = Place { block: number, offset: block.len() as u32, length: text.len() as u32 };
+    block.extend_from_slice(text.as_bytes());
+    place
 }

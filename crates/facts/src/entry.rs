@@ -124,8 +124,11 @@ fn count_open(rows: &Rows<'_>, all: &mut [Entry]) -> Vec<u32> {
 /// Segments of a path; what lies deeper shares the path of the last.
 const PATH_SEGMENTS_MAX: u32 = 32;
 
-/// Bytes of one segment, so that a path has a bounded length.
+/// Bytes of one segment.
 const SEGMENT_BYTES_MAX: usize = 80;
+
+/// Bytes of a path to which nothing is added any more: a million spans may each have their own.
+const PATH_BYTES_MAX: usize = 512;
 
 const PATH_SEPARATOR: &str = " > ";
 
@@ -142,7 +145,10 @@ fn name_paths(
         let is_entry = all[of[at] as usize].span == at as u32;
         let parent = tree.parent(at).filter(|_| !is_entry);
         path[at] = match parent {
-            Some(parent) => builder.step(path[parent], rows.text(rows.name[parent]), rows.name[parent]),
+            Some(parent) => {
+                let name = rows.name[parent];
+                builder.step(path[parent], rows.text(name), name)
+            }
             None => Sym(0),
         };
     }
@@ -175,9 +181,10 @@ impl PathBuilder {
     /// recursion has one path whatever its depth.
     fn step(&mut self, path: Sym, name: &str, name_sym: Sym) -> Sym {
         let names = &mut self.names;
-        let shape = *self.shapes.entry(name_sym).or_insert_with(|| {
-            names.intern_owned(shortened(&name_shape(name)))
-        });
+        let shape = *self
+            .shapes
+            .entry(name_sym)
+            .or_insert_with(|| names.intern_owned(shortened(&name_shape(name))));
         let (segments, last) = self.last[path.0 as usize];
         if (last == shape && segments > 0) || segments >= PATH_SEGMENTS_MAX {
             return path;
@@ -186,6 +193,9 @@ impl PathBuilder {
             return known;
         }
         let above = self.paths.text(path);
+        if above.len() >= PATH_BYTES_MAX {
+            return path;
+        }
         let separator = if segments == 0 { "" } else { PATH_SEPARATOR };
         let text = format!("{above}{separator}{}", self.names.text(shape));
         let next = self.paths.intern_owned(text);

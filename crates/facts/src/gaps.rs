@@ -9,8 +9,8 @@ use crate::entry::Entries;
 use crate::intern::Sym;
 use crate::meaning::Meaning;
 use crate::rows::{Asgi, Kind, NONE, Rows};
+use crate::silence::Silence;
 use crate::skew::Times;
-use crate::stall::Measure;
 use crate::tree::Tree;
 
 /// Where in its span a gap lies.
@@ -46,7 +46,7 @@ pub(crate) struct Gap {
     pub(crate) after: u32,
     pub(crate) critical: i64,
     pub(crate) occupancy: Option<Occupancy>,
-    pub(crate) silence: Option<Measure>,
+    pub(crate) silence: Option<Silence>,
     pub(crate) stalled: i64,
 }
 
@@ -84,25 +84,29 @@ pub(crate) fn find(
     path: &Path,
 ) -> Vec<Gap> {
     let mut gaps = Vec::new();
+    let mut order = Vec::new();
     for at in 0..rows.len() {
         let internal = rows.kind[at] == Kind::Internal && rows.asgi[at] == Asgi::No;
-        if internal || entries.is_entry(at) {
-            find_in(rows, tree, times, path, at, &mut gaps);
+        let is_long = rows.duration(at) >= GAP_NANOS_MIN;
+        if is_long && (internal || entries.is_entry(at)) {
+            let children = times.children(tree, at, &mut order);
+            find_in(rows, times, path, at, children, &mut gaps);
         }
     }
     Operations::index(rows, meaning, &gaps).fill(rows, meaning, &mut gaps);
     gaps
 }
 
+/// `children` come by start.
 fn find_in(
     rows: &Rows<'_>,
-    tree: &Tree,
     times: &Times,
     path: &Path,
     at: usize,
+    children: &[u32],
     gaps: &mut Vec<Gap>,
 ) {
-    let end = times.end[at].min(first_send(rows, tree, times, at));
+    let end = times.end[at].min(first_send(rows, times, children));
     let skew = times.start[at] - rows.start[at];
     let mut push = |start: i64, end: i64, before: u32, after: u32| {
         if end - start >= GAP_NANOS_MIN {
@@ -111,13 +115,21 @@ fn find_in(
             let span = at as u32;
             let (occupancy, silence) = (None, None);
             gaps.push(Gap {
-                span, start, end, before, after, critical, occupancy, silence, stalled: 0,
+                span,
+                start,
+                end,
+                before,
+                after,
+                critical,
+                occupancy,
+                silence,
+                stalled: 0,
             });
         }
     };
     let mut cursor = times.start[at];
     let mut before = NONE;
-    for &child in tree.children(at) {
+    for &child in children {
         let (start, until) = (times.start[child as usize], times.end[child as usize]);
         if rows.asgi[child as usize] != Asgi::No || until <= times.start[at] {
             continue;
@@ -134,13 +146,9 @@ fn find_in(
 }
 
 /// Returns when the response of an ASGI entry began to leave; what comes then is streaming.
-fn first_send(rows: &Rows<'_>, tree: &Tree, times: &Times, at: usize) -> i64 {
-    tree.children(at)
-        .iter()
-        .filter(|&&child| rows.asgi[child as usize] == Asgi::Send)
-        .map(|&child| times.start[child as usize])
-        .min()
-        .unwrap_or(i64::MAX)
+fn first_send(rows: &Rows<'_>, times: &Times, children: &[u32]) -> i64 {
+    let first = children.iter().find(|&&child| rows.asgi[child as usize] == Asgi::Send);
+    first.map_or(i64::MAX, |&child| times.start[child as usize])
 }
 
 type OperationKey = (u32, Sym);
@@ -153,8 +161,10 @@ struct Operations {
 #[derive(Default)]
 struct Runs {
     starts: Vec<i64>,
-    /// With the trace's root, to leave out the gap's own trace.
+    /// With the trace's number, to leave out the gap's own trace.
     ends: Vec<(i64, u32)>,
+    /// How many ends there are up to the last one of another trace, by position in `ends`.
+    others: Vec<u32>,
     at_once_max: u32,
 }
 
@@ -175,6 +185,7 @@ impl Operations {
         for runs in runs.values_mut() {
             runs.starts.sort_unstable();
             runs.ends.sort_unstable();
+            runs.others = runs.others();
             runs.at_once_max = runs.most_at_once();
         }
         Self { runs }
@@ -197,16 +208,27 @@ impl Runs {
     fn at(&self, gap: &Gap, own_trace: u32) -> Occupancy {
         let begun = self.starts.partition_point(|&start| start < gap.end);
         let ended = self.ends.partition_point(|&(end, _)| end <= gap.end);
-        let last_other = self.ends[..ended]
-            .iter()
-            .rev()
-            .take_while(|&&(end, _)| end >= gap.start)
-            .find(|&&(_, trace)| trace != own_trace);
+        let last_other = match ended.checked_sub(1) {
+            Some(last) if self.ends[last].1 == own_trace => self.others[last] as usize,
+            _ => ended,
+        };
+        let last_other = last_other.checked_sub(1).map(|last| self.ends[last].0);
         Occupancy {
             running: begun.saturating_sub(ended) as u32,
             running_max: self.at_once_max,
-            ended_before: last_other.map(|&(end, _)| gap.end - end),
+            ended_before: last_other.filter(|&end| end >= gap.start).map(|end| gap.end - end),
         }
+    }
+
+    fn others(&self) -> Vec<u32> {
+        let mut others = 0;
+        let of_trace = self.ends.chunk_by(|a, b| a.1 == b.1);
+        let of_trace = of_trace.flat_map(|ends| {
+            let before = others;
+            others += ends.len() as u32;
+            std::iter::repeat_n(before, ends.len())
+        });
+        of_trace.collect()
     }
 
     fn most_at_once(&self) -> u32 {

@@ -43,7 +43,8 @@ impl<'a> Interner<'a> {
         if let Some(&at) = self.table.find(hash, |&at| texts[at as usize] == text) {
             return Sym(at);
         }
-        let at = u32::try_from(self.texts.len()).expect("fewer distinct texts than spans, SPANS_MAX");
+        let at =
+            u32::try_from(self.texts.len()).expect("fewer distinct texts than spans, SPANS_MAX");
         self.texts.push(text);
         let (texts, hasher) = (&self.texts, &self.hasher);
         self.table.insert_unique(hash, at, |&at| hasher.hash_one(texts[at as usize].as_ref()));

@@ -65,7 +65,7 @@ pub struct Facts {
 /// # Errors
 ///
 /// [`Error::MissingColumn`] when a batch is not of the `spans` schema, [`Error::TooManySpans`] beyond
-/// [`rows::SPANS_MAX`].
+/// 67 million.
 pub fn run(spans: &[RecordBatch], options: &PassOptions) -> Result<Facts, Error> {
     let (spans, repeated_spans) = rows::drop_repeated(spans)?;
     let rows = rows::Rows::read(&spans)?;
@@ -81,8 +81,7 @@ pub fn run(spans: &[RecordBatch], options: &PassOptions) -> Result<Facts, Error>
     let processes = process::Processes::group(&rows, &tree);
     let work = work::Work::measure(&rows, &times, &entries, &path, &wires, &processes);
     let mut gaps = gaps::find(&rows, &tree, &times, &entries, &meaning, &path);
-    let stalls =
-        stall::measure(&rows, &processes, &meaning, &mut gaps, &options.stall_test);
+    let stalls = stall::measure(&rows, &processes, &meaning, &mut gaps, &options.stall_test);
     let columns = emit::Columns {
         rows: &rows,
         tree: &tree,

@@ -28,7 +28,7 @@ impl Meaning {
         let mut operations = HashMap::new();
         let operation = (0..rows.len())
             .map(|at| {
-                let key = (rows.scope[at], rows.name[at], shape[at]);
+                let key = (rows.scope[at], rows.name[at], shape[at], says_itself(rows.kind[at]));
                 *operations.entry(key).or_insert_with(|| reader.operation(at, shape[at]))
             })
             .collect();
@@ -39,8 +39,15 @@ impl Meaning {
 struct Reader<'r, 'a> {
     rows: &'r Rows<'a>,
     texts: Interner<'static>,
-    /// By the two texts that a shape is made of.
-    shapes: HashMap<(Sym, Sym), Sym>,
+    /// By what a shape is made of: the kind of statement and its two texts.
+    shapes: HashMap<(Source, Sym, Sym), Sym>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Source {
+    Query,
+    Rpc,
+    Http,
 }
 
 impl Reader<'_, '_> {
@@ -51,18 +58,18 @@ impl Reader<'_, '_> {
             *self.shapes.entry(key).or_insert_with(|| texts.intern_owned(make()))
         };
         if rows.db_query[at] != Sym(0) {
-            let key = (rows.db_system[at], rows.db_query[at]);
+            let key = (Source::Query, rows.db_system[at], rows.db_query[at]);
             let system = rows.text(rows.db_system[at]);
             let system = (!system.is_empty()).then_some(system);
             return known(key, &|| query_shape(system, rows.text(rows.db_query[at])));
         }
         if rows.rpc_method[at] != Sym(0) {
-            let key = (rows.rpc_service[at], rows.rpc_method[at]);
+            let key = (Source::Rpc, rows.rpc_service[at], rows.rpc_method[at]);
             let call = || rpc_call(rows.text(rows.rpc_service[at]), rows.text(rows.rpc_method[at]));
             return known(key, &call);
         }
         if rows.kind[at] == Kind::Client && rows.url[at] != Sym(0) {
-            let key = (rows.http_method[at], rows.url[at]);
+            let key = (Source::Http, rows.http_method[at], rows.url[at]);
             let method = rows.text(rows.http_method[at]);
             return known(key, &|| http_call(method, rows.text(rows.url[at])));
         }
@@ -74,13 +81,17 @@ impl Reader<'_, '_> {
         let library = rows.text(rows.scope[at]).strip_prefix(INSTRUMENTATION_PREFIX);
         let name = rows.text(rows.name[at]);
         let what = if shape == Sym(0) { name } else { self.texts.text(shape) };
-        let says_itself = matches!(rows.kind[at], Kind::Internal | Kind::Server | Kind::Other);
         let text = match library {
-            Some(library) if !says_itself => format!("{library} {what}"),
+            Some(library) if !says_itself(rows.kind[at]) => format!("{library} {what}"),
             _ => what.to_owned(),
         };
         self.texts.intern_owned(cut(text))
     }
+}
+
+/// Whether the names of such spans say what runs; a client span's is just `GET` or `SELECT`.
+fn says_itself(kind: Kind) -> bool {
+    matches!(kind, Kind::Internal | Kind::Server | Kind::Other)
 }
 
 fn rpc_call(service: &str, method: &str) -> String {

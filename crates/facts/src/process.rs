@@ -10,6 +10,7 @@ pub(crate) struct Group {
     /// The earliest span without a parent in the process.
     pub(crate) root: u32,
     pub(crate) start: i64,
+    /// After the start, also when the root took no time: what overlaps it is then defined.
     pub(crate) end: i64,
     first_member: u32,
     members: u32,
@@ -85,7 +86,7 @@ fn group(rows: &Rows<'_>, tree: &Tree, run: &[u32], first_member: usize) -> Grou
         process,
         root,
         start: rows.start[root as usize],
-        end: rows.end[root as usize],
+        end: rows.end[root as usize].max(rows.start[root as usize] + 1),
         first_member: first_member as u32,
         members: run.len() as u32,
     }

@@ -6,17 +6,25 @@ use std::ops::Range;
 
 use arrow::array::{
     Array, AsArray, BooleanArray, Int64Array, MapArray, RecordBatch, StringViewArray,
+    make_comparator,
 };
-use arrow::compute::filter_record_batch;
+use arrow::compute::{SortOptions, filter_record_batch};
 use arrow::datatypes::Int64Type;
 use hashbrown::{HashMap, hash_map::Entry};
 use timesink_model::EVENT_LOOP_SCOPES;
+use timesink_model::schema::quarantine::DURATION_NANOS_MAX;
 
 use crate::Error;
 use crate::intern::{Interner, Sym};
 
-/// The most spans that one pass takes; positions are `u32`, and the last is "none".
-pub const SPANS_MAX: usize = u32::MAX as usize - 1;
+/// The most spans that one pass takes: the text of as many span ids and entry ids is what one
+/// Arrow buffer holds (offsets of views are 31 bits, Arrow columnar format).
+pub(crate) const SPANS_MAX: usize = 1 << 26;
+
+/// The latest time that the pass reckons with, in the year 2116; what lies beyond, or before 1970,
+/// is taken as the limit. Sums and differences of such times, of skews and of durations that the
+/// quarantine lets pass cannot overflow.
+const TIME_NANOS_MAX: i64 = 1 << 62;
 
 /// No such span.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -165,6 +173,7 @@ struct Batch<'a> {
     rpc_service: &'a StringViewArray,
     rpc_method: &'a StringViewArray,
     asgi: &'a StringViewArray,
+    attributes: &'a MapArray,
 }
 
 fn text<'a>(batch: &'a RecordBatch, name: &'static str) -> Result<&'a StringViewArray, Error> {
@@ -208,6 +217,10 @@ impl<'a> Batch<'a> {
             rpc_service: text(batch, "rpc_service")?,
             rpc_method: text(batch, "rpc_method")?,
             asgi: text(batch, "asgi_event_type")?,
+            attributes: batch
+                .column_by_name("attributes")
+                .and_then(|column| column.as_map_opt())
+                .ok_or(Error::MissingColumn("attributes"))?,
         })
     }
 
@@ -254,14 +267,14 @@ fn id(hex: &str) -> u128 {
 
 /// Returns the batches without spans that arrived before, and how many those were.
 ///
-/// Of several spans with one id the greatest counts, by end, start, parent, kind, name, status and
-/// attributes: a choice that does not depend on the order of arrival.
+/// Of several spans with one id the greatest counts, by end, by start, then column by column: a
+/// choice that does not depend on the order of arrival.
 pub(crate) fn drop_repeated(batches: &[RecordBatch]) -> Result<(Vec<RecordBatch>, usize), Error> {
-    let columns = batches.iter().map(Batch::read).collect::<Result<Vec<_>, _>>()?;
     let seen: usize = batches.iter().map(RecordBatch::num_rows).sum();
     if seen > SPANS_MAX {
         return Err(Error::TooManySpans { seen, max: SPANS_MAX });
     }
+    let columns = batches.iter().map(Batch::read).collect::<Result<Vec<_>, _>>()?;
     let mut kept: HashMap<(u128, u64), (usize, usize)> = HashMap::with_capacity(seen);
     let mut dropped: Vec<(usize, usize)> = Vec::new();
     for (at, batch) in columns.iter().enumerate() {
@@ -272,9 +285,9 @@ pub(crate) fn drop_repeated(batches: &[RecordBatch]) -> Result<(Vec<RecordBatch>
                     vacant.insert((at, row));
                 }
                 Entry::Occupied(mut occupied) => {
-                    let other = *occupied.get();
-                    let greater =
-                        compare(batches, &columns, (at, row), other) == Ordering::Greater;
+                    let (other, other_row) = *occupied.get();
+                    let order = compare((&batches[at], row), (&batches[other], other_row));
+                    let greater = order == Ordering::Greater;
                     dropped.push(if greater { occupied.insert((at, row)) } else { (at, row) });
                 }
             }
@@ -287,10 +300,7 @@ pub(crate) fn drop_repeated(batches: &[RecordBatch]) -> Result<(Vec<RecordBatch>
     Ok((without(batches, &dropped)?, count))
 }
 
-fn without(
-    batches: &[RecordBatch],
-    dropped: &[(usize, usize)],
-) -> Result<Vec<RecordBatch>, Error> {
+fn without(batches: &[RecordBatch], dropped: &[(usize, usize)]) -> Result<Vec<RecordBatch>, Error> {
     let mut keep: Vec<Vec<bool>> = batches.iter().map(|b| vec![true; b.num_rows()]).collect();
     for &(batch, row) in dropped {
         keep[batch][row] = false;
@@ -302,40 +312,49 @@ fn without(
         .collect()
 }
 
-fn compare(
-    batches: &[RecordBatch],
-    columns: &[Batch<'_>],
-    (batch_a, a): (usize, usize),
-    (batch_b, b): (usize, usize),
-) -> Ordering {
-    let (left, right) = (&columns[batch_a], &columns[batch_b]);
-    let key = |batch: &Batch<'_>, row: usize| {
-        (
-            batch.end.value(row),
-            batch.start.value(row),
-            value(batch.parent_span_id, row).to_owned(),
-            value(batch.kind, row).to_owned(),
-            value(batch.name, row).to_owned(),
-            value(batch.status_code, row).to_owned(),
-        )
-    };
-    key(left, a).cmp(&key(right, b)).then_with(|| {
-        let entries = |batch: &RecordBatch, row: usize| {
-            ["attributes", "resource_attributes"].map(|name| map_entries(batch, name, row))
-        };
-        entries(&batches[batch_a], a).cmp(&entries(&batches[batch_b], b))
-    })
+type Row<'a> = (&'a RecordBatch, usize);
+
+fn compare((left, a): Row<'_>, (right, b): Row<'_>) -> Ordering {
+    let by_time = ["end_time_unix_nano", "start_time_unix_nano"].into_iter().map(|name| {
+        let time = |batch: &RecordBatch, row| int(batch, name).map_or(0, |times| times.value(row));
+        time(left, a).cmp(&time(right, b))
+    });
+    let columns = left.columns().iter().zip(right.columns());
+    let by_column = columns.map(|(left, right)| compare_values((left, a), (right, b)));
+    by_time.chain(by_column).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
-fn map_entries(batch: &RecordBatch, name: &str, row: usize) -> Vec<(String, String)> {
-    let column = batch.column_by_name(name).and_then(|c| c.as_any().downcast_ref::<MapArray>());
-    let Some(column) = column else { return Vec::new() };
-    let entries = column.value(row);
-    let texts = |at: usize| {
-        let column = entries.column(at).as_string::<i32>();
-        column.iter().map(|text| text.unwrap_or_default().to_owned()).collect::<Vec<_>>()
-    };
-    texts(0).into_iter().zip(texts(1)).collect()
+fn compare_values((left, a): (&dyn Array, usize), (right, b): (&dyn Array, usize)) -> Ordering {
+    match (left.is_null(a), right.is_null(b)) {
+        (false, false) => {}
+        (a_is_null, b_is_null) => return b_is_null.cmp(&a_is_null),
+    }
+    if let (Some(left), Some(right)) = (left.as_string_view_opt(), right.as_string_view_opt()) {
+        return left.value(a).cmp(right.value(b));
+    }
+    if let (Some(left), Some(right)) =
+        (left.as_primitive_opt::<Int64Type>(), right.as_primitive_opt::<Int64Type>())
+    {
+        return left.value(a).cmp(&right.value(b));
+    }
+    if let (Some(left), Some(right)) = (left.as_map_opt(), right.as_map_opt()) {
+        return entries(left, a).cmp(entries(right, b));
+    }
+    // What is left is rare, or follows from what was compared. Columns of different types do not
+    // occur: the batches have one schema.
+    make_comparator(left, right, SortOptions::default())
+        .map_or(Ordering::Equal, |compare| compare(a, b))
+}
+
+/// Returns the keys and values of one row of a map of text to text.
+fn entries(map: &MapArray, row: usize) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let (keys, values) = (map.keys().as_string_opt::<i32>(), map.values().as_string_opt::<i32>());
+    let offsets = map.value_offsets();
+    let range = offsets[row] as usize..offsets[row + 1] as usize;
+    keys.zip(values).into_iter().flat_map(move |(keys, values)| {
+        let value = |at: usize| values.is_valid(at).then(|| values.value(at));
+        range.clone().map(move |at| (keys.value(at), value(at)))
+    })
 }
 
 /// Gathers the rows of all batches, in order of arrival, before they are sorted.
@@ -425,8 +444,9 @@ impl<'a> Reader<'a> {
         rows.input.push(rows.input.len() as u32);
         rows.span_id.push(id(batch.span_id.value(row)) as u64);
         rows.parent_id.push(id(value(batch.parent_span_id, row)) as u64);
-        rows.start.push(batch.start.value(row));
-        rows.end.push(batch.end.value(row));
+        let start = batch.start.value(row).clamp(0, TIME_NANOS_MAX);
+        rows.start.push(start);
+        rows.end.push(batch.end.value(row).clamp(start, start + DURATION_NANOS_MAX));
         let kind = Kind::parse(batch.kind.value(row));
         rows.kind.push(kind);
         rows.name.push(rows.strings.intern(value(batch.name, row)));
@@ -445,8 +465,7 @@ impl<'a> Reader<'a> {
         rows.url.push(attribute(batch.url));
         rows.rpc_service.push(attribute(batch.rpc_service));
         rows.rpc_method.push(attribute(batch.rpc_method));
-        let has_url = batch.url.is_valid(row);
-        rows.shows_event_loop.push(kind == Kind::Server && serves_on_event_loop(scope, has_url));
+        rows.shows_event_loop.push(kind == Kind::Server && batch.serves_on_event_loop(row));
         rows.adjusted_count.push(match value(batch.trace_state, row) {
             "" => None,
             state => crate::sampling(state).adjusted_count(),
@@ -523,6 +542,19 @@ impl Batch<'_> {
     fn process_key_pid(&self, row: usize) -> Option<i64> {
         self.pid.is_valid(row).then(|| self.pid.value(row))
     }
+
+    fn serves_on_event_loop(&self, row: usize) -> bool {
+        let last = value(self.scope, row).rsplit('.').next().unwrap_or_default();
+        EVENT_LOOP_SCOPES.contains(&last) || (last == "django" && self.is_django_asgi(row))
+    }
+
+    /// Whether a SERVER span of Django is from an ASGI server: only then it has a URL, but no host
+    /// name. The WSGI instrumentation records a host name, and under Django's own `runserver`
+    /// (`wsgiref`, which gives no raw target) a URL as well. Current names tell nothing.
+    fn is_django_asgi(&self, row: usize) -> bool {
+        self.url.is_valid(row)
+            && !entries(self.attributes, row).any(|(key, _)| key == "net.host.name")
+    }
 }
 
 fn asgi(event_type: &str) -> Asgi {
@@ -531,12 +563,6 @@ fn asgi(event_type: &str) -> Asgi {
         sent if sent.starts_with("http.response") || sent.ends_with(".send") => Asgi::Send,
         _ => Asgi::Receive,
     }
-}
-
-/// Only Django under ASGI has a URL on its SERVER spans; under WSGI it has a host name instead.
-fn serves_on_event_loop(scope: &str, has_url: bool) -> bool {
-    let last = scope.rsplit('.').next().unwrap_or_default();
-    EVENT_LOOP_SCOPES.contains(&last) || (last == "django" && has_url)
 }
 
 /// Two processes on one host share a clock; a process without a host is a host of its own.
@@ -555,8 +581,8 @@ fn trace_ranges(trace_id: &[u128], order: &[u32]) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
     let mut start = 0;
     for at in 1..=order.len() {
-        let ends = at == order.len()
-            || trace_id[order[at] as usize] != trace_id[order[start] as usize];
+        let ends =
+            at == order.len() || trace_id[order[at] as usize] != trace_id[order[start] as usize];
         if ends {
             ranges.push(start..at);
             start = at;

@@ -10,6 +10,9 @@ use crate::intern::Sym;
 use crate::rows::{Kind, NONE, Rows};
 use crate::tree::Tree;
 
+/// The most that a span is moved, 36 years: corrections add up from host to host.
+const SKEW_NANOS_MAX: i64 = 1 << 60;
+
 /// Returns what is to be added to each span's times so that they fit its root's clock, ns.
 pub(crate) fn correct(rows: &Rows<'_>, tree: &Tree, skew_nanos_max: i64) -> Vec<i64> {
     let offsets = host_offsets(rows, tree, skew_nanos_max);
@@ -19,7 +22,8 @@ pub(crate) fn correct(rows: &Rows<'_>, tree: &Tree, skew_nanos_max: i64) -> Vec<
         let Some(parent) = tree.parent(at) else { continue };
         skew[at] = skew[parent];
         if let Some(pair) = host_pair(rows, parent, at) {
-            skew[at] += offsets.get(&pair).copied().unwrap_or(0);
+            let offset = offsets.get(&pair).copied().unwrap_or(0);
+            skew[at] = (skew[at] + offset).clamp(-SKEW_NANOS_MAX, SKEW_NANOS_MAX);
         }
     }
     skew
@@ -40,6 +44,24 @@ impl Times {
 
     pub(crate) fn duration(&self, at: usize) -> i64 {
         self.end[at] - self.start[at]
+    }
+
+    /// Returns the children of a span by corrected start; `order` is room for them.
+    pub(crate) fn children<'a>(
+        &self,
+        tree: &'a Tree,
+        at: usize,
+        order: &'a mut Vec<u32>,
+    ) -> &'a [u32] {
+        let children = tree.children(at);
+        let start = |&child: &u32| self.start[child as usize];
+        if children.is_sorted_by_key(start) {
+            return children;
+        }
+        order.clear();
+        order.extend_from_slice(children);
+        order.sort_by_key(start);
+        order
     }
 }
 
@@ -89,6 +111,6 @@ pub(crate) fn median(values: &mut [i64]) -> i64 {
     match values.len() {
         0 => 0,
         n if n % 2 == 1 => values[middle],
-        _ => values[middle - 1] + (values[middle] - values[middle - 1]) / 2,
+        _ => values[middle - 1].midpoint(values[middle]),
     }
 }

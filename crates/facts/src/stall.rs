@@ -117,8 +117,7 @@ pub(crate) fn measure(
     for groups in runs {
         if processes.is_event_loop[groups[0].process as usize] {
             let gaps_of_group = &gaps_of_group[first..first + groups.len()];
-            let loop_of =
-                Loop { rows, processes, meaning, groups, gaps_of_group };
+            let loop_of = Loop { rows, processes, meaning, groups, gaps_of_group };
             loop_of.measure(gaps, &mut stalls);
             let blocked = loop_of.blocked(gaps, &stalls, test);
             loop_of.find_victims(&blocked, gaps, &mut stalls);
@@ -238,14 +237,18 @@ impl Loop<'_> {
     fn blocked(&self, gaps: &[Gap], stalls: &Stalls, test: &StallTest) -> Vec<Blocked> {
         let mut places: HashMap<Place, Counts> = HashMap::new();
         let mut endpoint_traces: HashMap<Sym, u32> = HashMap::new();
-        self.each_candidate(gaps, stalls, |place, _, _, measure, start, end| {
-            places.entry(place).or_default().add(test.judge(measure, end - start, place.1.is_some()));
+        self.each_candidate(gaps, stalls, test, |place, _, measure, start, end| {
+            places.entry(place).or_default().add(test.judge(
+                measure,
+                end - start,
+                place.1.is_some(),
+            ));
         });
         for group in self.groups {
             *endpoint_traces.entry(self.rows.name[group.root as usize]).or_default() += 1;
         }
         let mut blocked = Vec::new();
-        self.each_candidate(gaps, stalls, |place, group, _, measure, start, end| {
+        self.each_candidate(gaps, stalls, test, |place, group, measure, start, end| {
             let is_gap = place.1.is_some();
             if test.judge(measure, end - start, is_gap) == Verdict::Blocked
                 && places[&place].blocks(test, endpoint_traces[&place.0])
@@ -267,15 +270,19 @@ impl Loop<'_> {
         &self,
         gaps: &[Gap],
         stalls: &Stalls,
-        mut see: impl FnMut(Place, u32, u32, &Measure, i64, i64),
+        test: &StallTest,
+        mut see: impl FnMut(Place, u32, &Measure, i64, i64),
     ) {
+        let is_long = |start: i64, end: i64| end - start >= test.silence_nanos_min;
         for (number, group) in self.groups.iter().enumerate() {
             let endpoint = self.rows.name[group.root as usize];
             for at in self.leaves(group) {
                 let Some(measure) = &stalls.measures[at as usize] else { continue };
                 let place = (endpoint, None, self.meaning.operation[at as usize], Sym(0));
                 let (start, end) = (self.rows.start[at as usize], self.rows.end[at as usize]);
-                see(place, number as u32, at, measure, start, end);
+                if is_long(start, end) {
+                    see(place, number as u32, measure, start, end);
+                }
             }
             for &gap in &self.gaps_of_group[number] {
                 let gap = &gaps[gap as usize];
@@ -283,7 +290,7 @@ impl Loop<'_> {
                 let is_leaf = self.processes.is_leaf[gap.span as usize]
                     && !self.rows.kind[gap.span as usize].is_entry();
                 let Some(measure) = &gap.silence else { continue };
-                if is_leaf {
+                if is_leaf || !is_long(gap.start, gap.end) {
                     continue;
                 }
                 let place = (
@@ -292,7 +299,7 @@ impl Loop<'_> {
                     operation(self.meaning, gap.before),
                     operation(self.meaning, gap.after),
                 );
-                see(place, number as u32, gap.span, measure, gap.start, gap.end);
+                see(place, number as u32, measure, gap.start, gap.end);
             }
         }
     }

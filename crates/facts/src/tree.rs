@@ -1,7 +1,5 @@
 //! The trees: parents, children, roots, depth. Nothing recurses: a chain may be a million deep.
 
-use hashbrown::HashMap;
-
 use crate::rows::{NONE, Rows};
 
 /// Each span's place in its trace, by position.
@@ -54,7 +52,7 @@ impl Tree {
     }
 
     /// Visits every span from its root down. Spans on a cycle have no root: the first of them
-    /// becomes one. Returns whether a cycle was cut.
+    /// becomes one, by start. Returns whether a cycle was cut.
     fn order(&mut self, parent: &mut [u32]) -> bool {
         for at in 0..parent.len() {
             if parent[at] == NONE {
@@ -62,11 +60,16 @@ impl Tree {
             }
         }
         let mut cut = false;
+        let mut seen = Vec::new();
         for at in 0..parent.len() {
             if self.root[at] == NONE {
-                parent[at] = NONE;
+                if !cut {
+                    seen.resize(parent.len(), false);
+                }
+                let first = first_of_cycle(at, parent, &mut seen);
+                parent[first] = NONE;
                 cut = true;
-                self.descend(at, parent);
+                self.descend(first, parent);
             }
         }
         cut
@@ -93,32 +96,51 @@ impl Tree {
         }
     }
 
+    /// The cut of a cycle is no root: it names a parent.
     fn complete(&self, rows: &Rows<'_>) -> Vec<bool> {
         let mut complete = vec![false; rows.len()];
         for trace in &rows.traces {
-            let roots = trace.clone().filter(|&at| self.parent[at] == NONE).count();
-            let whole = roots == 1 && !self.is_orphan[trace.clone()].contains(&true);
+            let mut tops = trace.clone().filter(|&at| self.parent[at] == NONE);
+            let is_root = |at: usize| rows.parent_id[at] == 0;
+            let whole = tops.next().is_some_and(is_root) && tops.next().is_none();
             complete[trace.clone()].fill(whole);
         }
         complete
     }
 }
 
+/// Returns the first span of the cycle that `at` is on or hangs below. Every span above `at` is of
+/// this cycle's component and is marked in `seen`, so no other walk passes it.
+fn first_of_cycle(at: usize, parent: &[u32], seen: &mut [bool]) -> usize {
+    let mut on_cycle = at;
+    while !seen[on_cycle] {
+        seen[on_cycle] = true;
+        on_cycle = parent[on_cycle] as usize;
+    }
+    let mut first = on_cycle;
+    let mut next = parent[on_cycle] as usize;
+    while next != on_cycle {
+        first = first.min(next);
+        next = parent[next] as usize;
+    }
+    first
+}
+
 fn find_parents(rows: &Rows<'_>) -> (Vec<u32>, Vec<bool>) {
     let mut parent = vec![NONE; rows.len()];
     let mut is_orphan = vec![false; rows.len()];
-    let mut positions: HashMap<u64, u32> = HashMap::new();
+    let mut by_id: Vec<(u64, u32)> = Vec::new();
     for trace in &rows.traces {
-        positions.clear();
-        positions.extend(trace.clone().map(|at| (rows.span_id[at], at as u32)));
-        for at in trace.clone() {
-            match rows.parent_id[at] {
-                0 => {}
-                id => match positions.get(&id) {
-                    Some(&found) if found as usize != at => parent[at] = found,
-                    Some(_) => {}
-                    None => is_orphan[at] = true,
-                },
+        by_id.clear();
+        by_id.extend(trace.clone().map(|at| (rows.span_id[at], at as u32)));
+        by_id.sort_unstable();
+        for at in trace.clone().filter(|&at| rows.parent_id[at] != 0) {
+            let found = by_id.binary_search_by_key(&rows.parent_id[at], |&(id, _)| id);
+            match found.map(|found| by_id[found].1) {
+                // A cycle of one.
+                Ok(found) if found as usize == at => {}
+                Ok(found) => parent[at] = found,
+                Err(_) => is_orphan[at] = true,
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::tree::Tree;
 /// Client span by client span; `server` is [`NONE`] on every other span.
 #[derive(Debug)]
 pub(crate) struct Wires {
-    /// The first SERVER child, in another process.
+    /// The first SERVER child in another process, by corrected start.
     pub(crate) server: Vec<u32>,
     pub(crate) parts: Vec<Option<Wire>>,
 }
@@ -53,12 +53,7 @@ impl Busy {
 }
 
 impl Wires {
-    pub(crate) fn measure(
-        rows: &Rows<'_>,
-        tree: &Tree,
-        times: &Times,
-        entries: &Entries,
-    ) -> Self {
+    pub(crate) fn measure(rows: &Rows<'_>, tree: &Tree, times: &Times, entries: &Entries) -> Self {
         let busy = Busy::new(rows, entries);
         let mut wires = Self { server: vec![NONE; rows.len()], parts: vec![None; rows.len()] };
         for at in 0..rows.len() {
@@ -84,11 +79,11 @@ impl Wires {
             if rows.kind[child] != Kind::Server || rows.process[child] == rows.process[at] {
                 continue;
             }
-            if self.server[at] == NONE {
+            if times.start[child] < first {
+                first = times.start[child];
                 self.server[at] = child as u32;
             }
             served.add(times.start[child], times.end[child]);
-            first = first.min(times.start[child]);
             last = last.max(times.end[child]);
         }
         let whole = times.duration(at) - served.total();

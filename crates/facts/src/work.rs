@@ -28,10 +28,17 @@ impl Work {
         let mut work =
             Self { pause_nanos: vec![0; rows.len()], own_nanos: path.self_nanos.clone() };
         let mut order: Vec<u32> = (0..rows.len() as u32).collect();
-        order.sort_by_key(|&at| (entries.of[at as usize], times.start[at as usize]));
+        order.sort_by_key(|&at| {
+            let at = at as usize;
+            (entries.of[at], path.head[at], times.start[at])
+        });
         let same_entry = |&a: &u32, &b: &u32| entries.of[a as usize] == entries.of[b as usize];
+        let same_tiling = |&a: &u32, &b: &u32| path.head[a as usize] == path.head[b as usize];
         for spans in order.chunk_by(same_entry) {
-            work.measure_pauses(rows, times, path, processes, spans);
+            // What runs in the background of an entry has pauses of its own.
+            for spans in spans.chunk_by(same_tiling) {
+                work.measure_pauses(rows, times, path, processes, spans);
+            }
             let entry = entries.of(spans[0] as usize).span;
             if entry != NONE {
                 work.own_nanos[entry as usize] = own(times, wires, entry as usize, spans);
@@ -40,7 +47,7 @@ impl Work {
         work
     }
 
-    /// `spans` are those of one entry, by start.
+    /// `spans` are those of one entry and one tiling, by start.
     fn measure_pauses(
         &mut self,
         rows: &Rows<'_>,
@@ -49,8 +56,8 @@ impl Work {
         processes: &Processes,
         spans: &[u32],
     ) {
-        let is_operation =
-            |at: usize| processes.is_leaf[at] && rows.asgi[at] == Asgi::No;
+        let is_operation = |at: usize| processes.is_leaf[at] && rows.asgi[at] == Asgi::No;
+        // Sections of one tiling do not overlap.
         let mut idle: Vec<Section> = Vec::new();
         for &at in spans.iter().filter(|&&at| !processes.is_leaf[at as usize]) {
             idle.extend_from_slice(path.sections(at as usize));

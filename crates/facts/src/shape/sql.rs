@@ -223,7 +223,7 @@ impl Writer {
             (Last::Tie, _) | (_, Token::Tie(_)) => false,
             (last, Token::Dot) => !last.is_operand(),
             (last, Token::OpenBracket) => !last.is_operand() && last != Last::Keyword(Role::Array),
-            (Last::Name, Token::Open) => false,
+            (Last::Name | Last::Keyword(Role::Operand), Token::Open) => false,
             _ => true,
         }
     }

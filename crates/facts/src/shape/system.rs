@@ -42,45 +42,45 @@ pub(super) enum Language {
 impl Language {
     /// Returns the language, `None` for a system that is not in the table.
     pub(super) fn of(name: Option<&str>) -> Option<Self> {
-        let name = name?.trim();
-        let known = |(names, language): &(&str, Self)| {
-            let mut names = names.split_ascii_whitespace();
-            names.any(|known| known.eq_ignore_ascii_case(name)).then_some(*language)
-        };
-        SYSTEMS.iter().find_map(known)
+        let mut lower = [0; NAME_BYTES_MAX];
+        let name = name?.trim().as_bytes();
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        Self::of_lower(std::str::from_utf8(lower).ok()?)
+    }
+
+    /// Knows the names of the semantic conventions, of `SQLAlchemy`'s dialects and of Django.
+    #[rustfmt::skip]
+    fn of_lower(name: &str) -> Option<Self> {
+        Some(match name {
+            "postgresql" | "postgres" | "actian.ingres" | "aws.redshift" | "cassandra"
+            | "cockroachdb" | "crate" | "db2" | "derby" | "duckdb" | "edb" | "exasol"
+            | "firebird" | "firebirdsql" | "greenplum" | "h2" | "h2database" | "hanadb"
+            | "hsqldb" | "ibm.db2" | "ibm.informix" | "ibm.netezza" | "ibm_db_sa" | "informix"
+            | "ingres" | "interbase" | "materialize" | "monetdb" | "netezza" | "presto"
+            | "questdb" | "redshift" | "risingwave" | "sap.hana" | "sap.maxdb"
+            | "softwareag.adabas" | "teradata" | "timescaledb" | "trino" | "vertica"
+            | "yugabytedb" => Self::Sql(Dialect::PostgreSql),
+            "mysql" | "mariadb" | "aurora" | "bigquery" | "couchbase" | "databricks"
+            | "gcp.bigquery" | "gcp.spanner" | "hive" | "impala" | "neo4j" | "percona"
+            | "singlestore" | "memsql" | "spanner" | "spark" | "tidb" => Self::Sql(Dialect::MySql),
+            "sqlite" | "sqlite3" | "libsql" => Self::Sql(Dialect::Sqlite),
+            "oracle" | "oracle.db" => Self::Sql(Dialect::Oracle),
+            "mssql" | "microsoft.sql_server" | "microsoft" | "mssqlcompact" | "sqlserver"
+            | "sybase" | "sap.ase" => Self::Sql(Dialect::SqlServer),
+            "other_sql" | "snowflake" | "clickhouse" | "clickhousedb" | "influxdb" | "cache" => Self::Sql(Dialect::Other),
+            "redis" | "valkey" | "keydb" | "dragonfly" | "aws.elasticache" => Self::Redis,
+            "memcached" => Self::Memcached,
+            "mongodb" | "elasticsearch" | "opensearch" | "couchdb" | "dynamodb" | "aws.dynamodb"
+            | "cosmosdb" | "azure.cosmosdb" | "documentdb" | "solr" => Self::Document,
+            _ => return None,
+        })
     }
 }
 
-/// By the names of the semantic conventions, of `SQLAlchemy`'s dialects and of Django's vendors.
-const SYSTEMS: &[(&str, Language)] = &[
-    (
-        "postgresql postgres actian.ingres aws.redshift cassandra cockroachdb crate db2 derby \
-         duckdb edb exasol firebird firebirdsql greenplum h2 h2database hanadb hsqldb ibm.db2 \
-         ibm.informix ibm.netezza ibm_db_sa informix ingres interbase materialize monetdb netezza \
-         presto questdb redshift risingwave sap.hana sap.maxdb softwareag.adabas teradata \
-         timescaledb trino vertica yugabytedb",
-        Language::Sql(Dialect::PostgreSql),
-    ),
-    (
-        "mysql mariadb aurora bigquery couchbase databricks gcp.bigquery gcp.spanner hive impala \
-         neo4j percona singlestore memsql spanner spark tidb",
-        Language::Sql(Dialect::MySql),
-    ),
-    ("sqlite sqlite3 libsql", Language::Sql(Dialect::Sqlite)),
-    ("oracle oracle.db", Language::Sql(Dialect::Oracle)),
-    (
-        "mssql microsoft.sql_server microsoft mssqlcompact sqlserver sybase sap.ase",
-        Language::Sql(Dialect::SqlServer),
-    ),
-    ("other_sql snowflake clickhouse clickhousedb influxdb cache", Language::Sql(Dialect::Other)),
-    ("redis valkey keydb dragonfly aws.elasticache", Language::Redis),
-    ("memcached", Language::Memcached),
-    (
-        "mongodb elasticsearch opensearch couchdb dynamodb aws.dynamodb cosmosdb azure.cosmosdb \
-         documentdb solr",
-        Language::Document,
-    ),
-];
+/// No name of a system is longer.
+const NAME_BYTES_MAX: usize = 24;
 
 #[cfg(test)]
 mod tests {

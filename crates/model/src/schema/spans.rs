@@ -177,23 +177,47 @@ pub fn table() -> Table {
         Column::optional("resource_schema_url", TEXT, "The resource's schema URL."),
         Column::optional("scope_name", TEXT, "The instrumentation scope."),
         Column::optional("scope_version", TEXT, "The scope's version."),
-        Column::optional("scope_attributes", attributes_type(), "The scope's attributes; NULL when it has none."),
+        Column::optional(
+            "scope_attributes",
+            attributes_type(),
+            "The scope's attributes; NULL when it has none.",
+        ),
         Column::optional("scope_schema_url", TEXT, "The scope's schema URL."),
     ]);
     columns.extend(promoted_columns(Level::Span));
     columns.extend([
-        Column::required("attributes", attributes_type(), "Every span attribute under the name it arrived with, values as text."),
+        Column::required(
+            "attributes",
+            attributes_type(),
+            "Every span attribute under the name it arrived with, values as text.",
+        ),
         Column::required("attribute_kinds", TEXT, KINDS_DOC),
-        Column::required("resource_attributes", attributes_type(), "Every resource attribute under the name it arrived with, values as text."),
+        Column::required(
+            "resource_attributes",
+            attributes_type(),
+            "Every resource attribute under the name it arrived with, values as text.",
+        ),
         Column::required("resource_attribute_kinds", TEXT, KINDS_DOC),
         Column::optional("scope_attribute_kinds", TEXT, KINDS_DOC),
         Column::optional("events", events_type(), "The span's events; NULL when it has none."),
         Column::optional("links", links_type(), "The span's links; NULL when it has none."),
-        Column::required("dropped_attributes_count", int.clone(), "Attributes that the SDK dropped."),
+        Column::required(
+            "dropped_attributes_count",
+            int.clone(),
+            "Attributes that the SDK dropped.",
+        ),
         Column::required("dropped_events_count", int.clone(), "Events that the SDK dropped."),
         Column::required("dropped_links_count", int.clone(), "Links that the SDK dropped."),
-        Column::required("resource_dropped_attributes_count", int.clone(), "Resource attributes that the SDK dropped."),
-        Column::required("scope_dropped_attributes_count", int, "Scope attributes that the SDK dropped."),
+        Column::required(
+            "resource_dropped_attributes_count",
+            int.clone(),
+            "Resource attributes that the SDK dropped.",
+        ),
+        Column::required(
+            "scope_dropped_attributes_count",
+            int,
+            "Scope attributes that the SDK dropped.",
+        ),
     ]);
     Table {
         name: "spans",

@@ -1,0 +1,411 @@
+//! The stall test's raw measures: how silent the rest of its process was during a span or gap.
+//!
+//! *Concurrent* to a trace are the other traces of its process whose local root overlaps its own;
+//! the starts and ends of their spans in the process are *edges*. Edges near a candidate are counted
+//! without visiting them or the traces: all that the process has, less the candidate's own trace's,
+//! less those of traces that had ended before its trace began, less those of traces that began
+//! after it ended. The last two are counted for all candidates in two sweeps. So 100,000 overlapping
+//! traces cost `n log n`, and so do streams that stay open while 100,000 requests pass.
+//!
+//! Source: the reference of the stall test, `stall_test.py`, which these measures agree with.
+
+use std::ops::Range;
+
+use timesink_model::NANOS_PER_MILLI;
+
+use crate::process::{Group, Processes};
+use crate::rows::Rows;
+
+/// Starts and ends this close to a candidate's own are its own.
+const EDGE_SLACK_NANOS: i64 = 20_000;
+
+/// How far around a candidate the rate of starts and ends is taken, at least.
+const WINDOW_NANOS_MIN: i64 = 100 * NANOS_PER_MILLI;
+
+/// How silent a process was during one leaf span or gap.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Silence {
+    /// From the last edge inside the candidate, else from its start, to its end.
+    pub silence_nanos: i64,
+    /// Edges to be expected in that time, by their rate around it.
+    pub expected_edges: f64,
+    /// Edges inside the candidate.
+    pub foreign_edges: u32,
+    pub concurrent_traces: u32,
+    /// How long other traces of the process were open during the silence, added up.
+    pub waiting_nanos: i64,
+}
+
+/// A leaf span or a gap to be measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Candidate {
+    /// Number of its trace among the groups of the process.
+    pub(crate) group: u32,
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+}
+
+/// Measures the candidates of one process, which come by group.
+pub(crate) fn measure(
+    rows: &Rows<'_>,
+    processes: &Processes,
+    groups: &[Group],
+    candidates: &[Candidate],
+) -> Vec<Silence> {
+    let edges = Edges::list(rows, processes, groups);
+    let ranks: Vec<[u32; 4]> = candidates.iter().map(|c| edges.ranks(c)).collect();
+    let counts = edges.count_concurrent(groups, candidates, &ranks);
+    let by_end = by_end(groups);
+    let extents = edges.extents(groups, &by_end);
+    let open = Open::new(groups, &by_end);
+    let measure = |((candidate, ranks), counts): ((&Candidate, &[u32; 4]), &[u32; 4])| {
+        let group = candidate.group as usize;
+        let foreign_edges = counts[2].saturating_sub(counts[1]);
+        let silent_since = match foreign_edges {
+            0 => candidate.start,
+            _ => edges.last_concurrent(groups, group, ranks[2]),
+        };
+        let silence_nanos = candidate.end - silent_since;
+        let around = counts[3] - counts[0];
+        let observed = observed(candidate, silence_nanos, extents[group]);
+        Silence {
+            silence_nanos,
+            expected_edges: f64::from(around) / observed as f64 * silence_nanos as f64,
+            foreign_edges,
+            concurrent_traces: open.concurrent(&groups[group]),
+            waiting_nanos: open.waiting(&groups[group], silent_since..candidate.end),
+        }
+    };
+    candidates.iter().zip(&ranks).zip(&counts).map(measure).collect()
+}
+
+/// Returns the groups' numbers by their ends.
+fn by_end(groups: &[Group]) -> Vec<u32> {
+    let mut by_end: Vec<u32> = (0..groups.len() as u32).collect();
+    by_end.sort_unstable_by_key(|&group| (groups[group as usize].end, group));
+    by_end
+}
+
+fn window(candidate: &Candidate) -> i64 {
+    (candidate.end - candidate.start).max(WINDOW_NANOS_MIN)
+}
+
+/// Returns the time over which the rate is taken: concurrent traces live only near the candidate's
+/// root, so no further than they do; without the silence itself.
+fn observed(candidate: &Candidate, silence_nanos: i64, extent: Option<Extent>) -> i64 {
+    let (start, end, window) = (candidate.start, candidate.end, window(candidate));
+    let Some(extent) = extent else {
+        return end - start + 2 * window - silence_nanos;
+    };
+    let from = (start - window).max(extent.first);
+    let to = (end + window).min(extent.last);
+    let before = if from < start { start.min(to) - from } else { 0 };
+    (before + (to - end).max(0) + (end - start - silence_nanos)).max(NANOS_PER_MILLI)
+}
+
+/// The first and the last edge of some traces.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    first: i64,
+    last: i64,
+}
+
+impl Extent {
+    const NONE: Self = Self { first: i64::MAX, last: i64::MIN };
+
+    fn with(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+}
+
+/// Every start and end in a process, by time. An edge's *rank* is how many come before it.
+struct Edges {
+    time: Vec<i64>,
+    group: Vec<u32>,
+    /// Ranks of the edges by group, and where each group's begin.
+    of_group: Vec<u32>,
+    first_of_group: Vec<u32>,
+    /// How many edges there are up to the last one of another group, by rank.
+    others: Vec<u32>,
+    /// For each block of edges, the last end and the first start of the groups that they are of.
+    blocks: Vec<(i64, i64)>,
+}
+
+const BLOCK_EDGES: usize = 64;
+
+impl Edges {
+    fn list(rows: &Rows<'_>, processes: &Processes, groups: &[Group]) -> Self {
+        let mut edges = Vec::new();
+        let mut first_of_group = vec![0];
+        for (number, group) in groups.iter().enumerate() {
+            for &at in processes.members(group) {
+                edges.push((rows.start[at as usize], number as u32));
+                edges.push((rows.end[at as usize], number as u32));
+            }
+            first_of_group.push(edges.len() as u32);
+        }
+        edges.sort_unstable();
+        let (time, group): (Vec<i64>, Vec<u32>) = edges.into_iter().unzip();
+        let mut next = first_of_group.clone();
+        let mut of_group = vec![0; time.len()];
+        for (rank, &group) in group.iter().enumerate() {
+            of_group[next[group as usize] as usize] = rank as u32;
+            next[group as usize] += 1;
+        }
+        let others = runs(&group);
+        let extent = |edges: &[u32]| {
+            edges.iter().fold((i64::MIN, i64::MAX), |(end, start), &group| {
+                let group = &groups[group as usize];
+                (end.max(group.end), start.min(group.start))
+            })
+        };
+        let blocks = group.chunks(BLOCK_EDGES).map(extent).collect();
+        Self { time, group, of_group, first_of_group, others, blocks }
+    }
+
+    /// Returns the ranks of a group's own edges.
+    fn of(&self, group: usize) -> &[u32] {
+        &self.of_group[self.first_of_group[group] as usize..self.first_of_group[group + 1] as usize]
+    }
+
+    /// Returns between which edges a candidate's window and, in it, the candidate lie: the first of
+    /// the window, the first inside, the first that is no longer inside, the first after the window.
+    fn ranks(&self, candidate: &Candidate) -> [u32; 4] {
+        let window = window(candidate);
+        let below = |time: i64| self.time.partition_point(|&edge| edge < time) as u32;
+        let up_to = |time: i64| self.time.partition_point(|&edge| edge <= time) as u32;
+        [
+            below(candidate.start - window),
+            up_to(candidate.start + EDGE_SLACK_NANOS),
+            below(candidate.end - EDGE_SLACK_NANOS),
+            up_to(candidate.end + window),
+        ]
+    }
+
+    /// Counts, for each candidate, the concurrent traces' edges below each of its ranks.
+    fn count_concurrent(
+        &self,
+        groups: &[Group],
+        candidates: &[Candidate],
+        ranks: &[[u32; 4]],
+    ) -> Vec<[u32; 4]> {
+        let own = |candidate: &Candidate, rank: u32| {
+            self.of(candidate.group as usize).partition_point(|&edge| edge < rank) as u32
+        };
+        let with_ranks = candidates.iter().zip(ranks);
+        let mut counts: Vec<[u32; 4]> =
+            with_ranks.map(|(candidate, ranks)| ranks.map(|rank| rank - own(candidate, rank))).collect();
+        let of_group = candidates_of_groups(groups.len(), candidates);
+        let by_end = by_end(groups);
+        let mut subtract = |counted: &Counted, group: usize| {
+            for at in of_group[group].clone() {
+                for (count, &rank) in counts[at].iter_mut().zip(&ranks[at]) {
+                    *count -= counted.below(rank);
+                }
+            }
+        };
+
+        let mut ended = Counted::new(self.time.len());
+        let mut next = by_end.iter().peekable();
+        for (number, group) in groups.iter().enumerate() {
+            while let Some(&over) = next.next_if(|&&over| groups[over as usize].end <= group.start) {
+                ended.add(self.of(over as usize));
+            }
+            subtract(&ended, number);
+        }
+        let mut later = Counted::new(self.time.len());
+        let mut next = (0..groups.len()).rev().peekable();
+        for &number in by_end.iter().rev() {
+            let end = groups[number as usize].end;
+            while let Some(begins) = next.next_if(|&begins| groups[begins].start >= end) {
+                later.add(self.of(begins));
+            }
+            subtract(&later, number as usize);
+        }
+        counts
+    }
+
+    /// Returns the time of the last edge of a concurrent trace below a rank. There is one.
+    fn last_concurrent(&self, groups: &[Group], group: usize, rank: u32) -> i64 {
+        let (start, end) = (groups[group].start, groups[group].end);
+        let mut next = rank as usize;
+        while let Some(at) = next.checked_sub(1) {
+            let (last_end, first_start) = self.blocks[at / BLOCK_EDGES];
+            let other = &groups[self.group[at] as usize];
+            if last_end <= start || first_start >= end {
+                next = at / BLOCK_EDGES * BLOCK_EDGES;
+            } else if self.group[at] as usize == group {
+                next = self.others[at] as usize;
+            } else if other.end > start && other.start < end {
+                return self.time[at];
+            } else {
+                next = at;
+            }
+        }
+        debug_assert!(false, "only asked for where a concurrent edge was counted");
+        start
+    }
+
+    /// Returns, for each group, the extent of the concurrent ones.
+    fn extents(&self, groups: &[Group], by_end: &[u32]) -> Vec<Option<Extent>> {
+        let mut open = Extents::new(groups.len());
+        let mut next = by_end.iter().rev().peekable();
+        let mut extents = vec![None; groups.len()];
+        for (number, group) in groups.iter().enumerate().rev() {
+            while let Some(&other) = next.next_if(|&&other| groups[other as usize].end > group.start)
+            {
+                let edges = self.of(other as usize);
+                let time = |rank: Option<&u32>| rank.map(|&rank| self.time[rank as usize]);
+                if let (Some(first), Some(last)) = (time(edges.first()), time(edges.last())) {
+                    open.set(other as usize, Extent { first, last });
+                }
+            }
+            let begun = groups.partition_point(|other| other.start < group.end);
+            let extent = open.of(0..number).with(open.of(number + 1..begun));
+            extents[number] = (extent.first <= extent.last).then_some(extent);
+        }
+        extents
+    }
+}
+
+/// Returns, for each element, how many elements come before the run of equal ones it is in.
+fn runs(values: &[u32]) -> Vec<u32> {
+    let mut before = 0;
+    let run = |equal: &[u32]| {
+        let first = before;
+        before += equal.len() as u32;
+        std::iter::repeat_n(first, equal.len())
+    };
+    values.chunk_by(|a, b| a == b).flat_map(run).collect()
+}
+
+/// Returns where the candidates of each group lie.
+fn candidates_of_groups(groups: usize, candidates: &[Candidate]) -> Vec<Range<usize>> {
+    let mut ranges = vec![0..0; groups];
+    let mut first = 0;
+    for run in candidates.chunk_by(|a, b| a.group == b.group) {
+        ranges[run[0].group as usize] = first..first + run.len();
+        first += run.len();
+    }
+    ranges
+}
+
+/// How many edges of those added lie below a rank: a Fenwick tree.
+struct Counted {
+    nodes: Vec<u32>,
+}
+
+impl Counted {
+    fn new(edges: usize) -> Self {
+        Self { nodes: vec![0; edges + 1] }
+    }
+
+    fn add(&mut self, ranks: &[u32]) {
+        for &rank in ranks {
+            let mut node = rank as usize + 1;
+            while node < self.nodes.len() {
+                self.nodes[node] += 1;
+                node += node & node.wrapping_neg();
+            }
+        }
+    }
+
+    fn below(&self, rank: u32) -> u32 {
+        let mut node = rank as usize;
+        let mut count = 0;
+        while node > 0 {
+            count += self.nodes[node];
+            node &= node - 1;
+        }
+        count
+    }
+}
+
+/// The extents of those groups that were set, over any range of groups: a segment tree.
+struct Extents {
+    nodes: Vec<Extent>,
+}
+
+impl Extents {
+    fn new(groups: usize) -> Self {
+        Self { nodes: vec![Extent::NONE; 2 * groups] }
+    }
+
+    fn set(&mut self, group: usize, extent: Extent) {
+        let mut node = group + self.nodes.len() / 2;
+        self.nodes[node] = extent;
+        while node > 1 {
+            node /= 2;
+            self.nodes[node] = self.nodes[2 * node].with(self.nodes[2 * node + 1]);
+        }
+    }
+
+    fn of(&self, groups: Range<usize>) -> Extent {
+        let leaves = self.nodes.len() / 2;
+        let (mut from, mut to) = (groups.start + leaves, groups.end + leaves);
+        let mut extent = Extent::NONE;
+        while from < to {
+            if from % 2 == 1 {
+                extent = extent.with(self.nodes[from]);
+                from += 1;
+            }
+            if to % 2 == 1 {
+                to -= 1;
+                extent = extent.with(self.nodes[to]);
+            }
+            from /= 2;
+            to /= 2;
+        }
+        extent
+    }
+}
+
+/// How many traces of a process were open, and for how long in all.
+struct Open {
+    starts: Vec<i64>,
+    ends: Vec<i64>,
+    /// Running sums, one more than there are traces.
+    starts_before: Vec<i128>,
+    ends_before: Vec<i128>,
+}
+
+impl Open {
+    fn new(groups: &[Group], by_end: &[u32]) -> Self {
+        let starts: Vec<i64> = groups.iter().map(|group| group.start).collect();
+        let ends: Vec<i64> = by_end.iter().map(|&group| groups[group as usize].end).collect();
+        let (starts_before, ends_before) = (running_sums(&starts), running_sums(&ends));
+        Self { starts, ends, starts_before, ends_before }
+    }
+
+    fn concurrent(&self, group: &Group) -> u32 {
+        let begun = self.starts.partition_point(|&start| start < group.end);
+        let ended = self.ends.partition_point(|&end| end <= group.start);
+        // The group itself has begun and not ended.
+        (begun - ended - 1) as u32
+    }
+
+    /// Returns how long all but one group were open in a stretch, added up.
+    fn waiting(&self, group: &Group, stretch: Range<i64>) -> i64 {
+        let own = (group.end.min(stretch.end) - group.start.max(stretch.start)).max(0);
+        let all = self.until(stretch.end) - self.until(stretch.start);
+        i64::try_from(all).unwrap_or(i64::MAX) - own
+    }
+
+    /// Returns how long all groups had been open at a time, added up.
+    fn until(&self, time: i64) -> i128 {
+        let begun = self.starts.partition_point(|&start| start < time);
+        let ended = self.ends.partition_point(|&end| end < time);
+        let sum = |count: usize, before: i128| count as i128 * i128::from(time) - before;
+        sum(begun, self.starts_before[begun]) - sum(ended, self.ends_before[ended])
+    }
+}
+
+fn running_sums(values: &[i64]) -> Vec<i128> {
+    let mut sums = vec![0];
+    let mut sum = 0;
+    sums.extend(values.iter().map(|&value| {
+        sum += i128::from(value);
+        sum
+    }));
+    sums
+}

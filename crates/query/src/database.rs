@@ -1,0 +1,189 @@
+//! [`Database`]: the tables and views over one set of spans.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use datafusion::catalog::view::ViewTable;
+use datafusion::datasource::MemTable;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use timesink_facts::{Facts, PassOptions};
+
+use crate::Error;
+use crate::merged::{self, SPANS_WITH_FACTS};
+use crate::session::Session;
+use crate::views::VIEWS;
+
+/// What a query may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes that all queries of a database may hold together, the tables not counted.
+    pub memory_bytes_max: usize,
+    /// How long one query may run.
+    pub time_max: Duration,
+    /// Rows that one query may return.
+    pub rows_max: usize,
+    /// Threads that one query spreads over.
+    pub partitions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes_max: 2 << 30,
+            time_max: Duration::from_secs(60),
+            rows_max: 5_000_000,
+            partitions: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+/// The tables and views over one set of spans, ready for any number of sessions.
+#[derive(Debug, Clone)]
+pub struct Database {
+    tables: Vec<(String, Arc<dyn TableProvider>)>,
+    runtime: Arc<RuntimeEnv>,
+    limits: Limits,
+    merged: Vec<RecordBatch>,
+    traces: usize,
+    repeated_spans: usize,
+}
+
+impl Database {
+    /// Runs the trace pass and makes the tables `spans`, `facts`, `gaps`, `spans_with_facts` and
+    /// the views.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Facts`] when the pass refuses the spans, [`Error::Internal`] when a table or view
+    /// of ours is broken.
+    pub async fn open(spans: &[RecordBatch], limits: Limits) -> Result<Self, Error> {
+        let facts = timesink_facts::run(spans, &PassOptions::default())?;
+        Self::of_facts(&facts, limits).await
+    }
+
+    /// Makes the tables and views over what the trace pass gave.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] when a table or view of ours is broken.
+    pub async fn of_facts(facts: &Facts, limits: Limits) -> Result<Self, Error> {
+        let mut database = Self {
+            tables: Vec::new(),
+            runtime: runtime(&limits)?,
+            limits,
+            merged: merge(facts)?,
+            traces: facts.traces,
+            repeated_spans: facts.repeated_spans,
+        };
+        let spans = timesink_model::schema::spans::table().schema();
+        let facts_schema = timesink_model::schema::facts::table().schema();
+        let gaps = timesink_model::schema::gaps::table().schema();
+        database.add("spans", Arc::new(spans), facts.spans.clone())?;
+        database.add("facts", Arc::new(facts_schema), facts.facts.clone())?;
+        database.add("gaps", Arc::new(gaps), split(&facts.gaps, limits.partitions))?;
+        database.add(SPANS_WITH_FACTS, merged::schema(), database.merged.clone())?;
+        for view in VIEWS {
+            database.add_view(view.name, view.sql).await?;
+        }
+        Ok(database)
+    }
+
+    /// Returns each span with its facts in one row, in the order in which they came in.
+    pub fn spans_with_facts(&self) -> &[RecordBatch] {
+        &self.merged
+    }
+
+    /// Returns how many traces the spans make up.
+    pub fn traces(&self) -> usize {
+        self.traces
+    }
+
+    /// Returns how many spans there are, each counted once.
+    pub fn spans(&self) -> usize {
+        self.merged.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// Returns how many spans had arrived before.
+    pub fn repeated_spans(&self) -> usize {
+        self.repeated_spans
+    }
+
+    /// Returns a reader with no tables of its own yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] when a table cannot be registered.
+    pub fn session(&self) -> Result<Session, Error> {
+        let session = Session::new(Arc::clone(&self.runtime), self.limits);
+        for (name, table) in &self.tables {
+            session.register_provider(name, Arc::clone(table))?;
+        }
+        Ok(session)
+    }
+
+    /// Adds a table that every later session sees, quarantined spans for example.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] when the batches are not of the schema.
+    pub fn add(
+        &mut self,
+        name: &str,
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+    ) -> Result<(), Error> {
+        let table = mem_table(schema, batches, self.limits.partitions)?;
+        self.tables.push((name.to_owned(), Arc::new(table)));
+        Ok(())
+    }
+
+    async fn add_view(&mut self, name: &str, sql: &str) -> Result<(), Error> {
+        let plan = self.session()?.plan(sql).await?;
+        let view = ViewTable::new(plan, Some(sql.to_owned()));
+        self.tables.push((name.to_owned(), Arc::new(view)));
+        Ok(())
+    }
+}
+
+pub(crate) fn mem_table(
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+    partitions: usize,
+) -> Result<MemTable, Error> {
+    let mut parts: Vec<Vec<RecordBatch>> = vec![Vec::new(); partitions.max(1)];
+    for (number, batch) in batches.into_iter().enumerate() {
+        parts[number % partitions.max(1)].push(batch);
+    }
+    MemTable::try_new(schema, parts).map_err(|error| Error::Internal(error.to_string()))
+}
+
+fn merge(facts: &Facts) -> Result<Vec<RecordBatch>, Error> {
+    let schema = merged::schema();
+    let pairs = facts.spans.iter().zip(&facts.facts);
+    pairs
+        .map(|(spans, facts)| merged::merge(spans, facts, &schema))
+        .collect::<Result<_, _>>()
+        .map_err(|error| Error::Internal(error.to_string()))
+}
+
+/// Cuts a batch into slices of even length, one for each thread at least.
+fn split(batch: &RecordBatch, parts: usize) -> Vec<RecordBatch> {
+    let rows = batch.num_rows();
+    let length = rows.div_ceil(parts.max(1)).clamp(1, 8192);
+    (0..rows).step_by(length).map(|at| batch.slice(at, length.min(rows - at))).collect()
+}
+
+/// Queries hold what they need in memory or fail; nothing is spilled to disk.
+fn runtime(limits: &Limits) -> Result<Arc<RuntimeEnv>, Error> {
+    let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+    RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory_bytes_max)))
+        .with_disk_manager_builder(disk)
+        .build_arc()
+        .map_err(|error| Error::Internal(error.to_string()))
+}

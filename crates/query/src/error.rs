@@ -1,0 +1,55 @@
+//! Why a query failed, by what the caller does next.
+
+use std::time::Duration;
+
+use datafusion::error::DataFusionError;
+
+/// What went wrong with a query.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The text is not a query that these tables can answer: mend the query.
+    #[error("failed to plan the query: {0}")]
+    Query(String),
+    /// The statement would write, or is no query at all.
+    #[error("only queries can be run here: {0}")]
+    ReadOnly(String),
+    /// The query needed more memory than it may have.
+    #[error(
+        "the query needs more memory than the limit of {limit_mib} MiB (`query.memory_mib_max`): {reason}"
+    )]
+    Memory { limit_mib: usize, reason: String },
+    /// The query ran longer than it may.
+    #[error("the query ran longer than the limit of {0:?} (`query.seconds_max`)")]
+    Time(Duration),
+    /// The query answered with more rows than it may.
+    #[error("the query returned more rows than the limit of {0} (`query.rows_max`)")]
+    Rows(usize),
+    /// A value in the data stopped the query, a division by zero for example.
+    #[error("the query failed while it ran: {0}")]
+    Execution(String),
+    /// The trace pass refused the spans.
+    #[error(transparent)]
+    Facts(#[from] timesink_facts::Error),
+    /// Our own tables or views are broken: please report it.
+    #[error("internal error, please report it: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    pub(crate) fn of_planning(error: &DataFusionError) -> Self {
+        match error.find_root() {
+            DataFusionError::Internal(message) => Self::Internal(message.clone()),
+            root => Self::Query(root.strip_backtrace()),
+        }
+    }
+
+    pub(crate) fn of_running(error: &DataFusionError, memory_bytes_max: usize) -> Self {
+        match error.find_root() {
+            DataFusionError::ResourcesExhausted(reason) => {
+                Self::Memory { limit_mib: memory_bytes_max >> 20, reason: reason.clone() }
+            }
+            DataFusionError::Internal(message) => Self::Internal(message.clone()),
+            root => Self::Execution(root.strip_backtrace()),
+        }
+    }
+}

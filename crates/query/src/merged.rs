@@ -1,0 +1,62 @@
+//! `spans_with_facts`: each span with its facts in one row.
+//!
+//! The pass makes its columns row by row beside the spans, so that joining them costs nothing. Two
+//! columns are never NULL here, so that rules can join and group by them: a service without a name
+//! is `unknown_service` (semantic conventions), an endpoint whose span was lost [`UNKNOWN_ENDPOINT`].
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use timesink_model::{UNKNOWN_SERVICE, schema::facts, schema::spans};
+
+/// The name of the table.
+pub const SPANS_WITH_FACTS: &str = "spans_with_facts";
+
+/// The endpoint of spans whose entry span was not recorded.
+pub const UNKNOWN_ENDPOINT: &str = "(entry span not recorded)";
+
+const SERVICE: &str = "service_name";
+const ENDPOINT: &str = "endpoint";
+
+/// Returns the schema: the columns of `spans`, then those of `facts` without the ids.
+pub fn schema() -> SchemaRef {
+    let mut fields = spans::table().schema().fields().to_vec();
+    fields.extend(facts::table().schema().fields().iter().filter(|f| !is_id(f)).cloned());
+    let never_null = |field: Arc<Field>| match field.name().as_str() {
+        SERVICE | ENDPOINT => Arc::new(field.as_ref().clone().with_nullable(false)),
+        _ => field,
+    };
+    Arc::new(Schema::new(fields.into_iter().map(never_null).collect::<Vec<_>>()))
+}
+
+fn is_id(field: &Field) -> bool {
+    matches!(field.name().as_str(), "trace_id" | "span_id")
+}
+
+/// Returns the rows of one batch of spans with the facts beside them.
+pub(crate) fn merge(
+    spans: &RecordBatch,
+    facts: &RecordBatch,
+    schema: &SchemaRef,
+) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let facts_schema = facts.schema();
+    let fact_columns = facts_schema.fields().iter().zip(facts.columns());
+    let kept = fact_columns.filter(|(field, _)| !is_id(field)).map(|(_, column)| column);
+    let columns = spans.columns().iter().chain(kept);
+    let filled =
+        schema.fields().iter().zip(columns).map(|(field, column)| match field.name().as_str() {
+            SERVICE => or_else(column, UNKNOWN_SERVICE),
+            ENDPOINT => or_else(column, UNKNOWN_ENDPOINT),
+            _ => Arc::clone(column),
+        });
+    RecordBatch::try_new(Arc::clone(schema), filled.collect())
+}
+
+fn or_else(column: &ArrayRef, unknown: &str) -> ArrayRef {
+    if column.null_count() == 0 {
+        return Arc::clone(column);
+    }
+    let texts = column.as_string_view().iter();
+    Arc::new(texts.map(|text| Some(text.unwrap_or(unknown))).collect::<StringViewArray>())
+}

@@ -1,0 +1,80 @@
+//! The steps of a query: its common table expressions, each as a query of its own.
+
+use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::Error;
+
+/// One common table expression of a query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub name: String,
+    /// The comment that stands above or at the head of it, in one line.
+    pub caption: String,
+    /// A query that returns the rows of this step.
+    pub sql: String,
+}
+
+/// Returns the steps of a query in the order in which they are written.
+///
+/// # Errors
+///
+/// [`Error::Query`] when the text is not one query.
+pub fn steps(sql: &str) -> Result<Vec<Step>, Error> {
+    let query = parse(sql)?;
+    let Some(with) = query.with else { return Ok(Vec::new()) };
+    let mut steps = Vec::new();
+    for (at, table) in with.cte_tables.iter().enumerate() {
+        let name = table.alias.name.value.clone();
+        let mut before = with.clone();
+        before.cte_tables.truncate(at + 1);
+        steps.push(Step {
+            caption: caption(sql, &name),
+            sql: format!("{before} SELECT * FROM {}", table.alias.name),
+            name,
+        });
+    }
+    Ok(steps)
+}
+
+fn parse(sql: &str) -> Result<Query, Error> {
+    let statements = Parser::parse_sql(&GenericDialect {}, sql)
+        .map_err(|error| Error::Query(error.to_string()))?;
+    match statements.into_iter().next() {
+        Some(Statement::Query(query)) if !matches!(*query.body, SetExpr::Insert(_)) => Ok(*query),
+        _ => Err(Error::ReadOnly("the text is not a query".to_owned())),
+    }
+}
+
+/// Returns the first comment behind `name AS (`, its lines joined.
+fn caption(sql: &str, name: &str) -> String {
+    let head = format!("{name} AS (");
+    let Some(at) = sql.find(&head) else { return String::new() };
+    let lines = sql[at + head.len()..].lines().skip_while(|line| line.trim().is_empty());
+    let comment = lines.map_while(|line| line.trim().strip_prefix("--")).map(str::trim);
+    comment.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_step_carries_the_ones_before_it() {
+        let sql = "WITH a AS (\n    -- Keeps one.\n    -- And all.\n    SELECT 1 AS x\n), \
+                   b AS (SELECT x FROM a)\nSELECT x FROM b";
+        let steps = steps(sql).unwrap();
+        assert_eq!(steps.len(), 2);
+        assert_eq!(steps[0].caption, "Keeps one. And all.");
+        assert_eq!(steps[1].name, "b");
+        assert!(steps[1].sql.starts_with("WITH a AS (SELECT 1 AS x), b AS (SELECT x FROM a)"));
+        assert!(steps[1].sql.ends_with("SELECT * FROM b"));
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_query() {
+        assert!(steps("DROP TABLE spans").is_err());
+        assert!(steps("SELECT FROM WHERE").is_err());
+    }
+}

@@ -1,0 +1,118 @@
+//! What a user may set: thresholds by rule, service, endpoint and span kind; rules switched off.
+
+use std::collections::BTreeMap;
+
+use crate::Error;
+use crate::error::nearest;
+use crate::manifest::Param;
+use crate::rule::{Rule, RuleSet};
+
+/// The value of a threshold.
+pub type Value = toml::Value;
+
+/// Settings by rule name.
+#[derive(Debug, Clone, Default)]
+pub struct RulesConfig {
+    pub rules: BTreeMap<String, RuleSettings>,
+}
+
+/// The settings of one rule.
+#[derive(Debug, Clone, Default)]
+pub struct RuleSettings {
+    pub disabled: bool,
+    /// Thresholds for all spans.
+    pub params: BTreeMap<String, Value>,
+    /// Thresholds for some spans; the last that fits wins.
+    pub overrides: Vec<Override>,
+}
+
+/// Thresholds for the spans of a service, endpoint or kind; what is not named fits all.
+#[derive(Debug, Clone, Default)]
+pub struct Override {
+    pub service: Option<String>,
+    pub endpoint: Option<String>,
+    pub kind: Option<String>,
+    pub params: BTreeMap<String, Value>,
+}
+
+impl Override {
+    /// Whether it holds for spans of that service, endpoint and kind.
+    pub(crate) fn fits(&self, service: &str, endpoint: &str, kind: &str) -> bool {
+        let fits =
+            |wanted: &Option<String>, seen: &str| wanted.as_deref().is_none_or(|w| w == seen);
+        fits(&self.service, service) && fits(&self.endpoint, endpoint) && fits(&self.kind, kind)
+    }
+}
+
+impl RulesConfig {
+    /// Checks every name and value against the rules at hand.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownRule`] and [`Error::Config`], which name the key, the value and its bounds.
+    pub fn check(&self, rules: &RuleSet) -> Result<(), Error> {
+        for (name, settings) in &self.rules {
+            let rule = rules.get(name)?;
+            let overrides = settings.overrides.iter().map(|o| &o.params);
+            for params in std::iter::once(&settings.params).chain(overrides) {
+                for (param, value) in params {
+                    check_value(rule, param, value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn of(&self, rule: &str) -> RuleSettings {
+        self.rules.get(rule).cloned().unwrap_or_default()
+    }
+}
+
+fn check_value(rule: &Rule, name: &str, value: &Value) -> Result<(), Error> {
+    let params = &rule.manifest.params;
+    let Some(param) = params.get(name) else {
+        let near = nearest(name, params.keys().map(String::as_str));
+        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let rule = rule.name();
+        return Err(Error::Config(format!("`rules.{rule}.{name}` is no parameter of it{hint}")));
+    };
+    match within(param, value) {
+        true => Ok(()),
+        false => Err(Error::Config(format!(
+            "`rules.{}.{name}` is {}: expected {} to {} {}",
+            rule.name(),
+            shown(value),
+            shown(&param.min),
+            shown(&param.max),
+            param.unit
+        ))),
+    }
+}
+
+/// Shows a value as TOML writes it.
+pub(crate) fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("{text:?}"),
+        Value::Integer(value) => value.to_string(),
+        Value::Float(value) => value.to_string(),
+        Value::Boolean(value) => value.to_string(),
+        Value::Datetime(value) => value.to_string(),
+        Value::Array(_) => "an array".to_owned(),
+        Value::Table(_) => "a table".to_owned(),
+    }
+}
+
+fn within(param: &Param, value: &Value) -> bool {
+    let number = |value: &Value| match value {
+        Value::Integer(value) => Some(*value as f64),
+        Value::Float(value) => Some(*value),
+        _ => None,
+    };
+    let whole = param.default.is_integer();
+    match (number(&param.min), number(value), number(&param.max)) {
+        (Some(min), Some(seen), Some(max)) => {
+            (value.is_integer() || !whole) && min <= seen && seen <= max
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,152 @@
+//! What is known of the spans beside a rule's own rows: endpoints, libraries, the window.
+
+use arrow::array::{Array, AsArray, Float64Array, Int64Array, RecordBatch, StringViewArray};
+use arrow::datatypes::{Float64Type, Int64Type};
+use hashbrown::{HashMap, HashSet};
+
+use crate::Error;
+
+/// The columns of one batch of `spans_with_facts` that findings are made of.
+struct Batch<'a> {
+    trace_id: &'a StringViewArray,
+    span_id: &'a StringViewArray,
+    entry_span_id: &'a StringViewArray,
+    service: &'a StringViewArray,
+    endpoint: &'a StringViewArray,
+    version: &'a StringViewArray,
+    scope: &'a StringViewArray,
+    start: &'a Int64Array,
+    end: &'a Int64Array,
+    adjusted_count: &'a Float64Array,
+}
+
+impl<'a> Batch<'a> {
+    fn read(batch: &'a RecordBatch) -> Result<Self, Error> {
+        let text = |name: &str| {
+            batch
+                .column_by_name(name)
+                .and_then(|c| c.as_string_view_opt())
+                .ok_or_else(|| missing(name))
+        };
+        let int = |name: &str| {
+            batch
+                .column_by_name(name)
+                .and_then(|c| c.as_primitive_opt::<Int64Type>())
+                .ok_or_else(|| missing(name))
+        };
+        Ok(Self {
+            trace_id: text("trace_id")?,
+            span_id: text("span_id")?,
+            entry_span_id: text("entry_span_id")?,
+            service: text("service_name")?,
+            endpoint: text("endpoint")?,
+            version: text("service_version")?,
+            scope: text("scope_name")?,
+            start: int("start_time_unix_nano")?,
+            end: int("end_time_unix_nano")?,
+            adjusted_count: batch
+                .column_by_name("adjusted_count")
+                .and_then(|c| c.as_primitive_opt::<Float64Type>())
+                .ok_or_else(|| missing("adjusted_count"))?,
+        })
+    }
+}
+
+fn missing(column: &str) -> Error {
+    Error::Internal(format!("spans_with_facts has no column `{column}`"))
+}
+
+/// One endpoint of a service.
+#[derive(Debug, Default)]
+pub(crate) struct Endpoint {
+    pub(crate) traces: i64,
+    pub(crate) nanos: i64,
+}
+
+/// What a finding says of the span that a rule's row points at.
+#[derive(Debug, Clone)]
+pub(crate) struct SpanFacts<'a> {
+    pub(crate) endpoint: &'a str,
+    pub(crate) version: Option<&'a str>,
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    pub(crate) adjusted_count: Option<f64>,
+}
+
+/// Everything that findings need besides the rules' rows.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) endpoints: HashMap<(&'a str, &'a str), Endpoint>,
+    /// Last segments of the scopes seen in each service.
+    pub(crate) libraries: HashMap<&'a str, HashSet<&'a str>>,
+    pub(crate) spans: HashMap<(&'a str, &'a str), SpanFacts<'a>>,
+    pub(crate) window: (i64, i64),
+}
+
+impl<'a> Context<'a> {
+    /// Reads the spans once; `wanted` are the (trace id, span id) that rules point at.
+    pub(crate) fn read(
+        batches: &'a [RecordBatch],
+        wanted: &HashSet<(&str, &str)>,
+    ) -> Result<Self, Error> {
+        let mut context = Self {
+            endpoints: HashMap::new(),
+            libraries: HashMap::new(),
+            spans: HashMap::new(),
+            window: (i64::MAX, i64::MIN),
+        };
+        let mut traces_of_endpoint = HashSet::new();
+        for batch in batches {
+            context.read_batch(&Batch::read(batch)?, wanted, &mut traces_of_endpoint);
+        }
+        Ok(context)
+    }
+
+    fn read_batch(
+        &mut self,
+        batch: &Batch<'a>,
+        wanted: &HashSet<(&str, &str)>,
+        traces_of_endpoint: &mut HashSet<(&'a str, &'a str, &'a str)>,
+    ) {
+        let mut last_library = None;
+        for row in 0..batch.span_id.len() {
+            let (start, end) = (batch.start.value(row), batch.end.value(row));
+            self.window = (self.window.0.min(start), self.window.1.max(end));
+            let (service, span_id) = (batch.service.value(row), batch.span_id.value(row));
+            let views = (batch.service.views()[row], scope_view(batch, row));
+            if last_library.replace(views) != Some(views) && batch.scope.is_valid(row) {
+                let library = last_segment(batch.scope.value(row));
+                self.libraries.entry(service).or_default().insert(library);
+            }
+            let trace_id = batch.trace_id.value(row);
+            if batch.entry_span_id.value(row) == span_id {
+                let endpoint = batch.endpoint.value(row);
+                let known = self.endpoints.entry((service, endpoint)).or_default();
+                known.nanos += end - start;
+                known.traces += i64::from(traces_of_endpoint.insert((service, endpoint, trace_id)));
+            }
+            if wanted.contains(&(trace_id, span_id)) {
+                self.spans.insert((trace_id, span_id), span_facts(batch, row));
+            }
+        }
+    }
+}
+
+fn span_facts<'a>(batch: &Batch<'a>, row: usize) -> SpanFacts<'a> {
+    let adjusted = batch.adjusted_count;
+    SpanFacts {
+        endpoint: batch.endpoint.value(row),
+        version: batch.version.is_valid(row).then(|| batch.version.value(row)),
+        start: batch.start.value(row),
+        end: batch.end.value(row),
+        adjusted_count: adjusted.is_valid(row).then(|| adjusted.value(row)),
+    }
+}
+
+fn scope_view(batch: &Batch<'_>, row: usize) -> u128 {
+    if batch.scope.is_null(row) { 0 } else { batch.scope.views()[row] }
+}
+
+fn last_segment(scope: &str) -> &str {
+    scope.rsplit('.').next().unwrap_or(scope)
+}

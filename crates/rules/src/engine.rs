@@ -1,0 +1,220 @@
+//! [`Engine`]: spans in, findings out. Nothing else knows how to detect anything.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{Array, AsArray, MapArray, RecordBatch};
+use hashbrown::HashSet;
+use timesink_model::Finding;
+use timesink_model::schema::spans::PROMOTED;
+use timesink_query::Database;
+use tokio::task::JoinSet;
+
+use crate::config::{RuleSettings, RulesConfig};
+use crate::context::Context;
+use crate::instances::{Instances, read};
+use crate::params::ParamKeys;
+use crate::rule::{Rule, RuleSet};
+use crate::{Error, grouping};
+
+/// Runs a set of rules under one configuration.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    rules: RuleSet,
+    config: RulesConfig,
+}
+
+/// How one rule fared. *Clean* and *skipped* never look alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Findings(usize),
+    Clean,
+    /// No span carries what it requires.
+    Skipped {
+        missing: Vec<String>,
+    },
+    /// It could not be run; the others were.
+    Failed {
+        reason: String,
+    },
+    /// The configuration switched it off.
+    Disabled,
+}
+
+/// One rule's run.
+#[derive(Debug, Clone)]
+pub struct RuleRun {
+    pub rule: String,
+    pub outcome: Outcome,
+    pub took: Duration,
+}
+
+/// What came out.
+#[derive(Debug, Clone)]
+pub struct Analysis {
+    /// Ranked by the time wasted.
+    pub findings: Vec<Finding>,
+    /// One for each rule, by name.
+    pub runs: Vec<RuleRun>,
+    pub spans: usize,
+    pub traces: usize,
+    pub repeated_spans: usize,
+}
+
+impl Engine {
+    /// Makes an engine of these rules.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] and [`Error::UnknownRule`] when the configuration names what no rule knows.
+    pub fn new(rules: RuleSet, config: RulesConfig) -> Result<Self, Error> {
+        config.check(&rules)?;
+        Ok(Self { rules, config })
+    }
+
+    /// Returns the rules it runs.
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    pub(crate) fn config(&self) -> &RulesConfig {
+        &self.config
+    }
+
+    /// Runs every rule over the spans of a database.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] only: a rule that fails is an [`Outcome::Failed`], the others go on.
+    pub async fn analyze(&self, database: &Database) -> Result<Analysis, Error> {
+        let keys = Arc::new(ParamKeys::find(database.spans_with_facts()));
+        let mut tasks = JoinSet::new();
+        for (number, rule) in self.rules.rules().iter().enumerate() {
+            let (rule, settings) = (rule.clone(), self.config.of(rule.name()));
+            let (database, keys) = (database.clone(), Arc::clone(&keys));
+            tasks.spawn(async move {
+                let began = Instant::now();
+                let result = run(&rule, &settings, &database, &keys).await;
+                (number, result, began.elapsed())
+            });
+        }
+        let mut results = tasks.join_all().await;
+        results.sort_by_key(|(number, ..)| *number);
+        self.conclude(database, results)
+    }
+
+    fn conclude(
+        &self,
+        database: &Database,
+        results: Vec<(usize, Result<Run, Error>, Duration)>,
+    ) -> Result<Analysis, Error> {
+        let context = {
+            let wanted = wanted(&results);
+            Context::read(database.spans_with_facts(), &wanted)?
+        };
+        let mut findings = Vec::new();
+        let mut runs = Vec::new();
+        for (number, result, took) in results {
+            let rule = &self.rules.rules()[number];
+            let outcome = match result {
+                Ok(Run::Disabled) => Outcome::Disabled,
+                Ok(Run::Skipped(missing)) => Outcome::Skipped { missing },
+                Ok(Run::Done(instances)) => {
+                    let found = grouping::findings(rule, &instances, &context);
+                    let count = found.len();
+                    findings.extend(found);
+                    if count == 0 { Outcome::Clean } else { Outcome::Findings(count) }
+                }
+                Err(error) => Outcome::Failed { reason: error.to_string() },
+            };
+            runs.push(RuleRun { rule: rule.name().to_owned(), outcome, took });
+        }
+        findings.sort_by(|a, b| {
+            let key = |f: &Finding| {
+                (Reverse(f.severity > timesink_model::Severity::Info), Reverse(f.wasted_nanos))
+            };
+            key(a).cmp(&key(b)).then_with(|| a.finding_id.cmp(&b.finding_id))
+        });
+        Ok(Analysis {
+            findings,
+            runs,
+            spans: database.spans(),
+            traces: database.traces(),
+            repeated_spans: database.repeated_spans(),
+        })
+    }
+}
+
+fn wanted(results: &[(usize, Result<Run, Error>, Duration)]) -> HashSet<(&str, &str)> {
+    let done = results.iter().filter_map(|(_, result, _)| match result {
+        Ok(Run::Done(instances)) => Some(instances),
+        _ => None,
+    });
+    done.flat_map(|instances| &instances.rows)
+        .map(|row| (row.trace_id.as_str(), row.span_id.as_str()))
+        .collect()
+}
+
+enum Run {
+    Disabled,
+    Skipped(Vec<String>),
+    Done(Instances),
+}
+
+async fn run(
+    rule: &Rule,
+    settings: &RuleSettings,
+    database: &Database,
+    keys: &ParamKeys,
+) -> Result<Run, Error> {
+    if settings.disabled {
+        return Ok(Run::Disabled);
+    }
+    let missing = missing_attributes(rule, database.spans_with_facts());
+    if !missing.is_empty() {
+        return Ok(Run::Skipped(missing));
+    }
+    let session = session(rule, settings, database, keys)?;
+    let result = session.query(&rule.sql).await?;
+    Ok(Run::Done(read(rule.name(), &result)?))
+}
+
+/// Returns a session in which `params` holds the rule's thresholds.
+pub(crate) fn session(
+    rule: &Rule,
+    settings: &RuleSettings,
+    database: &Database,
+    keys: &ParamKeys,
+) -> Result<timesink_query::Session, Error> {
+    let session = database.session()?;
+    let params = keys.table(rule, settings)?;
+    session.register("params", params.schema(), vec![params])?;
+    Ok(session)
+}
+
+/// Returns the required attributes that no span carries.
+pub(crate) fn missing_attributes(rule: &Rule, spans: &[RecordBatch]) -> Vec<String> {
+    let required = rule.manifest.requires.iter();
+    required.filter(|attribute| !is_carried(attribute, spans)).cloned().collect()
+}
+
+fn is_carried(attribute: &str, spans: &[RecordBatch]) -> bool {
+    match PROMOTED.iter().find(|promoted| promoted.attribute == attribute) {
+        Some(promoted) => spans.iter().any(|batch| {
+            let column = batch.column_by_name(promoted.column);
+            column.is_some_and(|column| column.null_count() < column.len())
+        }),
+        None => spans.iter().any(|batch| has_key(batch, attribute)),
+    }
+}
+
+fn has_key(batch: &RecordBatch, attribute: &str) -> bool {
+    ["attributes", "resource_attributes"].iter().any(|name| {
+        let column = batch.column_by_name(name);
+        let map = column.and_then(|column| column.as_any().downcast_ref::<MapArray>());
+        map.is_some_and(|map| {
+            map.keys().as_string::<i32>().iter().any(|key| key == Some(attribute))
+        })
+    })
+}

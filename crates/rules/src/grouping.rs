@@ -1,0 +1,269 @@
+//! From rows to findings: what is one problem becomes one finding, with its price and its words.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashSet;
+use timesink_model::{
+    Confidence, Evidence, Finding, Measure, MeasureValue, Remediation, Severity, Status,
+};
+use timesink_query::UNKNOWN_ENDPOINT;
+
+use crate::context::{Context, SpanFacts};
+use crate::instances::{Instance, Instances};
+use crate::manifest::{Aggregate, RemediationText};
+use crate::rule::Rule;
+use crate::template::{fill, show, show_nanos};
+
+/// Traces that a finding names to look at.
+const EXAMPLES_MAX: usize = 5;
+
+/// Returns the findings of one rule, in no order.
+pub(crate) fn findings(rule: &Rule, instances: &Instances, context: &Context<'_>) -> Vec<Finding> {
+    let mut groups: BTreeMap<(&str, &str, &str), Vec<&Instance>> = BTreeMap::new();
+    for instance in &instances.rows {
+        let endpoint = span_of(context, instance).map_or(UNKNOWN_ENDPOINT, |span| span.endpoint);
+        groups.entry((&instance.service, endpoint, &instance.subject)).or_default().push(instance);
+    }
+    groups
+        .into_iter()
+        .map(|((service, endpoint, subject), rows)| {
+            Group { rule, names: &instances.evidence, context, service, endpoint, subject, rows }
+                .finding()
+        })
+        .collect()
+}
+
+/// The rows of one finding.
+struct Group<'a> {
+    rule: &'a Rule,
+    names: &'a [String],
+    context: &'a Context<'a>,
+    service: &'a str,
+    endpoint: &'a str,
+    subject: &'a str,
+    rows: Vec<&'a Instance>,
+}
+
+impl Group<'_> {
+    fn finding(&self) -> Finding {
+        let wasted_nanos: i64 = self.rows.iter().map(|row| row.wasted_nanos).sum();
+        let occurrences = self.rows.iter().map(|row| row.occurrences).sum();
+        let traces: HashSet<&str> = self.rows.iter().map(|row| row.trace_id.as_str()).collect();
+        let traces_affected = traces.len() as i64;
+        let known = self.context.endpoints.get(&(self.service, self.endpoint));
+        let traces_seen = known.map_or(traces_affected, |e| e.traces.max(traces_affected));
+        let measures = self.measures();
+        let (confidence, confidence_reason) = self.confidence();
+        let words = |name: &str| match name {
+            "service_name" => Some(self.service.to_owned()),
+            "endpoint" => Some(self.endpoint.to_owned()),
+            "subject" => Some(self.subject.to_owned()),
+            "occurrences" => Some(i64::to_string(&occurrences)),
+            "traces_affected" => Some(traces_affected.to_string()),
+            "traces_seen" => Some(traces_seen.to_string()),
+            "wasted_nanos" => Some(show_nanos(wasted_nanos)),
+            name => measures.iter().find(|m| m.name == name).map(|m| show(name, &m.value)),
+        };
+        let (first_seen, last_seen) = self.seen();
+        Finding {
+            finding_id: fingerprint([self.rule.name(), self.service, self.endpoint, self.subject]),
+            rule: self.rule.name().to_owned(),
+            severity: self.severity(confidence),
+            service_name: self.service.to_owned(),
+            endpoint: self.endpoint.to_owned(),
+            subject: self.subject.to_owned(),
+            title: fill(&self.rule.manifest.title, words),
+            message: fill(&self.rule.manifest.message, words),
+            window_start_unix_nano: self.context.window.0,
+            window_end_unix_nano: self.context.window.1,
+            traces_affected,
+            traces_seen,
+            occurrences,
+            wasted_nanos,
+            wasted_nanos_estimated: self.estimated(),
+            wasted_share: known.and_then(|endpoint| share(wasted_nanos, endpoint.nanos)),
+            confidence,
+            confidence_reason,
+            remediation: self.remediation(),
+            evidence: self.evidence(measures),
+            caused_by: None,
+            first_seen_unix_nano: first_seen,
+            last_seen_unix_nano: last_seen,
+            service_versions: self.versions(),
+            status: Status::New,
+        }
+    }
+
+    /// What is only possible is a note.
+    fn severity(&self, confidence: Confidence) -> Severity {
+        match confidence {
+            Confidence::Possible => Severity::Info,
+            Confidence::Likely | Confidence::Certain => self.rule.severity,
+        }
+    }
+
+    /// The confidence of most rows, the lower of two that are equally frequent, and its reason.
+    fn confidence(&self) -> (Confidence, String) {
+        let mut counts: BTreeMap<Confidence, usize> = BTreeMap::new();
+        for row in &self.rows {
+            *counts.entry(row.confidence).or_default() += 1;
+        }
+        let most = counts.values().max().copied().unwrap_or(0);
+        let chosen = counts.iter().find(|(_, count)| **count == most).map(|(c, _)| *c);
+        let confidence = chosen.unwrap_or(Confidence::Possible);
+        let of_it = self.rows.iter().filter(|row| row.confidence == confidence);
+        let reason = most_frequent(of_it.map(|row| row.confidence_reason.as_str()));
+        (confidence, reason.unwrap_or_default().to_owned())
+    }
+
+    fn measures(&self) -> Vec<Measure> {
+        let texts = &self.rule.manifest.evidence;
+        let measure = |(at, name): (usize, &String)| {
+            let text = texts.get(name);
+            let values = self.rows.iter().filter_map(|row| row.evidence[at].as_ref());
+            let value = aggregate(values, text.map(|text| text.aggregate).unwrap_or_default())?;
+            let summary = text.map(|text| text.summary.clone()).unwrap_or_default();
+            Some(Measure { name: name.clone(), summary, value })
+        };
+        self.names.iter().enumerate().filter_map(measure).collect()
+    }
+
+    fn evidence(&self, measures: Vec<Measure>) -> Evidence {
+        let mut rows = self.rows.clone();
+        rows.sort_by_key(|row| {
+            (std::cmp::Reverse(row.wasted_nanos), row.trace_id.as_str(), row.span_id.as_str())
+        });
+        let mut seen = HashSet::new();
+        rows.retain(|row| seen.insert(row.trace_id.as_str()));
+        rows.truncate(EXAMPLES_MAX);
+        Evidence {
+            measures,
+            trace_ids: rows.iter().map(|row| row.trace_id.clone()).collect(),
+            span_ids: rows.iter().map(|row| row.span_id.clone()).collect(),
+            code_location: most_frequent(self.rows.iter().filter_map(|row| row.code.as_deref()))
+                .map(str::to_owned),
+        }
+    }
+
+    /// The first text whose libraries the service shows.
+    fn remediation(&self) -> Remediation {
+        let none = HashSet::new();
+        let seen = self.context.libraries.get(self.service).unwrap_or(&none);
+        let fits =
+            |text: &&RemediationText| text.libraries.iter().all(|l| seen.contains(l.as_str()));
+        let guide = format!("rules/{}#how-to-fix-it", self.rule.name());
+        match self.rule.manifest.remediation.iter().find(fits) {
+            Some(text) => Remediation {
+                summary: text.summary.clone(),
+                guide,
+                references: vec![text.url.clone()],
+                next_step: text.next_step.clone(),
+            },
+            None => Remediation { guide, ..Remediation::default() },
+        }
+    }
+
+    /// The waste times how many requests each trace stands for; unknown if one of them is.
+    fn estimated(&self) -> Option<i64> {
+        let estimated = self.rows.iter().map(|row| {
+            let count = span_of(self.context, row)?.adjusted_count?;
+            Some((row.wasted_nanos as f64 * count).round() as i64)
+        });
+        estimated.sum()
+    }
+
+    fn seen(&self) -> (i64, i64) {
+        let spans = self.spans();
+        let first = spans.clone().map(|span| span.start).min();
+        let last = spans.map(|span| span.end).max();
+        let (start, end) = self.context.window;
+        (first.unwrap_or(start), last.unwrap_or(end))
+    }
+
+    fn versions(&self) -> Vec<String> {
+        let versions: BTreeSet<&str> = self.spans().filter_map(|span| span.version).collect();
+        versions.into_iter().map(str::to_owned).collect()
+    }
+
+    fn spans(&self) -> impl Iterator<Item = &SpanFacts<'_>> + Clone {
+        self.rows.iter().filter_map(|row| span_of(self.context, row))
+    }
+}
+
+fn span_of<'a>(context: &'a Context<'_>, row: &'a Instance) -> Option<&'a SpanFacts<'a>> {
+    context.spans.get(&(row.trace_id.as_str(), row.span_id.as_str()))
+}
+
+fn share(part: i64, whole: i64) -> Option<f64> {
+    (whole > 0 && part <= whole).then(|| part as f64 / whole as f64)
+}
+
+/// Returns the most frequent text, the first in the alphabet of equally frequent ones.
+fn most_frequent<'a>(texts: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for text in texts {
+        *counts.entry(text).or_default() += 1;
+    }
+    let most = counts.values().max().copied()?;
+    counts.into_iter().find(|(_, count)| *count == most).map(|(text, _)| text)
+}
+
+fn aggregate<'a>(
+    values: impl Iterator<Item = &'a MeasureValue>,
+    how: Aggregate,
+) -> Option<MeasureValue> {
+    let (mut ints, mut floats, mut texts, mut flags) = (vec![], vec![], vec![], vec![]);
+    for value in values {
+        match value {
+            MeasureValue::Integer(value) => ints.push(*value),
+            MeasureValue::Float(value) => floats.push(*value),
+            MeasureValue::Text(value) => texts.push(value.as_str()),
+            MeasureValue::Boolean(value) => flags.push(*value),
+        }
+    }
+    ints.sort_unstable();
+    floats.sort_unstable_by(f64::total_cmp);
+    let pick = |length: usize| match how {
+        Aggregate::Median => (length - 1) / 2,
+        Aggregate::Min => 0,
+        Aggregate::Max => length - 1,
+    };
+    if !ints.is_empty() {
+        return Some(MeasureValue::Integer(ints[pick(ints.len())]));
+    }
+    if !floats.is_empty() {
+        return Some(MeasureValue::Float(floats[pick(floats.len())]));
+    }
+    if !flags.is_empty() {
+        return Some(MeasureValue::Boolean(flags.contains(&true)));
+    }
+    most_frequent(texts.into_iter()).map(|text| MeasureValue::Text(text.to_owned()))
+}
+
+/// Returns 16 hex digits that stay the same from run to run: FNV-1a over the parts, each ended by a
+/// byte that no text holds.
+fn fingerprint(parts: [&str; 4]) -> String {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0xff]));
+    let hash = bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_tell_parts_apart_and_stay() {
+        assert_eq!(fingerprint(["a", "b", "c", "d"]), fingerprint(["a", "b", "c", "d"]));
+        assert_ne!(fingerprint(["ab", "", "c", "d"]), fingerprint(["a", "b", "c", "d"]));
+        assert_eq!(fingerprint(["rule", "service", "endpoint", "subject"]), "f4f33eed0a5ffc06");
+    }
+
+    #[test]
+    fn the_most_frequent_text_wins_and_ties_go_by_alphabet() {
+        assert_eq!(most_frequent(["b", "a", "b"].into_iter()), Some("b"));
+        assert_eq!(most_frequent(["b", "a"].into_iter()), Some("a"));
+    }
+}

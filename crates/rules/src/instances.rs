@@ -1,0 +1,157 @@
+//! The rows that a rule returns: the finding columns, then its evidence.
+
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use timesink_model::{Confidence, MeasureValue};
+use timesink_query::QueryResult;
+
+use crate::Error;
+
+/// The columns that every rule returns first, by these names, in this order.
+pub(crate) const FINDING_COLUMNS: [&str; 6] =
+    ["service_name", "trace_id", "span_id", "subject", "occurrences", "wasted_nanos"];
+
+/// Optional columns that are no evidence.
+const CONFIDENCE: [&str; 2] = ["confidence", "confidence_reason"];
+const CODE: [&str; 2] = ["code_file_path", "code_line_number"];
+
+/// One place in one trace.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Instance {
+    pub(crate) service: String,
+    pub(crate) trace_id: String,
+    pub(crate) span_id: String,
+    pub(crate) subject: String,
+    pub(crate) occurrences: i64,
+    pub(crate) wasted_nanos: i64,
+    pub(crate) confidence: Confidence,
+    pub(crate) confidence_reason: String,
+    pub(crate) code: Option<String>,
+    /// In the order of [`Instances::evidence`].
+    pub(crate) evidence: Vec<Option<MeasureValue>>,
+}
+
+/// All rows of one rule.
+#[derive(Debug, Default)]
+pub(crate) struct Instances {
+    pub(crate) evidence: Vec<String>,
+    pub(crate) rows: Vec<Instance>,
+}
+
+/// Reads a rule's rows; `rule` is for errors.
+pub(crate) fn read(rule: &str, result: &QueryResult) -> Result<Instances, Error> {
+    let refuse = |reason: String| Error::Rule { rule: rule.to_owned(), reason };
+    check_columns(result).map_err(refuse)?;
+    let evidence = evidence_columns(result);
+    if result.batches.is_empty() {
+        return Ok(Instances { evidence, rows: Vec::new() });
+    }
+    let batch = concat_batches(&result.schema, &result.batches)
+        .map_err(|error| Error::Internal(error.to_string()))?;
+    let column = |name: &str| batch.column_by_name(name);
+    let text = |name: &str| column(name).map(texts).transpose();
+    let required = |name: &str| text(name)?.ok_or_else(|| Error::Internal(name.to_owned()));
+    let (service, trace_id, span_id, subject) = (
+        required(FINDING_COLUMNS[0])?,
+        required(FINDING_COLUMNS[1])?,
+        required(FINDING_COLUMNS[2])?,
+        required(FINDING_COLUMNS[3])?,
+    );
+    let numbers = |name: &str| column(name).map_or(Ok(Vec::new()), |column| ints(column));
+    let (occurrences, wasted) = (numbers(FINDING_COLUMNS[4])?, numbers(FINDING_COLUMNS[5])?);
+    let (confidence, reason) = (text(CONFIDENCE[0])?, text(CONFIDENCE[1])?);
+    let (file, line) = (text(CODE[0])?, text(CODE[1])?);
+    let measures = evidence
+        .iter()
+        .map(|name| column(name).map_or(Ok(Vec::new()), measures))
+        .collect::<Result<Vec<_>, _>>()?;
+    let value = |column: &Option<StringArray>, row: usize| match column {
+        Some(texts) if texts.is_valid(row) => texts.value(row).to_owned(),
+        _ => String::new(),
+    };
+    let rows = (0..batch.num_rows())
+        .map(|row| {
+            let word = value(&confidence, row);
+            let confidence = match word.as_str() {
+                "" => Confidence::Likely,
+                word => Confidence::parse(word)
+                    .ok_or_else(|| refuse(format!("`{word}` is no confidence")))?,
+            };
+            Ok(Instance {
+                service: service.value(row).to_owned(),
+                trace_id: trace_id.value(row).to_owned(),
+                span_id: span_id.value(row).to_owned(),
+                subject: subject.value(row).to_owned(),
+                occurrences: occurrences[row],
+                wasted_nanos: wasted[row].max(0),
+                confidence,
+                confidence_reason: value(&reason, row),
+                code: code(&value(&file, row), &value(&line, row)),
+                evidence: measures.iter().map(|column| column[row].clone()).collect(),
+            })
+        })
+        .collect::<Result<_, Error>>()?;
+    Ok(Instances { evidence, rows })
+}
+
+fn code(file: &str, line: &str) -> Option<String> {
+    match (file, line) {
+        ("", _) => None,
+        (file, "") => Some(file.to_owned()),
+        (file, line) => Some(format!("{file}:{line}")),
+    }
+}
+
+/// Says which of the finding columns a result lacks, if any.
+pub(crate) fn check_columns(result: &QueryResult) -> Result<(), String> {
+    let names: Vec<&str> = result.schema.fields().iter().map(|f| f.name().as_str()).collect();
+    if names.len() >= FINDING_COLUMNS.len() && names[..FINDING_COLUMNS.len()] == FINDING_COLUMNS {
+        return Ok(());
+    }
+    Err(format!(
+        "rule.sql returns {}: it has to begin with {}",
+        names.join(", "),
+        FINDING_COLUMNS.join(", ")
+    ))
+}
+
+/// Returns the columns that are evidence, in order.
+pub(crate) fn evidence_columns(result: &QueryResult) -> Vec<String> {
+    let fields = result.schema.fields().iter().skip(FINDING_COLUMNS.len());
+    let names = fields.map(|field| field.name().clone());
+    names.filter(|n| !CONFIDENCE.contains(&n.as_str()) && !CODE.contains(&n.as_str())).collect()
+}
+
+fn texts(column: &ArrayRef) -> Result<StringArray, Error> {
+    let texts = converted(column, &DataType::Utf8)?;
+    Ok(texts.as_string::<i32>().clone())
+}
+
+fn ints(column: &ArrayRef) -> Result<Vec<i64>, Error> {
+    let ints = converted(column, &DataType::Int64)?;
+    Ok(ints.as_primitive::<Int64Type>().iter().map(Option::unwrap_or_default).collect())
+}
+
+fn converted(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Error> {
+    cast(column, to).map_err(|error| Error::Internal(error.to_string()))
+}
+
+fn measures(column: &ArrayRef) -> Result<Vec<Option<MeasureValue>>, Error> {
+    let kind = column.data_type();
+    if kind.is_integer() {
+        let ints = converted(column, &DataType::Int64)?;
+        let ints = ints.as_primitive::<Int64Type>();
+        return Ok(ints.iter().map(|value| value.map(MeasureValue::Integer)).collect());
+    }
+    if kind.is_numeric() {
+        let floats = converted(column, &DataType::Float64)?;
+        let floats = floats.as_primitive::<Float64Type>();
+        return Ok(floats.iter().map(|value| value.map(MeasureValue::Float)).collect());
+    }
+    if let Some(flags) = column.as_boolean_opt() {
+        return Ok(flags.iter().map(|value| value.map(MeasureValue::Boolean)).collect());
+    }
+    let texts = texts(column)?;
+    Ok(texts.iter().map(|value| value.map(|text| MeasureValue::Text(text.to_owned()))).collect())
+}

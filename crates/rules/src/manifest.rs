@@ -1,0 +1,80 @@
+//! `rule.toml`: what a rule is called, what it needs, its thresholds and its words.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// The whole file, unknown keys refused.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Equals the folder's name.
+    pub name: String,
+    /// The pattern in one sentence.
+    pub summary: String,
+    /// First line of a finding; `{column}` stands for a piece of evidence.
+    pub title: String,
+    /// Plain sentences with the numbers in them; `{column}` as in `title`.
+    pub message: String,
+    pub category: String,
+    /// How its work is split: `trace`, `process` or `window`.
+    pub grain: String,
+    /// `info`, `warning` or `error`.
+    pub severity: String,
+    /// `preview`, `stable`, `deprecated` or `removed`, with its version.
+    pub status: BTreeMap<String, String>,
+    /// Attributes without which the rule says nothing; all of them have to be on some span.
+    #[serde(default)]
+    pub requires: Vec<String>,
+    #[serde(default)]
+    pub params: BTreeMap<String, Param>,
+    /// What each column of evidence says.
+    #[serde(default)]
+    pub evidence: BTreeMap<String, EvidenceText>,
+    pub remediation: Vec<RemediationText>,
+}
+
+/// A threshold.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Param {
+    pub default: toml::Value,
+    pub min: toml::Value,
+    pub max: toml::Value,
+    pub unit: String,
+    pub summary: String,
+    pub reason: String,
+}
+
+/// A column of evidence, over the instances of one finding.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceText {
+    pub summary: String,
+    #[serde(default)]
+    pub aggregate: Aggregate,
+}
+
+/// How the instances of a finding come to one number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Aggregate {
+    #[default]
+    Median,
+    Min,
+    Max,
+}
+
+/// What to do, for the services that use certain libraries.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemediationText {
+    /// Last segments of instrumentation scopes; the service must show all of them.
+    pub libraries: Vec<String>,
+    /// The fix in one line.
+    pub summary: String,
+    /// The authoritative page.
+    pub url: String,
+    /// The next command where spans end.
+    pub next_step: Option<String>,
+}

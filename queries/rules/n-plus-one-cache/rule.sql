@@ -1,0 +1,67 @@
+-- One row for each (entry, path of names, command shape) that repeats within one request.
+WITH repeats AS (
+    -- The commands of one shape under one entry and one path of names. A pipeline is one command.
+    SELECT
+        service_name,
+        endpoint,
+        kind,
+        trace_id,
+        entry_span_id,
+        name_path,
+        query_shape,
+        count(*) AS repeats,
+        sum(critical_nanos) AS commands_nanos,
+        max(critical_nanos) AS longest_nanos,
+        sum(pause_nanos) - first_value(pause_nanos ORDER BY start_time_unix_nano, span_id) AS pauses_nanos,
+        sum(least(stalled_nanos, critical_nanos)) AS stalled_nanos,
+        max(entry_duration_nanos) AS entry_nanos,
+        min(code_file_path) AS code_file_path,
+        min(code_line_number) AS code_line_number
+    FROM cache_client_spans
+    WHERE status_code <> 'ERROR'
+    GROUP BY service_name, endpoint, kind, trace_id, entry_span_id, name_path, query_shape
+), loops AS (
+    -- Enough repeats, and the loop is worth a look beside the request's whole time.
+    SELECT
+        repeats.*,
+        greatest(0, commands_nanos + pauses_nanos - stalled_nanos) AS loop_nanos
+    FROM repeats
+    JOIN params USING (service_name, endpoint, kind)
+    WHERE
+        repeats.repeats >= params.repeats_min
+        AND commands_nanos + pauses_nanos - stalled_nanos >= params.entry_share_min * entry_nanos
+), shapes AS (
+    -- Whether the count changes from request to request.
+    SELECT
+        service_name,
+        endpoint,
+        query_shape,
+        min(repeats) AS repeats_least,
+        max(repeats) AS repeats_most
+    FROM repeats
+    GROUP BY service_name, endpoint, query_shape
+)
+SELECT
+    loops.service_name,
+    loops.trace_id,
+    loops.entry_span_id AS span_id,
+    loops.query_shape AS subject,
+    loops.repeats AS occurrences,
+    greatest(0, loops.loop_nanos - loops.longest_nanos) AS wasted_nanos,
+    'likely' AS confidence,
+    CASE
+        WHEN shapes.repeats_least < shapes.repeats_most
+            THEN 'the count changes from request to request, as the number of items does; keys are not recorded'
+        ELSE 'keys are not recorded and the count is always the same: it may as well be one key read again and again; both are cured by asking once'
+    END AS confidence_reason,
+    loops.repeats AS repeats,
+    shapes.repeats_least,
+    shapes.repeats_most,
+    loops.commands_nanos,
+    loops.pauses_nanos,
+    loops.entry_nanos,
+    loops.code_file_path,
+    loops.code_line_number
+FROM loops
+JOIN shapes USING (service_name, endpoint, query_shape)
+ORDER BY wasted_nanos DESC, loops.trace_id, loops.entry_span_id, loops.query_shape, loops.name_path

@@ -1,0 +1,79 @@
+-- One row for each (entry, path of names, URL or method shape) called again and again in one request.
+WITH repeats AS (
+    -- The calls of one shape that did not fail, under one entry and one path of names: attempts
+    -- that failed and were tried again are a retry.
+    SELECT
+        service_name,
+        endpoint,
+        kind,
+        trace_id,
+        entry_span_id,
+        name_path,
+        query_shape,
+        count(*) AS repeats,
+        count(DISTINCT url_full) AS distinct_urls,
+        bool_or(rpc_method IS NOT NULL) AS is_rpc,
+        sum(critical_nanos) AS calls_nanos,
+        max(critical_nanos) AS longest_nanos,
+        sum(pause_nanos) - first_value(pause_nanos ORDER BY start_time_unix_nano, span_id) AS pauses_nanos,
+        sum(least(stalled_nanos, critical_nanos)) AS stalled_nanos,
+        max(entry_duration_nanos) AS entry_nanos,
+        min(code_file_path) AS code_file_path,
+        min(code_line_number) AS code_line_number
+    FROM call_client_spans
+    WHERE NOT is_failed
+    GROUP BY service_name, endpoint, kind, trace_id, entry_span_id, name_path, query_shape
+), loops AS (
+    -- Enough repeats to different addresses: one address asked again and again is polling. An RPC
+    -- span does not show its arguments, so there the reading stays open.
+    SELECT
+        repeats.*,
+        greatest(0, calls_nanos + pauses_nanos - stalled_nanos) AS loop_nanos
+    FROM repeats
+    JOIN params USING (service_name, endpoint, kind)
+    WHERE
+        repeats.repeats >= params.repeats_min
+        AND (distinct_urls >= params.distinct_urls_min OR is_rpc)
+        AND calls_nanos + pauses_nanos - stalled_nanos >= params.entry_share_min * entry_nanos
+), shapes AS (
+    -- Whether the count changes from request to request.
+    SELECT
+        service_name,
+        endpoint,
+        query_shape,
+        min(repeats) AS repeats_least,
+        max(repeats) AS repeats_most
+    FROM repeats
+    GROUP BY service_name, endpoint, query_shape
+)
+SELECT
+    loops.service_name,
+    loops.trace_id,
+    loops.entry_span_id AS span_id,
+    loops.query_shape AS subject,
+    loops.repeats AS occurrences,
+    greatest(0, loops.loop_nanos - loops.longest_nanos) AS wasted_nanos,
+    CASE
+        WHEN loops.is_rpc AND shapes.repeats_least = shapes.repeats_most THEN 'possible'
+        WHEN loops.is_rpc THEN 'likely'
+        ELSE 'certain'
+    END AS confidence,
+    CASE
+        WHEN loops.is_rpc AND shapes.repeats_least = shapes.repeats_most
+            THEN 'RPC spans do not show arguments and the count is always the same: it may be polling'
+        WHEN loops.is_rpc
+            THEN 'the count changes from request to request; RPC spans do not show arguments'
+        ELSE 'the URLs differ in their ids only'
+    END AS confidence_reason,
+    loops.repeats AS repeats,
+    shapes.repeats_least,
+    shapes.repeats_most,
+    loops.distinct_urls,
+    loops.calls_nanos,
+    loops.pauses_nanos,
+    loops.entry_nanos,
+    loops.code_file_path,
+    loops.code_line_number
+FROM loops
+JOIN shapes USING (service_name, endpoint, query_shape)
+ORDER BY wasted_nanos DESC, loops.trace_id, loops.entry_span_id, loops.query_shape, loops.name_path

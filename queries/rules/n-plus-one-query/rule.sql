@@ -1,0 +1,76 @@
+-- One row for each (entry, path of names, query shape) that repeats within one request.
+WITH repeats AS (
+    -- The statements of one shape under one entry and one path of names; a manual span an item
+    -- does not hide a loop. The pause before the first repeat lies outside the loop.
+    SELECT
+        service_name,
+        endpoint,
+        kind,
+        trace_id,
+        entry_span_id,
+        name_path,
+        query_shape,
+        count(*) AS repeats,
+        count(DISTINCT db_query_text) AS distinct_statements,
+        sum(critical_nanos) AS queries_nanos,
+        max(critical_nanos) AS longest_nanos,
+        sum(pause_nanos) - first_value(pause_nanos ORDER BY start_time_unix_nano, span_id) AS pauses_nanos,
+        sum(least(stalled_nanos, critical_nanos)) AS stalled_nanos,
+        max(entry_duration_nanos) AS entry_nanos,
+        min(code_file_path) AS code_file_path,
+        min(code_line_number) AS code_line_number
+    FROM db_client_spans
+    WHERE status_code <> 'ERROR'
+    GROUP BY service_name, endpoint, kind, trace_id, entry_span_id, name_path, query_shape
+), loops AS (
+    -- Enough repeats, and the loop is worth a look beside the request's whole time.
+    SELECT
+        repeats.*,
+        greatest(0, queries_nanos + pauses_nanos - stalled_nanos) AS loop_nanos
+    FROM repeats
+    JOIN params USING (service_name, endpoint, kind)
+    WHERE
+        repeats.repeats >= params.repeats_min
+        AND queries_nanos + pauses_nanos - stalled_nanos >= params.entry_share_min * entry_nanos
+), shapes AS (
+    -- Whether the count changes from request to request: that of a duplicate does not.
+    SELECT
+        service_name,
+        endpoint,
+        query_shape,
+        count(*) AS requests,
+        min(repeats) AS repeats_least,
+        max(repeats) AS repeats_most
+    FROM repeats
+    GROUP BY service_name, endpoint, query_shape
+)
+SELECT
+    loops.service_name,
+    loops.trace_id,
+    loops.entry_span_id AS span_id,
+    loops.query_shape AS subject,
+    loops.repeats AS occurrences,
+    greatest(0, loops.loop_nanos - loops.longest_nanos) AS wasted_nanos,
+    CASE
+        WHEN loops.distinct_statements > 1 THEN 'certain'
+        ELSE 'likely'
+    END AS confidence,
+    CASE
+        WHEN loops.distinct_statements > 1
+            THEN 'the statements differ in their literals: the loop asks for one thing after another'
+        WHEN shapes.repeats_least < shapes.repeats_most
+            THEN 'the count changes from request to request, as the number of rows does; parameters are not recorded'
+        ELSE 'parameters are not recorded and the count is always the same: it may as well be one query repeated with the same parameters (duplicate-query); both are cured by asking once'
+    END AS confidence_reason,
+    loops.repeats AS repeats,
+    shapes.repeats_least,
+    shapes.repeats_most,
+    loops.distinct_statements,
+    loops.queries_nanos,
+    loops.pauses_nanos,
+    loops.entry_nanos,
+    loops.code_file_path,
+    loops.code_line_number
+FROM loops
+JOIN shapes USING (service_name, endpoint, query_shape)
+ORDER BY wasted_nanos DESC, loops.trace_id, loops.entry_span_id, loops.query_shape, loops.name_path

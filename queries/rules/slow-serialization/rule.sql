@@ -1,0 +1,147 @@
+-- One row for each request that spends its time after its last I/O, as building a response does.
+WITH last_io AS (
+    -- When the last call of each request to a database, cache or service ended. Work that goes on
+    -- after the response, a background task, is none of it.
+    SELECT
+        entries.trace_id,
+        entries.span_id AS entry_span_id,
+        max(call.end_time_unix_nano) AS io_end
+    FROM entries
+    JOIN spans_with_facts AS call
+        ON call.trace_id = entries.trace_id AND call.entry_span_id = entries.span_id
+    WHERE
+        entries.kind = 'SERVER'
+        AND call.kind = 'CLIENT'
+        AND call.start_time_unix_nano < entries.end_time_unix_nano
+    GROUP BY entries.trace_id, entries.span_id
+), explicit AS (
+    -- Spans without calls of their own that begin after the last I/O, and template renderings.
+    SELECT
+        span.service_name,
+        span.endpoint,
+        'SERVER' AS kind,
+        span.trace_id,
+        span.entry_span_id,
+        span.process_id,
+        span.entry_duration_nanos,
+        CASE
+            WHEN span.jinja2_template_name IS NULL THEN span.operation
+            ELSE concat(span.operation, ' ', span.jinja2_template_name)
+        END AS subject,
+        CASE WHEN span.jinja2_template_name IS NULL THEN 'span' ELSE 'template' END AS shown_by,
+        span.duration_nanos AS nanos,
+        least(span.critical_nanos, span.duration_nanos) AS critical_nanos,
+        span.stalled_nanos,
+        span.silence_nanos,
+        span.expected_edges,
+        span.foreign_edges,
+        FALSE AS is_gap,
+        span.code_file_path,
+        span.code_line_number
+    FROM spans_with_facts AS span
+    LEFT JOIN last_io USING (trace_id, entry_span_id)
+    WHERE
+        span.kind = 'INTERNAL'
+        AND span.entry_kind = 'SERVER'
+        AND span.is_leaf
+        AND span.asgi_event_type IS NULL
+        AND span.tiling_span_id <> span.span_id
+        AND (span.start_time_unix_nano >= last_io.io_end OR span.jinja2_template_name IS NOT NULL)
+), tails AS (
+    -- The uncovered time from the last I/O to the first byte of the response, or to the end of the
+    -- request where the framework does not show that byte. After a failed call it may be a backoff.
+    SELECT
+        span.service_name,
+        span.endpoint,
+        span.kind,
+        gap.trace_id,
+        gap.entry_span_id,
+        span.process_id,
+        span.entry_duration_nanos,
+        concat('gap after ', gap.before) AS subject,
+        'gap' AS shown_by,
+        gap.nanos,
+        gap.critical_nanos,
+        gap.stalled_nanos,
+        gap.silence_nanos,
+        gap.expected_edges,
+        gap.foreign_edges,
+        TRUE AS is_gap,
+        span.code_file_path,
+        span.code_line_number
+    FROM gaps AS gap
+    JOIN spans_with_facts AS span ON gap.trace_id = span.trace_id AND gap.span_id = span.span_id
+    JOIN last_io ON last_io.trace_id = gap.trace_id AND last_io.entry_span_id = gap.entry_span_id
+    WHERE
+        gap.position = 'tail'
+        AND span.kind = 'SERVER'
+        AND NOT gap.before_failed
+        AND gap.start_time_unix_nano >= last_io.io_end
+), candidates AS (
+    -- Long enough, and a large enough part of the request, once stalls that others caused are off.
+    SELECT
+        candidate.*,
+        trace_share_min,
+        clear_share_max,
+        CASE
+            WHEN silence_nanos IS NULL THEN 'unknown'
+            WHEN silence_nanos >= tail_millis_min * 500000 AND expected_edges >= expected_edges_min
+                THEN CASE WHEN is_gap OR foreign_edges = 0 THEN 'blocked' ELSE 'clear' END
+            WHEN expected_edges * nanos < expected_edges_min * silence_nanos THEN 'unknown'
+            ELSE 'clear'
+        END AS loop_verdict
+    FROM (
+        SELECT * FROM explicit
+        UNION ALL
+        SELECT * FROM tails
+    ) AS candidate
+    JOIN params USING (service_name, endpoint, kind)
+    WHERE
+        nanos - stalled_nanos >= tail_millis_min * 1000000
+        AND nanos - stalled_nanos >= entry_share_min * entry_duration_nanos
+), requests AS (
+    -- How many requests each endpoint served.
+    SELECT service_name, endpoint, count(DISTINCT trace_id) AS requests
+    FROM entries
+    GROUP BY service_name, endpoint
+), places AS (
+    -- One place over all its requests. On an event loop such work blocks the loop: where other
+    -- requests went on meanwhile it was waiting, not work.
+    SELECT
+        service_name,
+        endpoint,
+        subject,
+        count(DISTINCT trace_id) AS slow_requests,
+        sum(CASE loop_verdict WHEN 'clear' THEN 1 ELSE 0 END) AS clear,
+        sum(CASE loop_verdict WHEN 'unknown' THEN 0 ELSE 1 END) AS decidable,
+        max(trace_share_min) AS trace_share_min,
+        max(clear_share_max) AS clear_share_max
+    FROM candidates
+    GROUP BY service_name, endpoint, subject
+)
+SELECT
+    candidates.service_name,
+    candidates.trace_id,
+    candidates.entry_span_id AS span_id,
+    candidates.subject,
+    1 AS occurrences,
+    greatest(0, candidates.critical_nanos - candidates.stalled_nanos) AS wasted_nanos,
+    CASE candidates.shown_by WHEN 'template' THEN 'certain' ELSE 'likely' END AS confidence,
+    CASE candidates.shown_by
+        WHEN 'template' THEN 'the template engine recorded the rendering itself'
+        WHEN 'span' THEN 'a span of the application covers the work after the last I/O; spans do not say what it computes'
+        ELSE 'no span covers the time between the last I/O and the response: building the response is the likely reason, a sleep would look the same'
+    END AS confidence_reason,
+    candidates.nanos AS tail_nanos,
+    candidates.entry_duration_nanos AS entry_nanos,
+    CAST(candidates.nanos AS DOUBLE) / candidates.entry_duration_nanos AS tail_share,
+    candidates.stalled_nanos,
+    candidates.code_file_path,
+    candidates.code_line_number
+FROM candidates
+JOIN places USING (service_name, endpoint, subject)
+JOIN requests USING (service_name, endpoint)
+WHERE
+    places.slow_requests >= places.trace_share_min * requests.requests
+    AND places.clear <= places.clear_share_max * places.decidable
+ORDER BY wasted_nanos DESC, candidates.trace_id, candidates.entry_span_id, candidates.subject

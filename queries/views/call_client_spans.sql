@@ -1,0 +1,36 @@
+-- One row per HTTP or RPC call to another service, failed ones too.
+SELECT
+    service_name,
+    endpoint,
+    kind,
+    trace_id,
+    span_id,
+    parent_span_id,
+    entry_span_id,
+    entry_duration_nanos,
+    name_path,
+    scope_name,
+    query_shape,
+    url_full,
+    rpc_method,
+    server_address,
+    server_port,
+    server_service_name,
+    code_file_path,
+    code_line_number,
+    start_time_unix_nano,
+    duration_nanos,
+    critical_nanos + coalesce(wire_critical_nanos, 0) AS critical_nanos,
+    tiling_span_id,
+    pause_nanos,
+    stalled_nanos,
+    status_code,
+    status_code = 'ERROR' OR coalesce(http_response_status_code, 0) >= 500 AS is_failed
+FROM spans_with_facts
+WHERE
+    kind = 'CLIENT'
+    AND query_shape IS NOT NULL
+    AND db_query_text IS NULL
+    AND db_system_name IS NULL
+    AND (http_request_method IS NOT NULL OR rpc_method IS NOT NULL OR url_full IS NOT NULL)
+    AND coalesce(parent_kind, '') <> 'PRODUCER'

@@ -1,0 +1,20 @@
+-- One row per entry span: where the work of a service begins (SERVER, CONSUMER or a local root).
+SELECT
+    service_name,
+    endpoint,
+    kind,
+    trace_id,
+    span_id,
+    process_id,
+    is_event_loop,
+    entry_number,
+    open_entries,
+    start_time_unix_nano,
+    end_time_unix_nano,
+    duration_nanos,
+    own_nanos,
+    stalled_nanos,
+    status_code,
+    root_span_id
+FROM spans_with_facts
+WHERE entry_span_id = span_id

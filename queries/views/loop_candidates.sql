@@ -1,0 +1,63 @@
+-- One row per leaf span or gap of a process that serves requests on an event loop: what may have
+-- blocked the loop, with the stall test's raw measures.
+SELECT
+    service_name,
+    endpoint,
+    kind,
+    trace_id,
+    span_id,
+    entry_span_id,
+    process_id,
+    has_process_identity,
+    operation AS place,
+    FALSE AS is_gap,
+    duration_nanos AS nanos,
+    silence_nanos,
+    expected_edges,
+    foreign_edges,
+    concurrent_traces,
+    waiting_nanos,
+    critical_nanos,
+    code_file_path,
+    code_line_number
+FROM spans_with_facts
+WHERE
+    is_event_loop
+    AND is_leaf
+    AND kind NOT IN ('SERVER', 'CONSUMER')
+    AND asgi_event_type IS NULL
+    AND silence_nanos IS NOT NULL
+UNION ALL
+SELECT
+    span.service_name,
+    span.endpoint,
+    span.kind,
+    gap.trace_id,
+    gap.span_id,
+    gap.entry_span_id,
+    span.process_id,
+    span.has_process_identity,
+    CASE gap.position
+        WHEN 'lead' THEN concat('gap before ', gap.after)
+        WHEN 'tail' THEN concat('gap after ', gap.before)
+        WHEN 'between' THEN concat('gap between ', gap.before, ' and ', gap.after)
+        ELSE 'gap over the whole span'
+    END AS place,
+    TRUE AS is_gap,
+    gap.nanos,
+    gap.silence_nanos,
+    gap.expected_edges,
+    gap.foreign_edges,
+    gap.concurrent_traces,
+    gap.waiting_nanos,
+    gap.critical_nanos,
+    span.code_file_path,
+    span.code_line_number
+FROM gaps AS gap
+INNER JOIN spans_with_facts AS span
+    ON gap.trace_id = span.trace_id AND gap.span_id = span.span_id
+WHERE
+    span.is_event_loop
+    AND gap.silence_nanos IS NOT NULL
+    -- The whole gap of a leaf is the leaf itself.
+    AND NOT (span.is_leaf AND span.kind NOT IN ('SERVER', 'CONSUMER'))
