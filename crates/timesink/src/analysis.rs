@@ -1,0 +1,96 @@
+//! From files to the tables and findings: the one way in which every command gets them.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use arrow::array::AsArray;
+use timesink_facts::PassOptions;
+use timesink_model::schema::quarantine;
+use timesink_query::Database;
+use timesink_rules::{Analysis, Engine, RuleSet};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::config::Config;
+use crate::input::Input;
+use crate::output::Console;
+
+/// Threads that run queries; a query spreads over `query.threads` of their tasks.
+const WORKERS_MAX: usize = 4;
+
+/// Plans are deep trees, and walking them takes stack.
+const STACK_BYTES: usize = 8 << 20;
+
+/// Makes the runtime that queries run on.
+pub(crate) fn runtime(cores: usize) -> Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(cores.clamp(1, WORKERS_MAX))
+        .thread_stack_size(STACK_BYTES)
+        .enable_time()
+        .build()
+        .context("failed to start threads")
+}
+
+/// Returns the rules at hand: the shipped ones and those of `rules_dirs`.
+pub(crate) fn rules(config: &Config) -> Result<RuleSet> {
+    let mut rules = RuleSet::embedded()?;
+    for directory in &config.rules_dirs {
+        rules.add_folder(directory)?;
+    }
+    Ok(rules)
+}
+
+/// Returns an engine of all rules, or of those in `only` if it names any.
+pub(crate) fn engine(config: &Config, only: &[String]) -> Result<Engine> {
+    let rules = rules(config)?;
+    let mut settings = config.rules.clone();
+    for name in only {
+        rules.get(name)?;
+    }
+    for rule in rules.rules().iter().filter(|_| !only.is_empty()) {
+        let is_named = only.iter().any(|name| name == rule.name());
+        settings.rules.entry(rule.name().to_owned()).or_default().disabled = !is_named;
+    }
+    Ok(Engine::new(rules, settings)?)
+}
+
+/// Runs the trace pass and makes the tables. Quarantined spans are a table of their own.
+pub(crate) fn database(
+    runtime: &Runtime,
+    input: &Input,
+    config: &Config,
+    console: &Console,
+) -> Result<Database> {
+    let _progress = console.progress("walking the traces");
+    let facts = timesink_facts::run(&input.decoded.spans, &PassOptions::default())
+        .map_err(timesink_query::Error::from)?;
+    let mut database = runtime.block_on(Database::of_facts(&facts, config.limits))?;
+    let table = quarantine::table();
+    database.add(table.name, table.schema().into(), input.decoded.quarantine.clone())?;
+    Ok(database)
+}
+
+/// Runs the rules.
+pub(crate) fn analyze(
+    runtime: &Runtime,
+    engine: &Engine,
+    database: &Database,
+    console: &Console,
+) -> Result<Analysis> {
+    let _progress = console.progress("running the rules");
+    Ok(runtime.block_on(engine.analyze(database))?)
+}
+
+/// Returns the names of the services among the spans.
+pub(crate) fn services(database: &Database) -> BTreeSet<&str> {
+    let columns = database.spans_with_facts().iter().filter_map(|batch| {
+        batch.column_by_name("service_name").and_then(|column| column.as_string_view_opt())
+    });
+    let mut services = BTreeSet::new();
+    let mut last = None;
+    for name in columns.flat_map(|column| column.iter().flatten()) {
+        if last.replace(name) != Some(name) {
+            services.insert(name);
+        }
+    }
+    services
+}

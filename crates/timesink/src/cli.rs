@@ -1,0 +1,195 @@
+//! The command line: every command and its own arguments. Options that a configuration file can
+//! hold as well are in [`crate::config::Options`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use timesink_model::Severity;
+
+use crate::config::Options;
+
+/// Finds where the time sinks in Python services, from their OpenTelemetry traces
+///
+/// Reads OTLP JSON and protobuf, Jaeger JSON and Zipkin JSON, plain, gzip or zstd, and says what
+/// each finding costs and how to fix it.
+///
+/// Exit codes: 0 done, 1 `--fail-on` tripped, 2 wrong usage or unreadable input, 3 internal error.
+#[derive(Debug, Parser)]
+#[command(name = "timesink", version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Configuration file; without it `timesink.toml` in this folder is read if there is one
+    #[arg(long, value_name = "FILE", env = "TIMESINK_CONFIG", global = true)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// When to colour the output
+    #[arg(long, value_name = "WHEN", env = "TIMESINK_COLOR", global = true)]
+    #[arg(value_enum, default_value_t = Color::Auto)]
+    pub(crate) color: Color,
+
+    #[command(flatten)]
+    pub(crate) options: Options,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Find where the time sinks in trace files
+    Analyze(AnalyzeArgs),
+    /// Say why a rule fired or did not fire on a trace
+    Explain(ExplainArgs),
+    /// Query the spans of trace files, and what the trace pass knows about them
+    Sql(SqlArgs),
+    /// List, show and check rules
+    #[command(subcommand)]
+    Rules(RulesCommand),
+    /// Analyze bundled recordings of real services
+    Demo(DemoArgs),
+    /// Show the configuration in effect
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the completion script of a shell
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The trace files of a command.
+#[derive(Debug, Args)]
+pub(crate) struct Files {
+    /// Trace files, `-` for standard input; together they are one set of spans
+    #[arg(required = true, value_name = "FILES")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AnalyzeArgs {
+    #[command(flatten)]
+    pub(crate) input: Files,
+
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+
+    /// Run this rule only; may be given several times
+    #[arg(long = "rule", value_name = "NAME")]
+    pub(crate) rules: Vec<String>,
+
+    /// Exit with 1 if there is a finding of this severity or a higher one
+    #[arg(long, value_name = "SEVERITY", value_enum)]
+    pub(crate) fail_on: Option<FailOn>,
+}
+
+/// How findings are written.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// `text` for people; `jsonl` for programs: one finding a line
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub(crate) format: ReportFormat,
+
+    /// Write notes (severity `info`) in full, not in one line each
+    #[arg(long)]
+    pub(crate) notes: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    #[value(alias = "terminal")]
+    Text,
+    Jsonl,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FailOn {
+    Info,
+    Warning,
+    Error,
+}
+
+impl FailOn {
+    pub(crate) fn severity(self) -> Severity {
+        match self {
+            Self::Info => Severity::Info,
+            Self::Warning => Severity::Warning,
+            Self::Error => Severity::Error,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The trace: its id in hex, or the beginning of it if no other trace begins so
+    pub(crate) trace_id: String,
+
+    /// The rule to explain
+    #[arg(long, value_name = "NAME")]
+    pub(crate) rule: String,
+
+    #[command(flatten)]
+    pub(crate) input: Files,
+}
+
+#[derive(Debug, Args)]
+#[command(override_usage = "timesink sql [OPTIONS] QUERY FILES...\n       \
+                            timesink sql [OPTIONS] --file PATH FILES...")]
+pub(crate) struct SqlArgs {
+    /// The query, then the trace files; with `--file` the trace files alone
+    ///
+    /// Tables: spans, facts, gaps, quarantine, `spans_with_facts`; `SHOW TABLES` lists the views,
+    /// `DESCRIBE spans` the columns.
+    #[arg(required = true, value_name = "QUERY FILES")]
+    pub(crate) arguments: Vec<PathBuf>,
+
+    /// Read the query from this file
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// How to write the rows
+    #[arg(long, value_enum, default_value_t = RowFormat::Table)]
+    pub(crate) format: RowFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RowFormat {
+    /// For people; long cells are cut
+    Table,
+    /// One array of objects
+    Json,
+    /// RFC 4180; lists and maps as JSON text
+    Csv,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// List every rule
+    List,
+    /// Print a rule's guide and its thresholds
+    Show { rule: String },
+    /// Say what is wrong with rules: the shipped ones, those of `--rules-dir`, those of DIR
+    Check {
+        /// A folder of rule folders
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print every value in effect as TOML, with where it comes from
+    Show,
+}

@@ -1,0 +1,215 @@
+//! `timesink explain`: each step of a rule on one trace, and why it fired or did not.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Float64Type, Schema};
+use timesink_query::Database;
+use timesink_rules::{ExplainedStep, Explanation, explain, show_nanos};
+
+use super::Run;
+use crate::cli::ExplainArgs;
+use crate::ended::Ended;
+use crate::output::{safe, wrap};
+use crate::{analysis, input, output};
+
+/// Traces that a prefix of several ids names.
+const TRACES_SHOWN: usize = 5;
+
+/// Columns in which a step says in words what it decided.
+const VERDICT: &str = "verdict";
+
+pub(super) fn run(args: &ExplainArgs, run: &mut Run<'_>) -> Result<Ended> {
+    let engine = analysis::engine(&run.config, std::slice::from_ref(&args.rule))?;
+    let input = input::read(&args.input.files, &run.config.read, run.console)?;
+    let runtime = analysis::runtime(run.surroundings.cores)?;
+    let database = analysis::database(&runtime, &input, &run.config, run.console)?;
+    let trace_id = trace_id(&database, &args.trace_id)?;
+    let explanation = {
+        let _progress = run.console.progress("running the rule");
+        runtime.block_on(explain(&engine, &database, &args.rule, &trace_id))?
+    };
+    output::warn_of_damage(run.console, &input.damaged);
+    write(&explanation, run)?;
+    Ok(if input.damaged.is_empty() { Ended::Done } else { Ended::Incomplete })
+}
+
+/// Returns the one trace id that begins with a prefix.
+fn trace_id(database: &Database, prefix: &str) -> Result<String> {
+    let prefix = prefix.to_lowercase();
+    if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        bail!("`{prefix}` is no trace id: expected up to 32 hex digits");
+    }
+    let columns = database.spans_with_facts().iter().filter_map(|batch| {
+        batch.column_by_name("trace_id").and_then(|column| column.as_string_view_opt())
+    });
+    let ids = columns.flat_map(|column| column.iter().flatten());
+    let found: BTreeSet<&str> = ids.filter(|id| id.starts_with(&prefix)).collect();
+    let mut found = found.into_iter();
+    match (found.next(), found.next()) {
+        (Some(only), None) => Ok(only.to_owned()),
+        (Some(first), Some(second)) => {
+            let mut names = vec![first, second];
+            names.extend(found.by_ref().take(TRACES_SHOWN - names.len()));
+            let more = match found.count() {
+                0 => String::new(),
+                count => format!(" and {count} more"),
+            };
+            bail!("`{prefix}` begins several trace ids: {}{more}", names.join(", "))
+        }
+        (None, _) => {
+            let traces = database.traces();
+            bail!("trace `{prefix}` is not in these files: they hold {traces} other traces")
+        }
+    }
+}
+
+fn write(explanation: &Explanation, run: &mut Run<'_>) -> Result<()> {
+    let paint = run.console.paint;
+    let columns = run.console.columns;
+    let out = &mut run.console.out;
+    let head = format!("{} on trace {}", explanation.rule, explanation.trace_id);
+    writeln!(out, "{}", paint.bold(&safe::line(&head)))?;
+    for attribute in &explanation.missing {
+        let attribute = safe::line(attribute);
+        writeln!(out, "\nmissing: no span of this trace carries `{attribute}`, which it requires")?;
+    }
+    writeln!(out, "\n{}", paint.bold("thresholds"))?;
+    for (name, value, unit, summary) in &explanation.params {
+        let text = format!("{name} = {value} {unit}: {summary}");
+        for (number, line) in wrap(&safe::line(&text), columns - 4).iter().enumerate() {
+            writeln!(out, "  {}{line}", if number == 0 { "" } else { "  " })?;
+        }
+    }
+    for step in &explanation.steps {
+        write_step(step, run)?;
+    }
+    let verdict = verdict(explanation);
+    let out = &mut run.console.out;
+    writeln!(out)?;
+    for line in verdict {
+        for (number, line) in wrap(&safe::line(&line), columns).iter().enumerate() {
+            let line =
+                if number == 0 { paint.bold(line) } else { paint.bold(&format!("  {line}")) };
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(())
+}
+
+fn write_step(step: &ExplainedStep, run: &mut Run<'_>) -> Result<()> {
+    let (paint, columns) = (run.console.paint, run.console.columns);
+    let out = &mut run.console.out;
+    let plural = if step.row_count == 1 { "" } else { "s" };
+    let of = if step.is_of_trace { "of this trace" } else { "over all traces" };
+    let count = format!("{} row{plural} {of}", step.row_count);
+    writeln!(out, "\n{} {}", paint.bold(&safe::line(&step.name)), paint.dim(&count))?;
+    for line in wrap(&safe::line(&step.caption), columns - 2) {
+        writeln!(out, "  {line}")?;
+    }
+    let Some(rows) = concat(&step.rows)? else { return Ok(()) };
+    let shown = compact(&rows)?;
+    let mut table = Vec::new();
+    output::table(&mut table, &shown.schema(), std::slice::from_ref(&shown), paint)?;
+    for line in String::from_utf8_lossy(&table).lines() {
+        writeln!(out, "    {line}")?;
+    }
+    let hidden = step.row_count.saturating_sub(shown.num_rows());
+    if hidden > 0 {
+        writeln!(out, "    and {hidden} more")?;
+    }
+    Ok(())
+}
+
+fn concat(batches: &[RecordBatch]) -> Result<Option<RecordBatch>> {
+    let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
+    Ok(Some(arrow::compute::concat_batches(&first.schema(), batches)?))
+}
+
+/// The columns of a step that say something here: none that is NULL in all rows or nested, no id of
+/// the trace at hand, one of those that are the same in all rows of many; times as milliseconds.
+fn compact(rows: &RecordBatch) -> Result<RecordBatch> {
+    let mut fields = Vec::new();
+    let mut columns: Vec<ArrayRef> = Vec::new();
+    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
+        let says_nothing = column.null_count() == column.len()
+            || field.data_type().is_nested()
+            || HIDDEN.contains(&field.name().as_str());
+        if says_nothing {
+            continue;
+        }
+        let (name, column) = readable(field.name(), column)?;
+        fields.push(Field::new(name, column.data_type().clone(), true));
+        columns.push(column);
+    }
+    // A table with rows and no column is none: keep the first, whatever it says.
+    if columns.is_empty() {
+        return Ok(rows.project(&[0])?);
+    }
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+/// Columns that are the same for every row of a trace, or that the thresholds already show.
+const HIDDEN: [&str; 3] = ["trace_id", "start_time", "attribute_kinds"];
+
+/// Shows nanoseconds as people read them.
+fn readable(name: &str, column: &ArrayRef) -> Result<(String, ArrayRef)> {
+    let is_time = (name == "nanos" || name.ends_with("_nanos")) && column.data_type().is_numeric();
+    if !is_time {
+        return Ok((name.to_owned(), Arc::clone(column)));
+    }
+    let numbers = cast(column, &DataType::Float64)?;
+    let numbers = numbers.as_primitive::<Float64Type>().iter();
+    let texts: StringArray = numbers.map(|n| n.map(|n| show_nanos(n as i64))).collect();
+    let name = name.strip_suffix("_nanos").unwrap_or("time");
+    Ok((name.to_owned(), Arc::new(texts)))
+}
+
+/// The last lines: fired, or why not.
+fn verdict(explanation: &Explanation) -> Vec<String> {
+    if explanation.instances > 0 {
+        let rows = explanation.instances;
+        let plural = if rows == 1 { "" } else { "s" };
+        let mut lines = vec![format!("fired: {rows} row{plural} of this trace are part of")];
+        lines.extend(
+            explanation.findings.iter().map(|finding| {
+                format!("  {}[{}]: {}", finding.severity, finding.rule, finding.title)
+            }),
+        );
+        return lines;
+    }
+    vec![format!("did not fire: {}", reason(explanation))]
+}
+
+fn reason(explanation: &Explanation) -> String {
+    if !explanation.missing.is_empty() {
+        let missing: Vec<String> =
+            explanation.missing.iter().map(|name| format!("`{name}`")).collect();
+        return format!("no span of this trace carries {}", missing.join(", "));
+    }
+    let empty = explanation.steps.iter().find(|step| step.row_count == 0);
+    if let Some(step) = empty {
+        let of = if step.is_of_trace { " of this trace" } else { "" };
+        return format!("step `{}` kept no row{of}", step.name);
+    }
+    let verdicts: BTreeSet<String> = explanation.steps.iter().flat_map(verdicts).collect();
+    if !verdicts.is_empty() {
+        return verdicts.into_iter().collect::<Vec<_>>().join("; ");
+    }
+    "every step kept rows, and none of them passed the thresholds at the end".to_owned()
+}
+
+/// What a step says in words, of places that did not make it.
+fn verdicts(step: &ExplainedStep) -> Vec<String> {
+    let columns = step.rows.iter().filter_map(|batch| batch.column_by_name(VERDICT));
+    let texts = columns.filter_map(|column| cast(column, &DataType::Utf8).ok());
+    let mut verdicts = Vec::new();
+    for column in texts {
+        verdicts.extend(column.as_string::<i32>().iter().flatten().map(str::to_owned));
+    }
+    verdicts
+}

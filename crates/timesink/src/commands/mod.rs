@@ -1,0 +1,45 @@
+//! One file a command: what it is given, the engine it asks, the output it writes.
+
+mod analyze;
+mod completions;
+mod demo;
+mod explain;
+mod rules;
+mod sql;
+
+use anyhow::Result;
+use clap::ArgMatches;
+
+use crate::cli::{Cli, Command, ConfigCommand};
+use crate::config::{self, Config};
+use crate::ended::Ended;
+use crate::output::Console;
+use crate::surroundings::Surroundings;
+
+/// What every command may use.
+pub(crate) struct Run<'a> {
+    pub(crate) config: Config,
+    pub(crate) surroundings: &'a Surroundings,
+    pub(crate) console: &'a mut Console,
+}
+
+/// Runs the command that was named.
+pub(crate) fn run(
+    cli: Cli,
+    matches: &ArgMatches,
+    surroundings: &Surroundings,
+    console: &mut Console,
+) -> Result<Ended> {
+    let path = cli.config.as_deref();
+    let (config, sources) = config::load(path, &cli.options, matches, surroundings)?;
+    let mut run = Run { config, surroundings, console };
+    match cli.command {
+        Command::Analyze(args) => analyze::run(&args, &mut run),
+        Command::Explain(args) => explain::run(&args, &mut run),
+        Command::Sql(args) => sql::run(args, &mut run),
+        Command::Rules(command) => rules::run(&command, &mut run),
+        Command::Demo(args) => demo::run(&args, &mut run),
+        Command::Config(ConfigCommand::Show) => config::show(&sources, &mut run),
+        Command::Completions { shell } => completions::run(shell, &mut run),
+    }
+}

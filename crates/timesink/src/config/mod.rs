@@ -1,0 +1,134 @@
+//! Configuration: flags, environment and file become [`Options`] (as written), which become
+//! [`Config`] (checked and complete) in [`load`]. Only [`Config`] travels.
+
+mod file;
+mod options;
+mod show;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use timesink_otlp::ReadOptions;
+use timesink_query::Limits;
+use timesink_rules::RulesConfig;
+
+use crate::surroundings::Surroundings;
+use file::File;
+pub(crate) use options::Options;
+pub(crate) use show::{show, shown};
+
+/// The file that is read if there is one and `--config` names no other.
+const DEFAULT_FILE: &str = "timesink.toml";
+
+const MIB: u64 = 1 << 20;
+
+/// The most MiB that an option may allow: 1 TiB.
+const MIB_MAX: u64 = 1 << 20;
+
+/// Everything a command needs to know, checked and complete.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Folders of rule folders beside the shipped rules.
+    pub(crate) rules_dirs: Vec<PathBuf>,
+    pub(crate) rules: RulesConfig,
+    pub(crate) limits: Limits,
+    pub(crate) read: ReadOptions,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    Default,
+    File(PathBuf),
+    Environment,
+    Flag,
+}
+
+/// Where each value comes from, by key.
+#[derive(Debug)]
+pub(crate) struct Sources<'a> {
+    matches: &'a ArgMatches,
+    file: Option<File>,
+}
+
+impl Sources<'_> {
+    /// Returns the source of a key such as `query.threads`.
+    pub(crate) fn of(&self, key: &str) -> Source {
+        match self.matches.try_contains_id(key).is_ok().then(|| self.matches.value_source(key)) {
+            Some(Some(ValueSource::CommandLine)) => Source::Flag,
+            Some(Some(ValueSource::EnvVariable)) => Source::Environment,
+            _ => match &self.file {
+                Some(file) if file.holds(key) => Source::File(file.path.clone()),
+                _ => Source::Default,
+            },
+        }
+    }
+}
+
+/// Puts flags, environment, file and defaults together; the one named first wins.
+pub(crate) fn load<'a>(
+    path: Option<&Path>,
+    flags: &Options,
+    matches: &'a ArgMatches,
+    surroundings: &Surroundings,
+) -> Result<(Config, Sources<'a>)> {
+    let file = match path {
+        Some(path) => Some(File::read(path)?),
+        None => File::read_if_present(Path::new(DEFAULT_FILE))?,
+    };
+    let written = file.as_ref().map(|file| file.options.clone()).unwrap_or_default();
+    let config = config(flags, written, surroundings)?;
+    Ok((config, Sources { matches, file }))
+}
+
+fn config(flags: &Options, file: Options, surroundings: &Surroundings) -> Result<Config> {
+    let (query, input) = (flags.query.or(&file.query), flags.input.or(&file.input));
+    let defaults = Limits::default();
+    let mut read = ReadOptions::new(surroundings.now_unix_nano);
+    read.threads = surroundings.cores;
+    read.message_bytes_max =
+        bytes("input.message_mib_max", input.message_mib_max, read.message_bytes_max)?;
+    read.document_bytes_max =
+        bytes("input.document_mib_max", input.document_mib_max, read.document_bytes_max)?;
+    let file_bytes_max = usize::try_from(read.file_bytes_max)?;
+    read.file_bytes_max = bytes("input.file_mib_max", input.file_mib_max, file_bytes_max)? as u64;
+    let seconds = query.seconds_max.unwrap_or(defaults.time_max.as_secs());
+    let limits = Limits {
+        memory_bytes_max: bytes(
+            "query.memory_mib_max",
+            query.memory_mib_max,
+            defaults.memory_bytes_max,
+        )?,
+        time_max: Duration::from_secs(within("query.seconds_max", seconds, 86_400, "seconds")?),
+        rows_max: usize::try_from(within(
+            "query.rows_max",
+            query.rows_max.unwrap_or(defaults.rows_max as u64),
+            1_000_000_000,
+            "rows",
+        )?)?,
+        partitions: usize::try_from(within(
+            "query.threads",
+            query.threads.unwrap_or(surroundings.cores as u64),
+            256,
+            "threads",
+        )?)?,
+    };
+    let folders = if flags.rules_dirs.is_empty() { &file.rules_dirs } else { &flags.rules_dirs };
+    Ok(Config { rules_dirs: folders.clone(), rules: file.rules_config()?, limits, read })
+}
+
+fn bytes(key: &str, mib: Option<u64>, default: usize) -> Result<usize> {
+    let mib = mib.unwrap_or(default as u64 / MIB);
+    let mib = within(key, mib, MIB_MAX, "MiB")?;
+    usize::try_from(mib * MIB).with_context(|| format!("`{key}` is {mib}: too much to address"))
+}
+
+fn within(key: &str, value: u64, max: u64, unit: &str) -> Result<u64> {
+    if !(1..=max).contains(&value) {
+        bail!("`{key}` is {value}: expected 1 to {max} {unit}");
+    }
+    Ok(value)
+}

@@ -1,0 +1,119 @@
+//! `timesink config show`: the configuration in effect as TOML, each value with its source.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anyhow::Result;
+use timesink_rules::{Rule, RuleSettings, Value};
+
+use super::{MIB, Source, Sources};
+use crate::analysis;
+use crate::commands::Run;
+use crate::ended::Ended;
+use crate::output::safe;
+
+/// Where comments begin, if the value is short enough.
+const COMMENT_COLUMN: usize = 44;
+
+/// Writes the configuration; what is written can be read as a configuration file again.
+pub(crate) fn show(sources: &Sources<'_>, run: &mut Run<'_>) -> Result<Ended> {
+    let rules = analysis::engine(&run.config, &[])?;
+    let page = Page { sources, text: String::new() }.write(&run.config, rules.rules().rules());
+    run.console.out.write_all(page.as_bytes())?;
+    Ok(Ended::Done)
+}
+
+struct Page<'a> {
+    sources: &'a Sources<'a>,
+    text: String,
+}
+
+impl Page<'_> {
+    fn write(mut self, config: &super::Config, rules: &[Rule]) -> String {
+        self.text
+            .push_str("# The first of these that has a value wins: flag, environment, file.\n");
+        let folders = config.rules_dirs.iter().map(|folder| text(&folder.to_string_lossy()));
+        let folders = format!("[{}]", folders.collect::<Vec<_>>().join(", "));
+        self.option("rules_dirs", &folders);
+        let mib = |bytes: usize| (bytes as u64 / MIB).to_string();
+        let limits = &config.limits;
+        self.text.push_str("\n[query]\n");
+        self.option("query.memory_mib_max", &mib(limits.memory_bytes_max));
+        self.option("query.seconds_max", &limits.time_max.as_secs().to_string());
+        self.option("query.rows_max", &limits.rows_max.to_string());
+        self.option("query.threads", &limits.partitions.to_string());
+        self.text.push_str("\n[input]\n");
+        self.option("input.message_mib_max", &mib(config.read.message_bytes_max));
+        self.option("input.document_mib_max", &mib(config.read.document_bytes_max));
+        self.option("input.file_mib_max", &(config.read.file_bytes_max / MIB).to_string());
+        let none = RuleSettings::default();
+        for rule in rules {
+            self.rule(rule, config.rules.rules.get(rule.name()).unwrap_or(&none));
+        }
+        self.text
+    }
+
+    fn rule(&mut self, rule: &Rule, settings: &RuleSettings) {
+        let name = rule.name();
+        let _ = writeln!(self.text, "\n[rules.{name}]");
+        self.option(&format!("rules.{name}.enabled"), &(!settings.disabled).to_string());
+        for (param, declared) in &rule.manifest.params {
+            let value = settings.params.get(param).unwrap_or(&declared.default);
+            self.option(&format!("rules.{name}.{param}"), &shown(value));
+        }
+        for special in &settings.overrides {
+            let _ = writeln!(self.text, "\n[[rules.{name}.override]]");
+            let keys = [
+                ("service", &special.service),
+                ("endpoint", &special.endpoint),
+                ("kind", &special.kind),
+            ];
+            for (key, value) in keys {
+                if let Some(value) = value {
+                    let _ = writeln!(self.text, "{key} = {}", text(value));
+                }
+            }
+            for (param, value) in &special.params {
+                let _ = writeln!(self.text, "{param} = {}", shown(value));
+            }
+        }
+    }
+
+    /// Writes the last part of the key, its value and where that comes from.
+    fn option(&mut self, key: &str, value: &str) {
+        let name = key.rsplit('.').next().unwrap_or(key);
+        let line = format!("{name} = {value}");
+        let source = self.source(key);
+        let _ = writeln!(self.text, "{line:<COMMENT_COLUMN$}# {source}");
+    }
+
+    fn source(&self, key: &str) -> String {
+        match self.sources.of(key) {
+            Source::Default => "default".to_owned(),
+            Source::File(path) => safe::line(&path.to_string_lossy()).into_owned(),
+            Source::Environment => format!("TIMESINK_{}", key.replace('.', "_").to_uppercase()),
+            Source::Flag => "flag".to_owned(),
+        }
+    }
+}
+
+/// Returns a threshold as TOML writes it.
+pub(crate) fn shown(value: &Value) -> String {
+    match value {
+        Value::String(value) => text(value),
+        Value::Integer(value) => value.to_string(),
+        // With the point that tells it from an integer.
+        Value::Float(value) => format!("{value:?}"),
+        Value::Boolean(value) => value.to_string(),
+        Value::Datetime(value) => value.to_string(),
+        Value::Array(_) | Value::Table(_) => {
+            unreachable!("thresholds are checked to be numbers when the rules are loaded")
+        }
+    }
+}
+
+/// Returns a text as TOML writes it: JSON's escapes are TOML's (TOML 1.0, "String").
+fn text(text: &str) -> String {
+    let json = serde_json::Value::String(text.to_owned()).to_string();
+    safe::json(&json).into_owned()
+}

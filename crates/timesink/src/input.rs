@@ -1,0 +1,96 @@
+//! Trace files to spans: opens what the command line names, and keeps what there is to say of it.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use timesink_otlp::{Broken, Decoded, FileContent, ReadOptions};
+
+use crate::output::Console;
+
+/// The name of standard input on the command line.
+const STDIN: &str = "-";
+
+/// What all files held together.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pub(crate) decoded: Decoded,
+    /// Files of which a part could not be read.
+    pub(crate) damaged: Vec<Damaged>,
+}
+
+/// A file of which a part could not be read.
+#[derive(Debug)]
+pub(crate) struct Damaged {
+    pub(crate) name: String,
+    /// The first parts, in the order of the file.
+    pub(crate) broken: Vec<Broken>,
+    /// How many parts there were.
+    pub(crate) count: u64,
+}
+
+/// Reads files as one set of spans.
+///
+/// A file of which nothing could be read is most likely the wrong file, so all of them are refused
+/// then, and every such file is named.
+pub(crate) fn read(
+    paths: &[impl AsRef<Path>],
+    options: &ReadOptions,
+    console: &Console,
+) -> Result<Input> {
+    let mut contents = Vec::new();
+    let mut refusals = Vec::new();
+    for path in paths {
+        let name = name(path.as_ref());
+        match read_one(path.as_ref(), &name, options, console) {
+            Ok(content) => contents.push((name, content)),
+            Err(error) => refusals.push(format!("failed to read `{name}`: {error:#}")),
+        }
+    }
+    if !refusals.is_empty() {
+        bail!(refusals.join("\n"));
+    }
+    Ok(join(contents))
+}
+
+/// Puts the contents of several files together, in their order.
+pub(crate) fn join(contents: Vec<(String, FileContent)>) -> Input {
+    let mut parts = Vec::new();
+    let mut damaged = Vec::new();
+    for (name, content) in contents {
+        let FileContent { decoded, broken, broken_count: count, .. } = content;
+        if count > 0 {
+            damaged.push(Damaged { name, broken, count });
+        }
+        parts.push(decoded);
+    }
+    Input { decoded: Decoded::merge(parts), damaged }
+}
+
+fn name(path: &Path) -> String {
+    if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == STDIN
+}
+
+fn read_one(
+    path: &Path,
+    name: &str,
+    options: &ReadOptions,
+    console: &Console,
+) -> Result<FileContent> {
+    let progress = console.progress(&format!("reading {name}"));
+    let input: Box<dyn Read + Send> = if is_stdin(path) {
+        Box::new(std::io::stdin())
+    } else {
+        let opened = File::open(path)?;
+        if opened.metadata()?.is_dir() {
+            bail!("it is a folder: name the files in it, `{}`", path.join("*").display());
+        }
+        Box::new(opened)
+    };
+    Ok(timesink_otlp::read(progress.count(input), options)?)
+}

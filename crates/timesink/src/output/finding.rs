@@ -1,0 +1,284 @@
+//! A finding as a diagnostic: what, where, how much, how sure, what to do.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anyhow::Result;
+use timesink_model::Finding;
+use timesink_rules::show_nanos;
+
+use super::paint::Paint;
+use super::wrap::{cut, wrap};
+use super::{Console, safe};
+
+/// Before the labels.
+const INDENT: &str = "  ";
+
+/// The width of the labels and what separates them from their text.
+const LABEL_COLUMNS: usize = 9;
+
+const SUBJECT: &str = "subject";
+
+/// Lines of a subject; what is longer is cut. JSON lines hold it whole.
+const SUBJECT_LINES_MAX: usize = 4;
+
+/// How much is said of a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    Full,
+    OneLine,
+}
+
+/// Writes one finding.
+pub(crate) fn write_finding(
+    console: &mut Console,
+    finding: &Finding,
+    detail: Detail,
+) -> Result<()> {
+    let (paint, columns) = (console.paint, console.columns);
+    let text = match detail {
+        Detail::Full => full(finding, paint, columns),
+        Detail::OneLine => one_line(finding, paint, columns),
+    };
+    Ok(console.out.write_all(text.as_bytes())?)
+}
+
+fn full(finding: &Finding, paint: Paint, columns: usize) -> String {
+    let head = format!("{}: {}", safe::line(&finding.title), price(finding));
+    let mut text = format!("{}: {}\n", name(finding, paint), paint.bold(&head));
+    for (label, paragraphs) in fields(finding) {
+        let lines_max = if label == SUBJECT { SUBJECT_LINES_MAX } else { usize::MAX };
+        text.push_str(&labelled(label, &paragraphs, lines_max, paint, columns));
+    }
+    text.push('\n');
+    text
+}
+
+/// Returns a label and beside it the paragraphs, wrapped and cut.
+fn labelled(
+    label: &str,
+    paragraphs: &[String],
+    lines_max: usize,
+    paint: Paint,
+    columns: usize,
+) -> String {
+    let columns = columns - INDENT.len() - LABEL_COLUMNS;
+    let mut lines: Vec<String> =
+        paragraphs.iter().flat_map(|text| wrap(&safe::line(text), columns)).collect();
+    if lines.len() > lines_max {
+        lines.truncate(lines_max);
+        let last = lines.pop().unwrap_or_default();
+        lines.push(cut(&format!("{last:<columns$}…"), columns));
+    }
+    let mut text = String::new();
+    for (number, line) in lines.iter().enumerate() {
+        let label = if number == 0 { label } else { "" };
+        let label = paint.dim(&format!("{label:<LABEL_COLUMNS$}"));
+        let _ = writeln!(text, "{INDENT}{label}{line}");
+    }
+    text
+}
+
+fn one_line(finding: &Finding, paint: Paint, columns: usize) -> String {
+    let place = format!("{} {}", finding.service_name, finding.endpoint);
+    let text = format!("{}: {}; {place}", finding.title, price(finding));
+    let used = finding.severity.as_str().len() + finding.rule.len() + "[]: ".len();
+    let text = cut(&safe::line(&text), columns.saturating_sub(used));
+    format!("{}: {text}\n", name(finding, paint))
+}
+
+/// `warning[rule]`, in its colour.
+fn name(finding: &Finding, paint: Paint) -> String {
+    let name = format!("{}[{}]", finding.severity, safe::line(&finding.rule));
+    paint.severity(finding.severity, &name)
+}
+
+/// What an affected request wastes.
+fn price(finding: &Finding) -> String {
+    format!("{} wasted", show_nanos(wasted_a_trace(finding)))
+}
+
+fn wasted_a_trace(finding: &Finding) -> i64 {
+    finding.wasted_nanos / finding.traces_affected.max(1)
+}
+
+/// Returns each label with its paragraphs.
+fn fields(finding: &Finding) -> Vec<(&'static str, Vec<String>)> {
+    let remediation = &finding.remediation;
+    let mut help = vec![format!("{} ({})", remediation.summary, remediation.guide)];
+    help.extend(remediation.references.iter().cloned());
+    let mut fields = vec![
+        ("service", vec![format!("{}, {}", finding.service_name, finding.endpoint)]),
+        (SUBJECT, vec![finding.subject.clone()]),
+        ("found", vec![finding.message.clone()]),
+        ("wasted", vec![wasted(finding)]),
+        ("sure", vec![format!("{}: {}", finding.confidence, finding.confidence_reason)]),
+    ];
+    fields.extend(finding.evidence.code_location.clone().map(|code| ("code", vec![code])));
+    fields.push(("help", help));
+    fields.extend(remediation.next_step.clone().map(|next| ("next", vec![next])));
+    fields
+}
+
+/// What it costs: a request, of how many, of the endpoint's time, in all, and where to look.
+fn wasted(finding: &Finding) -> String {
+    let mut text = format!(
+        "{} a request, {} of {} requests",
+        show_nanos(wasted_a_trace(finding)),
+        finding.traces_affected,
+        finding.traces_seen
+    );
+    if let Some(share) = finding.wasted_share {
+        let _ = write!(text, ", {} of the endpoint's time", percent(share));
+    }
+    if finding.traces_affected > 1 {
+        let _ = write!(text, ", {} in all", show_nanos(finding.wasted_nanos));
+    }
+    if let Some(estimated) = finding.wasted_nanos_estimated
+        && estimated != finding.wasted_nanos
+    {
+        let _ = write!(text, " (about {} with unsampled ones)", show_nanos(estimated));
+    }
+    if let Some(trace_id) = finding.evidence.trace_ids.first() {
+        let _ = write!(text, "; trace {trace_id}");
+    }
+    text
+}
+
+fn percent(share: f64) -> String {
+    match share * 100.0 {
+        percent if percent < 1.0 => "under 1 %".to_owned(),
+        percent => format!("{percent:.0} %"),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use timesink_model::{
+        Confidence, Evidence, Measure, MeasureValue, Remediation, Severity, Status,
+    };
+
+    use super::*;
+
+    pub(in super::super) fn finding() -> Finding {
+        let measure =
+            |name: &str, value| Measure { name: name.to_owned(), summary: String::new(), value };
+        let nanos = 1_795_431_600_000_000_001;
+        Finding {
+            finding_id: "0123456789abcdef".to_owned(),
+            rule: "a-rule".to_owned(),
+            severity: Severity::Warning,
+            service_name: "checkout".to_owned(),
+            endpoint: "GET /cart".to_owned(),
+            subject: "SELECT * FROM item WHERE id = ?".to_owned(),
+            title: "25 queries of one shape in one request".to_owned(),
+            message: "checkout GET /cart sends this statement 25 times.".to_owned(),
+            window_start_unix_nano: nanos,
+            window_end_unix_nano: nanos,
+            traces_affected: 31,
+            traces_seen: 40,
+            occurrences: 775,
+            wasted_nanos: 2_325_000_000,
+            wasted_nanos_estimated: Some(2_325_000_000),
+            wasted_share: Some(0.18),
+            confidence: Confidence::Certain,
+            confidence_reason: "the statements differ in their literals".to_owned(),
+            evidence: Evidence {
+                measures: vec![
+                    measure("repeats", MeasureValue::Integer(25)),
+                    measure("pauses_share", MeasureValue::Float(0.25)),
+                ],
+                trace_ids: vec!["4bf92f3577b34da6a3ce929d0e0e4736".to_owned()],
+                span_ids: vec!["00f067aa0ba902b7".to_owned()],
+                code_location: Some("shop/views.py:12".to_owned()),
+            },
+            remediation: Remediation {
+                summary: "load the rows in one query".to_owned(),
+                guide: "rules/a-rule#how-to-fix-it".to_owned(),
+                references: vec!["https://example.org/loading".to_owned()],
+                next_step: Some("set echo=True on the engine".to_owned()),
+            },
+            caused_by: None,
+            first_seen_unix_nano: nanos,
+            last_seen_unix_nano: nanos,
+            service_versions: vec!["1.2".to_owned()],
+            status: Status::New,
+        }
+    }
+
+    fn written(finding: &Finding, detail: Detail, columns: usize) -> String {
+        match detail {
+            Detail::Full => full(finding, Paint::new(false), columns),
+            Detail::OneLine => one_line(finding, Paint::new(false), columns),
+        }
+    }
+
+    #[test]
+    fn reads_as_a_diagnostic() {
+        let expected = "\
+warning[a-rule]: 25 queries of one shape in one request: 75 ms wasted
+  service  checkout, GET /cart
+  subject  SELECT * FROM item WHERE id = ?
+  found    checkout GET /cart sends this statement 25 times.
+  wasted   75 ms a request, 31 of 40 requests, 18 % of the endpoint's time, 2.33 s in all; trace
+           4bf92f3577b34da6a3ce929d0e0e4736
+  sure     certain: the statements differ in their literals
+  code     shop/views.py:12
+  help     load the rows in one query (rules/a-rule#how-to-fix-it)
+           https://example.org/loading
+  next     set echo=True on the engine
+
+";
+        assert_eq!(written(&finding(), Detail::Full, 100), expected);
+    }
+
+    #[test]
+    fn one_line_fits_the_width() {
+        let line = written(&finding(), Detail::OneLine, 100);
+        assert_eq!(
+            line,
+            "warning[a-rule]: 25 queries of one shape in one request: 75 ms wasted; checkout \
+             GET /cart\n"
+        );
+        let narrow = written(&finding(), Detail::OneLine, 60);
+        assert_eq!(narrow.chars().count(), 61);
+        assert!(narrow.ends_with("…\n"), "{narrow}");
+    }
+
+    #[test]
+    fn a_long_subject_is_cut() {
+        let mut finding = finding();
+        finding.subject = "SELECT ".to_owned() + &"column, ".repeat(200);
+        let text = written(&finding, Detail::Full, 80);
+        let start = text.find("  subject").unwrap();
+        let subject: Vec<&str> =
+            text[start..].lines().take_while(|line| !line.contains("found")).collect();
+        assert_eq!(subject.len(), SUBJECT_LINES_MAX);
+        assert!(subject[SUBJECT_LINES_MAX - 1].ends_with('…'), "{subject:?}");
+        assert!(text.lines().skip(1).all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn no_span_text_reaches_the_terminal_raw() {
+        let hostile = "\x1b]0;owned\x07\u{9b}2J\u{202e}";
+        let mut finding = finding();
+        for text in [
+            &mut finding.service_name,
+            &mut finding.endpoint,
+            &mut finding.subject,
+            &mut finding.title,
+            &mut finding.message,
+            &mut finding.confidence_reason,
+            &mut finding.remediation.summary,
+            &mut finding.evidence.trace_ids[0],
+        ] {
+            text.push_str(hostile);
+        }
+        finding.evidence.code_location = Some(hostile.to_owned());
+        for detail in [Detail::Full, Detail::OneLine] {
+            let text = written(&finding, detail, 100);
+            let steers = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+            assert!(!text.contains(steers), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Everything that is written: findings as diagnostics or JSON lines, rows as a table, JSON or CSV.
+//!
+//! What a span contains is never trusted: it reaches the output through [`safe`] alone.
+
+mod console;
+mod finding;
+mod jsonl;
+mod paint;
+mod progress;
+mod rows;
+pub(crate) mod safe;
+mod summary;
+mod wrap;
+
+pub(crate) use console::Console;
+pub(crate) use finding::{Detail, write_finding};
+pub(crate) use jsonl::write_jsonl;
+pub(crate) use rows::{csv, json, table};
+pub(crate) use summary::{headline, warn_of_damage, write_summary, write_warnings};
+pub(crate) use wrap::wrap;

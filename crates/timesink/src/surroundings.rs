@@ -1,0 +1,45 @@
+//! What the process is given from outside, read once, here and nowhere else: the clock, the cores,
+//! the terminal. Flags and `TIMESINK_*` are read by clap.
+
+use std::io::IsTerminal;
+use std::time::UNIX_EPOCH;
+
+/// The columns of output that goes to no terminal.
+const COLUMNS: usize = 100;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) now_unix_nano: i64,
+    /// Threads that can run at once.
+    pub(crate) cores: usize,
+    pub(crate) stdout_is_terminal: bool,
+    pub(crate) stderr_is_terminal: bool,
+    pub(crate) columns: usize,
+    /// The user or the terminal asks for plain text: `NO_COLOR`, `TERM=dumb`.
+    pub(crate) plain: bool,
+}
+
+impl Surroundings {
+    pub(crate) fn look() -> Self {
+        Self {
+            now_unix_nano: now_unix_nano(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            stdout_is_terminal: std::io::stdout().is_terminal(),
+            stderr_is_terminal: std::io::stderr().is_terminal(),
+            columns: terminal_size::terminal_size().map_or(COLUMNS, |(width, _)| width.0.into()),
+            plain: wants_plain_text(),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+fn now_unix_nano() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Follows <https://no-color.org>: set and not empty.
+fn wants_plain_text() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_some() || set("TERM").is_some_and(|term| term == "dumb")
+}

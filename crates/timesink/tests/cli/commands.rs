@@ -1,0 +1,116 @@
+//! The other commands: help, rules, demo, completions.
+
+use crate::support::{Place, run};
+
+#[test]
+fn help_lists_the_commands() {
+    let output = run(&["--help"]);
+    let commands: Vec<&str> = output
+        .stdout
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    let expected = ["analyze", "explain", "sql", "rules", "demo", "config", "completions", "help"];
+    assert_eq!(commands, expected);
+    assert_eq!(output.code, 0);
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_suggests() {
+    let output = run(&["analize", "x"]);
+    assert_eq!(output.code, 2);
+    assert!(output.stderr.contains("analyze"), "{}", output.stderr);
+    assert_eq!(run(&["analyze"]).code, 2);
+}
+
+/// The table of examples/demo/README.md: each recording, its spans and the one rule that fires.
+#[test]
+fn demo_shows_each_recording_with_its_culprit() {
+    let page = include_str!("../../../../examples/demo/README.md");
+    let output = run(&["demo"]);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split('|').map(|cell| cell.trim().trim_matches('`')).collect())
+        .collect();
+    assert_eq!(rows.len(), 8);
+    let mut rest = output.stdout.as_str();
+    for row in &rows {
+        let (name, spans, rule) = (row[1], row[2], row[4]);
+        let at = rest.find(&format!("{name}: ")).unwrap_or_else(|| panic!("{name}: {rest}"));
+        let section = &rest[at..];
+        let next = rows.iter().filter_map(|row| section.find(&format!("{}: ", row[1])));
+        let section = &section[..next.filter(|at| *at > 0).min().unwrap_or(section.len())];
+        let headline = section.lines().next().unwrap();
+        assert!(headline.replace(',', "").contains(&format!(" {spans} spans")), "{headline}");
+        let warned: Vec<&str> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("warning[")?.split(']').next())
+            .collect();
+        let expected: Vec<&str> = (!rule.is_empty()).then_some(rule).into_iter().collect();
+        assert_eq!(warned, expected, "{section}");
+        rest = &rest[at..];
+    }
+}
+
+#[test]
+fn demo_recordings_stay_small() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/demo");
+    let sizes = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().metadata().unwrap().len());
+    assert!(sizes.sum::<u64>() <= 250 << 10);
+}
+
+#[test]
+fn rules_are_listed_and_shown() {
+    let list = run(&["rules", "list"]).stdout;
+    assert!(list.lines().any(|line| line.starts_with("n-plus-one-query     warning  one request")));
+    let guide = run(&["rules", "show", "n-plus-one-query"]).stdout;
+    assert!(guide.starts_with("# n-plus-one-query\n"), "{guide}");
+    assert!(guide.contains("\nrepeats_min = 5  (queries, 2 to 10000)\n"), "{guide}");
+    let wrong = run(&["rules", "show", "n-plus-one"]);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.stderr.contains("no rule is named `n-plus-one`"), "{}", wrong.stderr);
+}
+
+#[test]
+fn shipped_rules_have_no_problems() {
+    let output = run(&["rules", "check"]);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+    assert!(output.stdout.ends_with(" rules checked, no problems\n"), "{}", output.stdout);
+}
+
+#[test]
+fn a_broken_rule_is_named_with_its_fault() {
+    let place = Place::new();
+    let manifest = "name = \"mine\"\nsummary = \"s\"\ntitle = \"{nothing}\"\nmessage = \"m\"\n\
+                    category = \"c\"\ngrain = \"trace\"\nseverity = \"warning\"\n\
+                    status = { preview = \"0.1.0\" }\nremediation = []\n";
+    place
+        .write("mine/mine/rule.toml", manifest)
+        .write("mine/mine/rule.sql", "SELECT name FROM spans")
+        .write("mine/mine/README.md", "# mine\n");
+    let output = place.run(&["rules", "check", "mine"]);
+    assert_eq!(output.code, 2);
+    assert!(output.stderr.contains("error: rule `mine`: rule.sql returns name: "), "{output:?}");
+    place.write("mine/mine/rule.toml", "name = 1");
+    let output = place.run(&["rules", "check", "mine"]);
+    assert_eq!(output.code, 2);
+    assert!(output.stderr.starts_with("error: rule `mine`: rule.toml: "), "{output:?}");
+}
+
+#[test]
+fn completions_are_written_for_a_shell() {
+    let output = run(&["completions", "bash"]);
+    assert!(output.stdout.contains("_timesink()"), "{}", output.stdout);
+    assert_eq!(output.code, 0);
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    assert!(!run(&["rules", "list"]).stdout.contains('\u{1b}'));
+    assert!(run(&["--color", "always", "rules", "list"]).stdout.contains("\u{1b}[1m"));
+}

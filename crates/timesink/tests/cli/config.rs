@@ -1,0 +1,91 @@
+//! Flags before environment before file before defaults, and nothing unknown.
+
+use crate::support::{Place, check_refusal, one_span, run};
+
+fn shown(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut all = vec!["config", "show"];
+    all.extend(arguments);
+    let output = place.run_with(&all, environment, b"");
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+    output.stdout
+}
+
+fn check_line(page: &str, expected: &[&str]) {
+    let line = page.lines().find(|line| line.starts_with(expected[0]));
+    let words: Vec<&str> = line.unwrap_or_default().split_whitespace().collect();
+    assert_eq!(words, expected, "{page}");
+}
+
+#[test]
+fn the_first_that_has_a_value_wins() {
+    let place = Place::new();
+    let flag = ["--query-rows-max", "10"];
+    let environment = [("TIMESINK_QUERY_ROWS_MAX", "20")];
+    check_line(&shown(&place, &[], &[]), &["rows_max", "=", "5000000", "#", "default"]);
+    place.write("timesink.toml", "[query]\nrows_max = 30\n");
+    check_line(&shown(&place, &[], &[]), &["rows_max", "=", "30", "#", "timesink.toml"]);
+    let page = shown(&place, &[], &environment);
+    check_line(&page, &["rows_max", "=", "20", "#", "TIMESINK_QUERY_ROWS_MAX"]);
+    let page = shown(&place, &flag, &environment);
+    check_line(&page, &["rows_max", "=", "10", "#", "flag"]);
+}
+
+#[test]
+fn what_is_shown_is_a_configuration() {
+    let place = Place::new();
+    place.write(
+        "mine.toml",
+        "[query]\nthreads = 3\n[rules.n-plus-one-query]\nrepeats_min = 7\n\
+         [[rules.n-plus-one-query.override]]\nservice = \"a \\\"b\\\"\"\nrepeats_min = 9\n\
+         [rules.slow-dependency]\nenabled = false\n",
+    );
+    let page = shown(&place, &["--config", "mine.toml"], &[]);
+    check_line(&page, &["repeats_min", "=", "7", "#", "mine.toml"]);
+    place.write("again.toml", &page);
+    let again = shown(&place, &["--config", "again.toml"], &[]);
+    let without_sources = |page: &str| {
+        let values = page.lines().map(|line| line.split('#').next().unwrap().trim_end().to_owned());
+        values.collect::<Vec<_>>()
+    };
+    assert_eq!(without_sources(&page), without_sources(&again));
+}
+
+#[test]
+fn a_named_file_has_to_be_there() {
+    check_refusal(
+        &run(&["--config", "none.toml", "config", "show"]),
+        "error: failed to read configuration `none.toml`: No such file or directory (os error 2)\n",
+    );
+}
+
+fn check_config(text: &str, expected: &str) {
+    let place = Place::new();
+    place.write("timesink.toml", text).write("in.json", one_span("shop", "GET /"));
+    check_refusal(&place.run(&["analyze", "in.json"]), &format!("error: {expected}\n"));
+}
+
+#[test]
+fn refuses_what_it_does_not_know() {
+    check_config(
+        "[query]\nrow_max = 1",
+        "failed to read configuration `timesink.toml`: line 2: unknown key `row_max`; did you mean \
+         `rows_max`?",
+    );
+    check_config(
+        "[rules.n-plus-one-querys]\nrepeats_min = 9",
+        "no rule is named `n-plus-one-querys`; did you mean `n-plus-one-query`?",
+    );
+    check_config("[query]\nthreads = 0", "`query.threads` is 0: expected 1 to 256 threads");
+}
+
+#[test]
+fn settings_reach_the_rules() {
+    let place = Place::new();
+    let file = crate::support::recording("django_fk_n1.jsonl.gz");
+    place.write("off.toml", "[rules.n-plus-one-query]\nenabled = false\n");
+    let output = place.run(&["--config", "off.toml", "analyze", &file]);
+    assert!(output.stdout.contains("\n  switched off n-plus-one-query\n"), "{}", output.stdout);
+    place.write("high.toml", "[rules.n-plus-one-query]\nrepeats_min = 1000\n");
+    let output = place.run(&["--config", "high.toml", "analyze", "--format", "jsonl", &file]);
+    assert!(!output.stdout.contains("n-plus-one-query"), "{}", output.stdout);
+}

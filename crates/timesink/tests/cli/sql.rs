@@ -1,0 +1,93 @@
+//! `sql`: rows for people and for programs.
+
+use serde_json::{Value, json};
+
+use crate::support::{Place, check_refusal, one_span, recording, run};
+
+const QUERY: &str = "SELECT kind, count(*) AS spans FROM spans GROUP BY kind ORDER BY kind";
+
+#[test]
+fn writes_a_table() {
+    let output = run(&["sql", QUERY, &recording("django_fk_ok.jsonl.gz")]);
+    assert_eq!(output.stderr, "");
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert_eq!(lines[0], "kind    spans");
+    assert!(lines[1].starts_with("CLIENT"), "{}", output.stdout);
+    assert_eq!(lines.last(), Some(&"(2 rows)"));
+}
+
+#[test]
+fn writes_an_array_of_objects() {
+    let output = run(&["sql", "--format", "json", QUERY, &recording("django_fk_ok.jsonl.gz")]);
+    let rows: Vec<Value> = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[0]["kind"], "CLIENT");
+    assert!(rows[0]["spans"].as_i64().unwrap() > 0);
+    let none = "SELECT name FROM spans WHERE name = 'none'";
+    let output = run(&["sql", "--format", "json", none, &recording("django_fk_ok.jsonl.gz")]);
+    assert_eq!(output.stdout, "[]\n");
+}
+
+#[test]
+fn every_object_has_every_column() {
+    let place = Place::new();
+    place.write("in.json", one_span("shop", "GET /"));
+    let query = "SELECT name, parent_span_id FROM spans";
+    let output = place.run(&["sql", "--format", "json", query, "in.json"]);
+    let rows: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(rows, json!([{"name": "GET /", "parent_span_id": null}]));
+}
+
+#[test]
+fn csv_quotes_text_and_starts_no_formula() {
+    let place = Place::new();
+    place.write("in.json", one_span("=cmd|'/c calc'!A1", "say \"hi\", all"));
+    let query =
+        "SELECT name, service_name, -1 AS n, parent_span_id, resource_attributes FROM spans";
+    let output = place.run(&["sql", "--format", "csv", query, "in.json"]);
+    let expected = "name,service_name,n,parent_span_id,resource_attributes\r\n\
+                    \"say \"\"hi\"\", all\",'=cmd|'/c calc'!A1,-1,,\
+                    \"{\"\"service.name\"\":\"\"=cmd|'/c calc'!A1\"\"}\"\r\n";
+    assert_eq!(output.stdout, expected);
+}
+
+#[test]
+fn every_table_can_be_read() {
+    let place = Place::new();
+    place.write("in.json", one_span("shop", "GET /"));
+    for table in ["spans", "facts", "gaps", "quarantine", "spans_with_facts", "entries"] {
+        let query = format!("SELECT count(*) AS rows FROM {table}");
+        let output = place.run(&["sql", "--format", "csv", &query, "in.json"]);
+        assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{table}");
+    }
+}
+
+#[test]
+fn a_file_can_hold_the_query() {
+    let place = Place::new();
+    place.write("in.json", one_span("shop", "GET /")).write("q.sql", "SELECT name FROM spans");
+    let output = place.run(&["sql", "--format", "csv", "--file", "q.sql", "in.json"]);
+    assert_eq!(output.stdout, "name\r\nGET /\r\n");
+}
+
+#[test]
+fn refuses_what_is_no_query() {
+    let place = Place::new();
+    place.write("in.json", one_span("shop", "GET /"));
+    let output = place.run(&["sql", "DROP TABLE spans", "in.json"]);
+    assert!(output.stderr.starts_with("error: only queries can be run here: "), "{output:?}");
+    assert_eq!(output.code, 2);
+    let output = place.run(&["sql", "SELECT nam FROM spans", "in.json"]);
+    assert!(output.stderr.starts_with("error: failed to plan the query: "), "{output:?}");
+    assert_eq!(output.code, 2);
+    let output =
+        place.run(&["sql", "--query-rows-max", "1", "SELECT 1 UNION ALL SELECT 2", "in.json"]);
+    check_refusal(
+        &output,
+        "error: the query returned more rows than the limit of 1 (`query.rows_max`)\n",
+    );
+    check_refusal(
+        &place.run(&["sql", "SELECT 1"]),
+        "error: no trace file is named: expected `timesink sql QUERY FILES...`, `-` for stdin\n",
+    );
+}
