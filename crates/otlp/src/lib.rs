@@ -14,6 +14,8 @@ mod columns;
 mod decoder;
 mod draft;
 mod encode;
+mod file;
+mod jaeger;
 mod json;
 mod otlp_json;
 mod promote;
@@ -22,7 +24,12 @@ mod rejected;
 mod semconv;
 mod values;
 mod wire;
+mod zipkin;
 
 pub use decoder::{Decoded, Decoder, DecoderOptions, MessageError, Signal};
 pub use encode::{encode_json, encode_protobuf};
+pub use file::{
+    BROKEN_MAX, Broken, Compression, DOCUMENT_BYTES_MAX, FILE_BYTES_MAX, FileContent, FileError,
+    Format, MESSAGE_BYTES_MAX, ReadOptions, read,
+};
 pub use rejected::{Counted, Reason, Rejected, Repair, Tally};

@@ -1,0 +1,205 @@
+//! [`Part`]: what was decoded of a part of a file, and the workers' view of its messages.
+
+use crate::json::Syntax;
+use crate::{Decoded, Decoder, DecoderOptions, MessageError, Signal, jaeger};
+
+use super::chunks::{Chunk, Chunks, Framing};
+use super::document::{Shape, shape};
+use super::{BROKEN_MAX, Broken, Compression, FileError, ReadOptions, detect, pool};
+
+/// What came out of a part of a file, or of all its parts.
+#[derive(Debug, Default)]
+pub(crate) struct Part {
+    pub(crate) decoded: Decoded,
+    /// Spans accepted.
+    pub(crate) spans: u64,
+    pub(crate) messages: u64,
+    pub(crate) other_signals: u64,
+    pub(crate) other_signal: Option<Signal>,
+    pub(crate) broken: Vec<Broken>,
+    pub(crate) broken_count: u64,
+}
+
+/// What came out of a file.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) part: Part,
+    pub(crate) compression: Compression,
+}
+
+impl Part {
+    /// Joins parts in the order of the file.
+    pub(crate) fn join(parts: Vec<Part>) -> Part {
+        let mut all = Part::default();
+        let mut decoded = Vec::with_capacity(parts.len());
+        for part in parts {
+            decoded.push(part.decoded);
+            all.spans += part.spans;
+            all.messages += part.messages;
+            all.other_signals += part.other_signals;
+            all.other_signal = all.other_signal.or(part.other_signal);
+            all.broken_count += part.broken_count;
+            all.broken.extend(part.broken);
+            all.broken.truncate(BROKEN_MAX);
+        }
+        all.decoded = Decoded::merge(decoded);
+        all
+    }
+
+    pub(crate) fn note_broken(&mut self, broken: Broken) {
+        self.broken_count += 1;
+        if self.broken.len() < BROKEN_MAX {
+            self.broken.push(broken);
+        }
+    }
+
+    /// Adds what was noted beside the decoded parts.
+    pub(crate) fn add(&mut self, noted: Part) {
+        self.messages += noted.messages;
+        self.other_signals += noted.other_signals;
+        self.other_signal = self.other_signal.or(noted.other_signal);
+        let beyond = noted.broken_count - noted.broken.len() as u64;
+        self.note_all_broken(noted.broken);
+        self.broken_count += beyond;
+    }
+
+    /// Adds entries that were noted elsewhere, each to its place in the file.
+    pub(crate) fn note_all_broken(&mut self, broken: Vec<Broken>) {
+        self.broken_count += broken.len() as u64;
+        self.broken.extend(broken);
+        self.broken.sort_by_key(|broken| broken.byte);
+        self.broken.truncate(BROKEN_MAX);
+    }
+
+    pub(crate) fn note_other_signal(&mut self, signal: Signal) {
+        self.messages += 1;
+        self.other_signals += 1;
+        self.other_signal.get_or_insert(signal);
+    }
+
+    /// Takes what the decoder collected.
+    pub(crate) fn close(&mut self, decoder: Decoder) {
+        self.spans = decoder.spans_accepted();
+        self.decoded = decoder.finish();
+    }
+
+    /// Refuses a file of which nothing could be read.
+    pub(crate) fn check_anything_was_read(&self) -> Result<(), FileError> {
+        if self.spans > 0 || self.messages > self.other_signals {
+            return Ok(());
+        }
+        let count = self.broken_count;
+        match (self.other_signal, self.broken.first()) {
+            (Some(signal), _) => Err(FileError::OtherSignal { signal }),
+            (None, Some(first)) => Err(FileError::Broken { first: first.clone(), count }),
+            (None, None) => Err(FileError::Empty),
+        }
+    }
+}
+
+/// Decodes a row of messages, each piece of it with `work`.
+pub(crate) fn decode_chunks(
+    mut chunks: Chunks<'_>,
+    options: &ReadOptions,
+    work: impl Fn(&Chunk, &ReadOptions) -> Part + Sync,
+) -> Whole {
+    let produce = |send: &mut dyn FnMut(Chunk)| {
+        while let Some(chunk) = chunks.next() {
+            send(chunk);
+        }
+    };
+    let parts = pool::run(options.threads, produce, |chunk| work(&chunk, options));
+    let mut part = Part::join(parts);
+    let compression = chunks.compression();
+    part.note_all_broken(chunks.finish());
+    Whole { part, compression }
+}
+
+/// Decodes OTLP protobuf messages.
+pub(crate) fn protobuf(chunk: &Chunk, options: &ReadOptions) -> Part {
+    decode_messages(chunk, options, |message, decoder| match detect::other_signal(message) {
+        Some(signal) => Err(MessageError::OtherSignal { signal }),
+        None => decoder.protobuf(message),
+    })
+}
+
+/// Decodes lines of OTLP JSON.
+pub(crate) fn otlp_json(chunk: &Chunk, options: &ReadOptions) -> Part {
+    decode_messages(chunk, options, |line, decoder| {
+        let spans_before = decoder.spans_accepted();
+        decoder.json(line)?;
+        if decoder.spans_accepted() > spans_before {
+            return Ok(());
+        }
+        match shape(line) {
+            Shape::Otlp | Shape::Empty => Ok(()),
+            other => Err(malformed(0, "an object with `resourceSpans`", other.to_string())),
+        }
+    })
+}
+
+/// Decodes lines of Jaeger JSON.
+pub(crate) fn jaeger_json(chunk: &Chunk, options: &ReadOptions) -> Part {
+    decode_messages(chunk, options, |line, decoder| match shape(line) {
+        Shape::JaegerTraces | Shape::JaegerTrace | Shape::Empty => {
+            jaeger::decode(line, decoder).map_err(|syntax| not_json(line, syntax))
+        }
+        other => Err(malformed(0, "a Jaeger trace", other.to_string())),
+    })
+}
+
+/// Says where a text stops being JSON.
+pub(crate) fn not_json(text: &[u8], syntax: Syntax) -> MessageError {
+    malformed(syntax.offset, syntax.expected, found(text, syntax.offset))
+}
+
+fn malformed(offset: usize, expected: &'static str, found: String) -> MessageError {
+    MessageError::Malformed { offset, expected, found }
+}
+
+fn found(text: &[u8], offset: usize) -> String {
+    match text.get(offset) {
+        None => "the end".to_owned(),
+        Some(byte @ b' '..=b'~') => format!("`{}`", char::from(*byte)),
+        Some(byte) => format!("byte 0x{byte:02x}"),
+    }
+}
+
+/// Returns where in a message reading broke, and why, in words.
+pub(crate) fn describe(error: MessageError) -> (usize, String) {
+    match error {
+        MessageError::Malformed { offset, expected, found } => {
+            (offset, format!("expected {expected}, found {found}"))
+        }
+        other => (0, other.to_string()),
+    }
+}
+
+/// Decodes the messages of a piece; blank lines are none.
+fn decode_messages(
+    chunk: &Chunk,
+    options: &ReadOptions,
+    decode: impl Fn(&[u8], &mut Decoder) -> Result<(), MessageError>,
+) -> Part {
+    let mut decoder = Decoder::new(DecoderOptions {
+        message_bytes_max: options.message_bytes_max,
+        ..options.decoder.clone()
+    });
+    let mut part = Part::default();
+    for (number, content) in chunk.messages.iter().enumerate() {
+        let message = &chunk.bytes[content.clone()];
+        if chunk.framing == Framing::Lines && message.trim_ascii().is_empty() {
+            continue;
+        }
+        let is_cut = chunk.is_cut && number + 1 == chunk.messages.len();
+        match decode(message, &mut decoder) {
+            Ok(()) => part.messages += 1,
+            Err(MessageError::OtherSignal { signal }) => part.note_other_signal(signal),
+            // That it is cut off is said already.
+            Err(_) if is_cut => {}
+            Err(error) => part.note_broken(chunk.broken(number, error)),
+        }
+    }
+    part.close(decoder);
+    part
+}
