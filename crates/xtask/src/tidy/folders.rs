@@ -1,4 +1,4 @@
-//! Folders: rules are whole, recordings have a provenance, CI runs what the README says.
+//! Folders: rules are whole, CI runs what the README says.
 
 use anyhow::Result;
 
@@ -12,7 +12,6 @@ const TEST_COMMAND: &str = "cargo xtask check";
 pub(super) fn check(problems: &mut Problems) -> Result<()> {
     check_rules(problems)?;
     check_queries(problems)?;
-    check_recordings(problems)?;
     for path in ["README.md", "CONTRIBUTING.md", ".ci/run"] {
         if !read(path)?.contains(TEST_COMMAND) {
             problems.add(path, format!("does not name the test command, `{TEST_COMMAND}`"));
@@ -52,17 +51,6 @@ fn check_queries(problems: &mut Problems) -> Result<()> {
                     problems.add_line(&path, number, "`SELECT *`: name the columns");
                 }
             }
-        }
-    }
-    Ok(())
-}
-
-fn check_recordings(problems: &mut Problems) -> Result<()> {
-    let provenance = read("tests/data/README.md")?;
-    for path in files("tests/data")? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name != "README.md" && !provenance.contains(&format!("`{name}`")) {
-            problems.add(path, "has no line of provenance in tests/data/README.md");
         }
     }
     Ok(())
