@@ -164,14 +164,12 @@ const fn views<const N: usize>(names: [&str; N]) -> [u128; N] {
 /// Returns the view of an enum's name, or, for a number unknown to OTLP 1.11, of its digits.
 #[inline]
 pub(crate) fn enum_view(names: &[u128], number: i32) -> u128 {
-    match usize::try_from(number).ok().and_then(|number| names.get(number)) {
-        Some(view) => *view,
-        None => {
-            let mut digits = Vec::new();
-            push_int(&mut digits, i64::from(number));
-            inline_view(&digits).expect("a 32-bit number has at most 11 characters")
-        }
+    if let Some(view) = usize::try_from(number).ok().and_then(|number| names.get(number)) {
+        return *view;
     }
+    let mut digits = Vec::new();
+    push_int(&mut digits, i64::from(number));
+    inline_view(&digits).expect("a 32-bit number has at most 11 characters")
 }
 
 /// Returns the number of an enum's text, the reverse of [`enum_view`].

@@ -78,7 +78,7 @@ struct Common<'a> {
 
 /// A map of attributes with its kinds.
 struct Map<'a> {
-    map: &'a MapArray,
+    rows: &'a MapArray,
     keys: &'a StringArray,
     values: &'a StringArray,
     kinds: Kinds<'a>,
@@ -162,11 +162,11 @@ impl Common<'_> {
 
 impl<'a> Map<'a> {
     fn new(map: &'a MapArray, kinds: Kinds<'a>) -> Self {
-        Self { map, keys: map.keys().as_string(), values: map.values().as_string(), kinds }
+        Self { rows: map, keys: map.keys().as_string(), values: map.values().as_string(), kinds }
     }
 
     fn entries(&self, row: Row) -> std::ops::Range<usize> {
-        let ends = self.map.value_offsets();
+        let ends = self.rows.value_offsets();
         ends[row] as usize..ends[row + 1] as usize
     }
 

@@ -342,8 +342,8 @@ fn string_end(text: &[u8], mut at: usize) -> Option<(usize, bool)> {
 #[inline]
 fn quotes_and_backslashes(eight: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let quotes = eight ^ (ONES * b'"' as u64);
-    let backslashes = eight ^ (ONES * b'\\' as u64);
+    let quotes = eight ^ (ONES * u64::from(b'"'));
+    let backslashes = eight ^ (ONES * u64::from(b'\\'));
     let zero_bytes = |x: u64| x.wrapping_sub(ONES) & !x & (ONES << 7);
     zero_bytes(quotes) | zero_bytes(backslashes)
 }

@@ -8,9 +8,7 @@ use arrow::buffer::Buffer;
 use crate::attributes::{Attributes, kind};
 use crate::columns::{BoolColumn, IntColumn, TextColumn};
 use crate::json::{Cursor, unescape};
-use crate::semconv::{
-    COLUMNS_MAX, ColumnKind, Meaning, NAMESPACE, Spellings, Take, When, cut, renamed,
-};
+use crate::semconv::{COLUMNS_MAX, ColumnKind, NAMESPACE, Spellings, Take, When, cut, renamed};
 use crate::values::parse_decimal;
 
 /// The promoted columns of one level by number; made when first filled.
@@ -121,10 +119,10 @@ impl<'a> Source<'a> {
         let mut taken = [nothing; COLUMNS_MAX];
         let mut filled = 0_u64;
         for entry in self.entries.clone() {
-            for meaning in spellings.meanings(self.attributes.keys.get(entry)) {
+            for &meaning in spellings.meanings(self.attributes.keys.get(entry)) {
                 let place = &mut taken[usize::from(meaning.column)];
                 // Of a repeated key the last is believed, as in a map.
-                if meaning.rank <= place.rank && self.fits(meaning) {
+                if meaning.rank <= place.rank && self.fits(meaning.when) {
                     let entry = entry as u32;
                     *place = Taken { rank: meaning.rank, take: meaning.take, entry };
                     filled |= 1 << meaning.column;
@@ -149,8 +147,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn fits(&self, meaning: &Meaning) -> bool {
-        match meaning.when {
+    fn fits(&self, when: When) -> bool {
+        match when {
             When::Always => true,
             When::Server => self.is_server,
             When::NotServer => !self.is_server,

@@ -375,13 +375,11 @@ fn read_entry(
         Ok(())
     })?;
     push_json_key(out, &lossy(key, repairs));
-    match value {
-        Some(value) => read_nested(value, out, depth, repairs),
-        None => {
-            out.extend_from_slice(b"null");
-            Ok(())
-        }
-    }
+    let Some(value) = value else {
+        out.extend_from_slice(b"null");
+        return Ok(());
+    };
+    read_nested(value, out, depth, repairs)
 }
 
 /// Appends a comma, unless nothing was written since `start`.

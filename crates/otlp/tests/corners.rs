@@ -587,8 +587,8 @@ fn a_broken_message_says_where_and_keeps_what_it_read() {
     let mut decoder = Decoder::new(DecoderOptions::new(NOW));
     let error = decoder.protobuf(&whole[..whole.len() - 1]).expect_err("cut").to_string();
     assert_eq!(error, "byte 1: expected a length within the message around it, found 0x3e");
-    let decoded = decoder.finish();
-    assert_eq!((rows(&decoded.spans), decoded.rejected.total()), (1, 1));
+    let output = decoder.finish();
+    assert_eq!((rows(&output.spans), output.rejected.total()), (1, 1));
 }
 
 #[test]
@@ -636,9 +636,9 @@ fn a_large_resource_over_many_spans_is_refused_at_the_limit() {
         let text = format!(r#"{{"resourceSpans":[{},{}]}}"#, resource(3, bytes), resource(1, 0));
         decoder.json(text.as_bytes()).expect("whole");
         assert_eq!(decoder.spans_accepted(), taken as u64);
-        let decoded = decoder.finish();
-        assert_eq!(rows(&decoded.spans), taken);
-        let reasons: Vec<_> = decoded.rejected.iter().collect();
+        let output = decoder.finish();
+        assert_eq!(rows(&output.spans), taken);
+        let reasons: Vec<_> = output.rejected.iter().collect();
         match (taken, reasons.as_slice()) {
             (4, []) => {}
             (1, [(Reason::RepeatedBytes, counted)]) => {

@@ -1,8 +1,10 @@
 //! Documents of OpenTelemetry and Jaeger: what must be taken is, what must be refused says why.
 
 mod common;
+mod flat;
 
-use common::{decode, flatten, rows};
+use common::{decode, rows};
+use flat::flatten;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use serde_json::Value;
 use timesink_otlp::{Decoder, DecoderOptions, MessageError, encode_json};

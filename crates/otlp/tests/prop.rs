@@ -1,8 +1,10 @@
 //! Properties over any message and any bytes: prost is the oracle where it can read.
 
 mod common;
+mod flat;
 
-use common::{NOW, decode, flatten, rows};
+use common::{NOW, decode, rows};
+use flat::flatten;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{
@@ -197,9 +199,9 @@ fn there_and_back(
 ) -> (Decoded, ExportTraceServiceRequest) {
     let mut options = DecoderOptions::new(NOW);
     options.batch_rows_max = rows_max;
-    let mut decoder = Decoder::new(options);
-    read(&mut decoder);
-    let decoded = decoder.finish();
+    let mut into = Decoder::new(options);
+    read(&mut into);
+    let decoded = into.finish();
     let resource_spans =
         decoded.spans.iter().flat_map(|batch| encode(batch).resource_spans).collect();
     (decoded, ExportTraceServiceRequest { resource_spans })

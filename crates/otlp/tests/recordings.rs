@@ -1,11 +1,13 @@
 //! Every recording decoded and encoded again equals its input, attribute for attribute.
 
 mod common;
+mod flat;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use common::{decode, flatten, rows};
+use common::{decode, rows};
+use flat::flatten;
 use flate2::read::GzDecoder;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
@@ -64,7 +66,7 @@ fn check_json(path: &Path, line: &[u8]) {
         return;
     }
     let sent = serde_json::from_slice(line).expect("OTLP JSON");
-    check(path, sent, decode(|decoder| decoder.json(line)));
+    check(path, sent, &decode(|decoder| decoder.json(line)));
 }
 
 fn check_protobuf(path: &Path, mut bytes: &[u8]) {
@@ -73,11 +75,11 @@ fn check_protobuf(path: &Path, mut bytes: &[u8]) {
         let (message, rest) = bytes.split_at(length);
         bytes = rest;
         let sent = ExportTraceServiceRequest::decode(message).expect("a request");
-        check(path, sent, decode(|decoder| decoder.protobuf(message)));
+        check(path, sent, &decode(|decoder| decoder.protobuf(message)));
     }
 }
 
-fn check(path: &Path, sent: ExportTraceServiceRequest, decoded: Decoded) {
+fn check(path: &Path, sent: ExportTraceServiceRequest, decoded: &Decoded) {
     assert!(decoded.rejected.is_empty(), "{}: {:?}", path.display(), decoded.rejected);
     assert!(decoded.repaired.is_empty(), "{}: {:?}", path.display(), decoded.repaired);
     assert_eq!(rows(&decoded.quarantine), 0, "{}", path.display());

@@ -1,76 +1,17 @@
-//! What the tests of this crate share: decoding, and prost's view of a message to compare with.
+//! What the tests of this crate share: decoding with a fixed clock.
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::Span;
+use arrow::array::RecordBatch;
 use timesink_otlp::{Decoded, Decoder, DecoderOptions, MessageError};
 
 /// 2026-11-24, a day after the recordings.
-pub const NOW: i64 = 1_795_500_000_000_000_000;
+pub(crate) const NOW: i64 = 1_795_500_000_000_000_000;
 
-pub fn decode(read: impl FnOnce(&mut Decoder) -> Result<(), MessageError>) -> Decoded {
+pub(crate) fn decode(read: impl FnOnce(&mut Decoder) -> Result<(), MessageError>) -> Decoded {
     let mut decoder = Decoder::new(DecoderOptions::new(NOW));
     read(&mut decoder).expect("the framing is whole");
     decoder.finish()
 }
 
-pub fn rows(batches: &[arrow::array::RecordBatch]) -> usize {
-    batches.iter().map(|batch| batch.num_rows()).sum()
-}
-
-/// A span with its resource and scope, each with its schema URL.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Flat {
-    pub resource: (Resource, String),
-    pub scope: (InstrumentationScope, String),
-    pub span: Span,
-}
-
-/// Returns the spans of a message in order, what OTLP cannot tell apart made equal.
-pub fn flatten(request: ExportTraceServiceRequest) -> Vec<Flat> {
-    let mut spans = Vec::new();
-    for resource_spans in request.resource_spans {
-        let mut resource = resource_spans.resource.unwrap_or_default();
-        resource.entity_refs.clear();
-        settle_all(&mut resource.attributes);
-        for scope_spans in resource_spans.scope_spans {
-            let mut scope = scope_spans.scope.unwrap_or_default();
-            settle_all(&mut scope.attributes);
-            for mut span in scope_spans.spans {
-                settle_span(&mut span);
-                spans.push(Flat {
-                    resource: (resource.clone(), resource_spans.schema_url.clone()),
-                    scope: (scope.clone(), scope_spans.schema_url.clone()),
-                    span,
-                });
-            }
-        }
-    }
-    spans
-}
-
-fn settle_span(span: &mut Span) {
-    span.status.get_or_insert_default();
-    if span.parent_span_id == [0; 8] || span.parent_span_id == span.span_id {
-        span.parent_span_id.clear();
-    }
-    settle_all(&mut span.attributes);
-    span.events.iter_mut().for_each(|event| settle_all(&mut event.attributes));
-    span.links.iter_mut().for_each(|link| settle_all(&mut link.attributes));
-}
-
-fn settle_all(attributes: &mut [KeyValue]) {
-    for attribute in attributes {
-        settle(attribute.value.get_or_insert_default());
-    }
-}
-
-fn settle(value: &mut AnyValue) {
-    match &mut value.value {
-        Some(Value::ArrayValue(array)) => array.values.iter_mut().for_each(settle),
-        Some(Value::KvlistValue(list)) => settle_all(&mut list.values),
-        _ => {}
-    }
+pub(crate) fn rows(batches: &[RecordBatch]) -> usize {
+    batches.iter().map(RecordBatch::num_rows).sum()
 }
