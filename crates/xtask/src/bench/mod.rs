@@ -116,6 +116,14 @@ mod tests {
     }
 
     #[test]
+    fn every_stage_runs_on_the_recordings() {
+        let input = input::join(&root().join("tests/data")).expect("recordings");
+        let (spans, measures) = stages::all(&input, 1).expect("every stage runs");
+        assert!(input.files > 1 && spans > 1000, "{} files, {spans} spans", input.files);
+        assert!(!measures.is_empty());
+    }
+
+    #[test]
     fn the_median_is_the_middle_run() {
         let times = [30, 10, 20].map(Duration::from_millis);
         assert_eq!(middle(times.to_vec()), times[2]);
