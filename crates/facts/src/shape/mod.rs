@@ -8,9 +8,9 @@
 //!
 //! # Known limits
 //!
-//! - Letter case is settled for the keywords of `keyword.rs` however they are written; other
-//!   unquoted words in capitals become lower case, so `GETDATE()` is `getdate()`, but `GetDate()`
-//!   stays as it is.
+//! - Letter case is settled for the words of `keyword.rs` however they are written; other unquoted
+//!   words in capitals become lower case, so `MY_FUNCTION()` is `my_function()`, but
+//!   `My_Function()` stays as it is: names keep their case.
 //! - `x IS TRUE` and `x IS FALSE` are `x IS ?`: booleans are always values. `IS NULL` and `NOT
 //!   NULL` stay.
 //! - To `SQLite`, `"bob"` is a string where no column has the name. Beside a comparison, in an IN

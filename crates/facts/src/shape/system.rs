@@ -69,7 +69,8 @@ impl Language {
             "oracle" | "oracle.db" => Self::Sql(Dialect::Oracle),
             "mssql" | "microsoft.sql_server" | "microsoft" | "mssqlcompact" | "sqlserver"
             | "sybase" | "sap.ase" => Self::Sql(Dialect::SqlServer),
-            "other_sql" | "snowflake" | "clickhouse" | "clickhousedb" | "influxdb" | "cache" => Self::Sql(Dialect::Other),
+            "other_sql" | "snowflake" | "clickhouse" | "clickhousedb" | "influxdb" | "cache"
+                => Self::Sql(Dialect::Other),
             "redis" | "valkey" | "keydb" | "dragonfly" | "aws.elasticache" => Self::Redis,
             "memcached" => Self::Memcached,
             "mongodb" | "elasticsearch" | "opensearch" | "couchdb" | "dynamodb" | "aws.dynamodb"

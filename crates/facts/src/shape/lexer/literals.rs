@@ -128,7 +128,9 @@ impl<'a> Lexer<'a> {
         // `a = 1AND b = 2`
         let text = &self.text[start..self.at];
         let digits = text.bytes().take_while(|&b| is_mantissa(&[b])).count();
-        if keyword(&text[digits..]).is_some_and(|keyword| keyword.role != Role::Function) {
+        if keyword(&text[digits..])
+            .is_some_and(|keyword| !matches!(keyword.role, Role::Function | Role::Name))
+        {
             self.at = start + digits;
         }
     }

@@ -107,6 +107,10 @@ impl<'a> Lexer<'a> {
 
     /// Notes what the token says about those after it.
     fn note(&mut self, token: Token<'a>) {
+        // IDENTIFIED BY: the name after BY is hidden.
+        if self.last_role() == Some(Role::HidesName) && token.role() == Some(Role::Plain) {
+            return;
+        }
         match token {
             Token::Open => {
                 let is_list = self.last_role() == Some(Role::In);

@@ -23,7 +23,8 @@ impl<'a> Lexer<'a> {
 
     /// Tells keywords and constants from names; the lexer stands on the next token.
     fn classified(&self, word: &'a str) -> Token<'a> {
-        if self.last_role() == Some(Role::Savepoint) || is_generated(word) {
+        let is_by = word.eq_ignore_ascii_case("BY");
+        if self.last_role() == Some(Role::HidesName) && !is_by || is_generated(word) {
             return Token::Value;
         }
         if self.last == Some(Token::Dot) || self.is_at_dot() {
@@ -40,6 +41,7 @@ impl<'a> Lexer<'a> {
             // A table to make or fill stands before the parenthesis of its columns.
             Role::Function if self.peek(0) != Some(b'(') || self.names_table() => Token::Word(word),
             Role::Function => Token::Function(keyword.text),
+            Role::Name => Token::Word(word),
             _ => Token::Keyword(keyword),
         }
     }
@@ -53,7 +55,7 @@ impl<'a> Lexer<'a> {
         };
         self.at = end;
         let name = &self.text[start + 1..end - 1];
-        if self.last_role() == Some(Role::Savepoint) || is_generated(name) {
+        if self.last_role() == Some(Role::HidesName) || is_generated(name) {
             Token::Value
         } else if may_strip && reads_alike_bare(name) {
             Token::Word(name)
@@ -72,13 +74,10 @@ impl<'a> Lexer<'a> {
         if is_name {
             return self.quoted_name(b'"', true);
         }
-        let start = self.at;
-        self.at += 1;
-        match self.quote_end(self.at, b'"', self.backslash()) {
+        match self.quote_end(self.at + 1, b'"', self.backslash()) {
             Some(end) => self.at = end,
             None => return self.rest(),
         }
-        debug_assert!(self.at > start + 1);
         Token::Value
     }
 
@@ -157,6 +156,8 @@ fn reads_alike_bare(name: &str) -> bool {
     let bytes = name.as_bytes();
     let is_plain = bytes.first().is_some_and(|&b| is_name_start(b))
         && bytes.iter().all(|&b| b.is_ascii() && is_name_part(b));
-    let is_folded = bytes.iter().any(u8::is_ascii_uppercase) && !has_lower(name);
-    is_plain && !is_folded && keyword(name).is_none_or(|keyword| keyword.role == Role::Function)
+    let has_upper = bytes.iter().any(u8::is_ascii_uppercase);
+    let keeps_case = !has_upper || has_lower(name) && keyword(name).is_none();
+    let is_name = |role| matches!(role, Role::Function | Role::Name);
+    is_plain && keeps_case && keyword(name).is_none_or(|keyword| is_name(keyword.role))
 }

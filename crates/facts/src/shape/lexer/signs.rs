@@ -73,12 +73,10 @@ impl<'a> Lexer<'a> {
     pub(super) fn at_sign(&mut self) -> Token<'a> {
         let follows_operand = self.last.is_some_and(|last| last.is_operand());
         let is_glued = self.at == self.end;
-        let is_operator =
-            OPERATORS.iter().any(|op| self.bytes[self.at..].starts_with(op.as_bytes()));
-        let names_after = |at: usize| self.bytes.get(at).is_some_and(|&b| is_name_start(b));
-        if is_operator {
+        if self.operator_bytes().is_some() {
             let starts_expression = !follows_operand && !matches!(self.last, Some(Token::Tie(_)));
-            if starts_expression && names_after(self.at + 2) && self.peek(1) == Some(b'@') {
+            let is_variable = self.peek(1) == Some(b'@') && self.peek(2).is_some_and(is_name_start);
+            if starts_expression && is_variable {
                 let start = self.at;
                 self.at += 2;
                 self.skip_name();
