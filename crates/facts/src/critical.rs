@@ -25,6 +25,18 @@ pub(crate) struct Section {
     pub(crate) end: i64,
 }
 
+/// A stretch of a critical path with the span that covers it itself, for whoever draws it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathSection {
+    pub trace_id: String,
+    /// The head of the tiling.
+    pub tiling_span_id: String,
+    pub span_id: String,
+    /// On the clock of the root above it, ns since the epoch.
+    pub start_unix_nano: i64,
+    pub end_unix_nano: i64,
+}
+
 /// The critical path of every tiling.
 #[derive(Debug)]
 pub(crate) struct Path {
@@ -42,6 +54,25 @@ impl Path {
     /// Returns a span's own sections, by start.
     pub(crate) fn sections(&self, at: usize) -> &[Section] {
         &self.sections[self.first[at] as usize..self.first[at + 1] as usize]
+    }
+
+    /// Returns every section, by trace, tiling and start.
+    pub(crate) fn listed(&self, rows: &Rows<'_>) -> Vec<PathSection> {
+        let span_id = |at: usize| format!("{:016x}", rows.span_id[at]);
+        let mut listed = Vec::with_capacity(self.sections.len());
+        for (trace, trace_id) in rows.traces.iter().zip(&rows.trace_ids) {
+            let sections = |at: usize| self.sections(at).iter().map(move |section| (at, section));
+            let mut of_trace: Vec<_> = trace.clone().flat_map(sections).collect();
+            of_trace.sort_by_key(|&(at, section)| (self.head[at], section.start));
+            listed.extend(of_trace.into_iter().map(|(at, section)| PathSection {
+                trace_id: format!("{trace_id:032x}"),
+                tiling_span_id: span_id(self.head[at] as usize),
+                span_id: span_id(at),
+                start_unix_nano: section.start,
+                end_unix_nano: section.end,
+            }));
+        }
+        listed
     }
 
     pub(crate) fn walk(rows: &Rows<'_>, tree: &Tree, times: &Times) -> Self {

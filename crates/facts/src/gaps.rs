@@ -9,7 +9,7 @@ use crate::entry::Entries;
 use crate::intern::Sym;
 use crate::meaning::Meaning;
 use crate::rows::{Asgi, Kind, NONE, Rows};
-use crate::silence::Silence;
+use crate::silence::{Silence, before_runs};
 use crate::skew::Times;
 use crate::tree::Tree;
 
@@ -185,7 +185,8 @@ impl Operations {
         for runs in runs.values_mut() {
             runs.starts.sort_unstable();
             runs.ends.sort_unstable();
-            runs.others = runs.others();
+            let traces: Vec<u32> = runs.ends.iter().map(|&(_, trace)| trace).collect();
+            runs.others = before_runs(&traces);
             runs.at_once_max = runs.most_at_once();
         }
         Self { runs }
@@ -218,17 +219,6 @@ impl Runs {
             running_max: self.at_once_max,
             ended_before: last_other.filter(|&end| end >= gap.start).map(|end| gap.end - end),
         }
-    }
-
-    fn others(&self) -> Vec<u32> {
-        let mut others = 0;
-        let of_trace = self.ends.chunk_by(|a, b| a.1 == b.1);
-        let of_trace = of_trace.flat_map(|ends| {
-            let before = others;
-            others += ends.len() as u32;
-            std::iter::repeat_n(before, ends.len())
-        });
-        of_trace.collect()
     }
 
     fn most_at_once(&self) -> u32 {

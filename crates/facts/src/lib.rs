@@ -17,6 +17,7 @@ mod rows;
 mod sampling;
 mod sequence;
 pub mod shape;
+mod silence;
 mod skew;
 mod stall;
 mod tree;
@@ -25,9 +26,11 @@ mod work;
 
 use arrow::array::RecordBatch;
 
+pub use critical::PathSection;
 pub use error::Error;
 pub use sampling::{Sampling, sampling};
-pub use stall::{StallTest, Verdict};
+pub use silence::Silence;
+pub use stall::{StallTest, Stretch, Verdict};
 
 /// What the pass may be told; the defaults are what everything but its tests uses.
 #[derive(Debug, Clone)]
@@ -99,4 +102,23 @@ pub fn run(spans: &[RecordBatch], options: &PassOptions) -> Result<Facts, Error>
     let facts = columns.facts(&spans)?;
     let gaps = columns.gaps(&gaps)?;
     Ok(Facts { traces: rows.traces.len(), spans, facts, gaps, repeated_spans })
+}
+
+/// Returns the critical path of every tiling, section by section: by trace, tiling and start.
+///
+/// The sections of a tiling cover its head exactly; a span may have several, or none.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn critical_path(
+    spans: &[RecordBatch],
+    options: &PassOptions,
+) -> Result<Vec<PathSection>, Error> {
+    let (spans, _) = rows::drop_repeated(spans)?;
+    let rows = rows::Rows::read(&spans)?;
+    let tree = tree::Tree::build(&rows);
+    let skew = skew::correct(&rows, &tree, options.skew_nanos_max);
+    let times = skew::Times::new(&rows, &skew);
+    Ok(critical::Path::walk(&rows, &tree, &times).listed(&rows))
 }

@@ -54,8 +54,8 @@ pub(crate) fn measure(
 ) -> Vec<Silence> {
     let edges = Edges::list(rows, processes, groups);
     let ranks: Vec<[u32; 4]> = candidates.iter().map(|c| edges.ranks(c)).collect();
-    let counts = edges.count_concurrent(groups, candidates, &ranks);
     let by_end = by_end(groups);
+    let counts = edges.count_concurrent(groups, &by_end, candidates, &ranks);
     let extents = edges.extents(groups, &by_end);
     let open = Open::new(groups, &by_end);
     let measure = |((candidate, ranks), counts): ((&Candidate, &[u32; 4]), &[u32; 4])| {
@@ -152,7 +152,7 @@ impl Edges {
             of_group[next[group as usize] as usize] = rank as u32;
             next[group as usize] += 1;
         }
-        let others = runs(&group);
+        let others = before_runs(&group);
         let extent = |edges: &[u32]| {
             edges.iter().fold((i64::MIN, i64::MAX), |(end, start), &group| {
                 let group = &groups[group as usize];
@@ -186,17 +186,18 @@ impl Edges {
     fn count_concurrent(
         &self,
         groups: &[Group],
+        by_end: &[u32],
         candidates: &[Candidate],
         ranks: &[[u32; 4]],
     ) -> Vec<[u32; 4]> {
         let own = |candidate: &Candidate, rank: u32| {
             self.of(candidate.group as usize).partition_point(|&edge| edge < rank) as u32
         };
-        let with_ranks = candidates.iter().zip(ranks);
-        let mut counts: Vec<[u32; 4]> =
-            with_ranks.map(|(candidate, ranks)| ranks.map(|rank| rank - own(candidate, rank))).collect();
+        let foreign = |(candidate, ranks): (&Candidate, &[u32; 4])| {
+            ranks.map(|rank| rank - own(candidate, rank))
+        };
+        let mut counts: Vec<[u32; 4]> = candidates.iter().zip(ranks).map(foreign).collect();
         let of_group = candidates_of_groups(groups.len(), candidates);
-        let by_end = by_end(groups);
         let mut subtract = |counted: &Counted, group: usize| {
             for at in of_group[group].clone() {
                 for (count, &rank) in counts[at].iter_mut().zip(&ranks[at]) {
@@ -208,7 +209,8 @@ impl Edges {
         let mut ended = Counted::new(self.time.len());
         let mut next = by_end.iter().peekable();
         for (number, group) in groups.iter().enumerate() {
-            while let Some(&over) = next.next_if(|&&over| groups[over as usize].end <= group.start) {
+            while let Some(&over) = next.next_if(|&&over| groups[over as usize].end <= group.start)
+            {
                 ended.add(self.of(over as usize));
             }
             subtract(&ended, number);
@@ -252,7 +254,8 @@ impl Edges {
         let mut next = by_end.iter().rev().peekable();
         let mut extents = vec![None; groups.len()];
         for (number, group) in groups.iter().enumerate().rev() {
-            while let Some(&other) = next.next_if(|&&other| groups[other as usize].end > group.start)
+            while let Some(&other) =
+                next.next_if(|&&other| groups[other as usize].end > group.start)
             {
                 let edges = self.of(other as usize);
                 let time = |rank: Option<&u32>| rank.map(|&rank| self.time[rank as usize]);
@@ -268,8 +271,8 @@ impl Edges {
     }
 }
 
-/// Returns, for each element, how many elements come before the run of equal ones it is in.
-fn runs(values: &[u32]) -> Vec<u32> {
+/// Returns, for each value, how many values come before the run of equal ones that it is in.
+pub(crate) fn before_runs(values: &[u32]) -> Vec<u32> {
     let mut before = 0;
     let run = |equal: &[u32]| {
         let first = before;

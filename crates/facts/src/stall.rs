@@ -16,15 +16,10 @@ use crate::intern::Sym;
 use crate::meaning::Meaning;
 use crate::process::{Group, Processes};
 use crate::rows::{NONE, Rows};
+use crate::silence::{self, Candidate, Silence};
 
 /// The shortest leaf span that is measured; shorter ones cannot hold a silence worth a look.
 const MEASURED_NANOS_MIN: i64 = NANOS_PER_MILLI;
-
-/// Starts and ends this close to a candidate's own are its own.
-const EDGE_SLACK_NANOS: i64 = 20_000;
-
-/// How far around a candidate the rate of starts and ends is taken, at least.
-const WINDOW_NANOS_MIN: i64 = 100 * NANOS_PER_MILLI;
 
 /// The thresholds of the test, as they were measured. The rule `blocking-event-loop` declares the
 /// same ones as its parameters.
@@ -66,35 +61,32 @@ pub enum Verdict {
     Unknown,
 }
 
-/// The raw measures of one leaf span or gap.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Measure {
-    pub(crate) silence_nanos: i64,
-    pub(crate) expected_edges: f64,
-    pub(crate) foreign_edges: u32,
-    pub(crate) concurrent_traces: u32,
-    /// How long other traces of the process were open during the silence, added up.
-    pub(crate) waiting_nanos: i64,
+/// What a silence was measured of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stretch {
+    /// A leaf span. It must be silent over its whole length.
+    Span,
+    /// A gap. There may have been life at its beginning.
+    Gap,
 }
 
 impl StallTest {
-    /// Judges one instance of `nanos`. A span must be silent over its whole length; a gap may have
-    /// had life at its beginning.
-    fn judge(&self, measure: &Measure, nanos: i64, is_gap: bool) -> Verdict {
-        let silence = measure.silence_nanos;
-        if silence >= self.silence_nanos_min && measure.expected_edges >= self.expected_edges_min {
-            let silent = is_gap || measure.foreign_edges == 0;
+    /// Judges one leaf span or gap of so many nanoseconds.
+    pub fn judge(&self, silence: &Silence, nanos: i64, stretch: Stretch) -> Verdict {
+        let Silence { silence_nanos, expected_edges, foreign_edges, .. } = *silence;
+        if silence_nanos >= self.silence_nanos_min && expected_edges >= self.expected_edges_min {
+            let silent = stretch == Stretch::Gap || foreign_edges == 0;
             return if silent { Verdict::Blocked } else { Verdict::Clear };
         }
-        let expected_in_whole = measure.expected_edges * nanos as f64 / silence.max(1) as f64;
+        let expected_in_whole = expected_edges * nanos as f64 / silence_nanos.max(1) as f64;
         if expected_in_whole < self.expected_edges_min { Verdict::Unknown } else { Verdict::Clear }
     }
 }
 
-/// The measures of leaf spans, and how long each span was a victim.
+/// The silences of leaf spans, and how long each span was a victim.
 #[derive(Debug)]
 pub(crate) struct Stalls {
-    pub(crate) measures: Vec<Option<Measure>>,
+    pub(crate) silences: Vec<Option<Silence>>,
     pub(crate) stalled_nanos: Vec<i64>,
 }
 
@@ -107,7 +99,7 @@ pub(crate) fn measure(
     test: &StallTest,
 ) -> Stalls {
     let mut stalls =
-        Stalls { measures: vec![None; rows.len()], stalled_nanos: vec![0; rows.len()] };
+        Stalls { silences: vec![None; rows.len()], stalled_nanos: vec![0; rows.len()] };
     let mut gaps_of_group: Vec<Vec<u32>> = vec![Vec::new(); processes.groups.len()];
     for (number, gap) in gaps.iter().enumerate() {
         gaps_of_group[processes.group_of[gap.span as usize] as usize].push(number as u32);
@@ -136,13 +128,6 @@ struct Loop<'a> {
     gaps_of_group: &'a [Vec<u32>],
 }
 
-/// A start or end of a span.
-#[derive(Debug, Clone, Copy)]
-struct Edge {
-    time: i64,
-    group: u32,
-}
-
 /// A stretch in which a place blocked the loop.
 #[derive(Debug, Clone, Copy)]
 struct Blocked {
@@ -156,60 +141,32 @@ type Place = (Sym, Option<Position>, Sym, Sym);
 
 impl Loop<'_> {
     fn measure(&self, gaps: &mut [Gap], stalls: &mut Stalls) {
-        let edges = self.edges();
-        let extents: Vec<(i64, i64)> = self.groups.iter().map(|g| self.extent(g)).collect();
-        let mut neighbours = Neighbours::new(self.groups);
-        let mut local: Vec<i64> = Vec::new();
-        for number in 0..self.groups.len() {
-            let leaves: Vec<u32> = self.leaves(&self.groups[number]).collect();
-            let own_gaps = &self.gaps_of_group[number];
-            neighbours.advance(self.groups, number);
-            if leaves.is_empty() && own_gaps.is_empty() {
-                continue;
+        let mut candidates = Vec::new();
+        for (number, of_group) in self.gaps_of_group.iter().enumerate() {
+            let group = number as u32;
+            let spans = self.leaves(&self.groups[number]).map(|at| self.interval(at));
+            let of_group =
+                of_group.iter().map(|&gap| (gaps[gap as usize].start, gaps[gap as usize].end));
+            candidates.extend(spans.chain(of_group).map(|(start, end)| Candidate {
+                group,
+                start,
+                end,
+            }));
+        }
+        let silences = silence::measure(self.rows, self.processes, self.groups, &candidates);
+        let mut silences = silences.into_iter();
+        for (group, of_group) in self.groups.iter().zip(self.gaps_of_group) {
+            for at in self.leaves(group) {
+                stalls.silences[at as usize] = silences.next();
             }
-            let concurrent = neighbours.concurrent(self.groups, number);
-            let reach = self.reach(&leaves, own_gaps, gaps);
-            local.clear();
-            let from = edges.partition_point(|edge| edge.time < reach.0);
-            let near = edges[from..].iter().take_while(|edge| edge.time <= reach.1);
-            local.extend(near.filter(|e| neighbours.is_concurrent(e.group)).map(|e| e.time));
-            let extent = concurrent.iter().map(|&group| extents[group as usize]);
-            let extent = extent.fold(None, |whole: Option<(i64, i64)>, (first, last)| {
-                Some(whole.map_or((first, last), |(a, b)| (a.min(first), b.max(last))))
-            });
-            let open = concurrent.iter().map(|&other| &self.groups[other as usize]).collect();
-            let surroundings = Surroundings { edges: &local, extent, open };
-            for at in leaves {
-                let (start, end) = (self.rows.start[at as usize], self.rows.end[at as usize]);
-                stalls.measures[at as usize] = Some(surroundings.measure(start, end));
-            }
-            for &gap in own_gaps {
-                let gap = &mut gaps[gap as usize];
-                gap.silence = Some(surroundings.measure(gap.start, gap.end));
+            for &gap in of_group {
+                gaps[gap as usize].silence = silences.next();
             }
         }
     }
 
-    /// Every start and end in the process, by time.
-    fn edges(&self) -> Vec<Edge> {
-        let mut edges = Vec::new();
-        for (number, group) in self.groups.iter().enumerate() {
-            let group_number = number as u32;
-            for &at in self.processes.members(group) {
-                for time in [self.rows.start[at as usize], self.rows.end[at as usize]] {
-                    edges.push(Edge { time, group: group_number });
-                }
-            }
-        }
-        edges.sort_unstable_by_key(|edge| (edge.time, edge.group));
-        edges
-    }
-
-    fn extent(&self, group: &Group) -> (i64, i64) {
-        let members = self.processes.members(group).iter().map(|&at| at as usize);
-        let first = members.clone().map(|at| self.rows.start[at]).min();
-        let last = members.map(|at| self.rows.end[at]).max();
-        (first.unwrap_or(group.start), last.unwrap_or(group.end))
+    fn interval(&self, at: u32) -> (i64, i64) {
+        (self.rows.start[at as usize], self.rows.end[at as usize])
     }
 
     /// The leaf spans worth measuring: an entry's own time shows as gaps.
@@ -222,38 +179,23 @@ impl Loop<'_> {
         })
     }
 
-    /// From where to where edges matter to the candidates of one group.
-    fn reach(&self, leaves: &[u32], own_gaps: &[u32], gaps: &[Gap]) -> (i64, i64) {
-        let of_leaf = |&at: &u32| (self.rows.start[at as usize], self.rows.end[at as usize]);
-        let of_gap = |&gap: &u32| (gaps[gap as usize].start, gaps[gap as usize].end);
-        let candidates = leaves.iter().map(of_leaf).chain(own_gaps.iter().map(of_gap));
-        candidates.fold((i64::MAX, i64::MIN), |(from, to), (start, end)| {
-            let window = (end - start).max(WINDOW_NANOS_MIN);
-            (from.min(start - window), to.max(end + window))
-        })
-    }
-
     /// Returns the stretches in which places that block did block, by start, without overlap.
     fn blocked(&self, gaps: &[Gap], stalls: &Stalls, test: &StallTest) -> Vec<Blocked> {
         let mut places: HashMap<Place, Counts> = HashMap::new();
         let mut endpoint_traces: HashMap<Sym, u32> = HashMap::new();
-        self.each_candidate(gaps, stalls, test, |place, _, measure, start, end| {
-            places.entry(place).or_default().add(test.judge(
-                measure,
-                end - start,
-                place.1.is_some(),
-            ));
+        self.each_candidate(gaps, stalls, test, |place, _, silence, start, end| {
+            let verdict = test.judge(silence, end - start, stretch_of(&place));
+            places.entry(place).or_default().add(verdict);
         });
         for group in self.groups {
             *endpoint_traces.entry(self.rows.name[group.root as usize]).or_default() += 1;
         }
         let mut blocked = Vec::new();
-        self.each_candidate(gaps, stalls, test, |place, group, measure, start, end| {
-            let is_gap = place.1.is_some();
-            if test.judge(measure, end - start, is_gap) == Verdict::Blocked
+        self.each_candidate(gaps, stalls, test, |place, group, silence, start, end| {
+            if test.judge(silence, end - start, stretch_of(&place)) == Verdict::Blocked
                 && places[&place].blocks(test, endpoint_traces[&place.0])
             {
-                blocked.push(Blocked { start: end - measure.silence_nanos, end, group });
+                blocked.push(Blocked { start: end - silence.silence_nanos, end, group });
             }
         });
         blocked.sort_unstable_by_key(|b| (b.start, b.end, b.group));
@@ -271,17 +213,17 @@ impl Loop<'_> {
         gaps: &[Gap],
         stalls: &Stalls,
         test: &StallTest,
-        mut see: impl FnMut(Place, u32, &Measure, i64, i64),
+        mut see: impl FnMut(Place, u32, &Silence, i64, i64),
     ) {
         let is_long = |start: i64, end: i64| end - start >= test.silence_nanos_min;
         for (number, group) in self.groups.iter().enumerate() {
             let endpoint = self.rows.name[group.root as usize];
             for at in self.leaves(group) {
-                let Some(measure) = &stalls.measures[at as usize] else { continue };
+                let Some(silence) = &stalls.silences[at as usize] else { continue };
                 let place = (endpoint, None, self.meaning.operation[at as usize], Sym(0));
-                let (start, end) = (self.rows.start[at as usize], self.rows.end[at as usize]);
+                let (start, end) = self.interval(at);
                 if is_long(start, end) {
-                    see(place, number as u32, measure, start, end);
+                    see(place, number as u32, silence, start, end);
                 }
             }
             for &gap in &self.gaps_of_group[number] {
@@ -289,7 +231,7 @@ impl Loop<'_> {
                 // A leaf's whole gap is the leaf itself.
                 let is_leaf = self.processes.is_leaf[gap.span as usize]
                     && !self.rows.kind[gap.span as usize].is_entry();
-                let Some(measure) = &gap.silence else { continue };
+                let Some(silence) = &gap.silence else { continue };
                 if is_leaf || !is_long(gap.start, gap.end) {
                     continue;
                 }
@@ -299,7 +241,7 @@ impl Loop<'_> {
                     operation(self.meaning, gap.before),
                     operation(self.meaning, gap.after),
                 );
-                see(place, number as u32, measure, gap.start, gap.end);
+                see(place, number as u32, silence, gap.start, gap.end);
             }
         }
     }
@@ -309,19 +251,16 @@ impl Loop<'_> {
         if blocked.is_empty() {
             return;
         }
-        let mut before = vec![0];
-        for stretch in blocked {
-            before.push(before[before.len() - 1] + stretch.end - stretch.start);
-        }
-        let all = |start: i64, end: i64| stretches_within(blocked, &before, start, end);
+        let all = Stretches::new(blocked.iter());
+        let mut by_group: Vec<&Blocked> = blocked.iter().collect();
+        by_group.sort_by_key(|blocked| blocked.group);
+        let mut own_blocked = by_group.chunk_by(|a, b| a.group == b.group).peekable();
         for (number, group) in self.groups.iter().enumerate() {
-            let own: Vec<Blocked> = self.own_stretches(blocked, group, number as u32);
-            let foreign = |start: i64, end: i64| {
-                let overlap = |b: &Blocked| (b.end.min(end) - b.start.max(start)).max(0);
-                all(start, end) - own.iter().map(overlap).sum::<i64>()
-            };
+            let own = own_blocked.next_if(|own| own[0].group as usize == number);
+            let own = Stretches::new(own.unwrap_or_default().iter().copied());
+            let foreign = |start: i64, end: i64| all.within(start, end) - own.within(start, end);
             for &at in self.processes.members(group) {
-                let (start, end) = (self.rows.start[at as usize], self.rows.end[at as usize]);
+                let (start, end) = self.interval(at);
                 stalls.stalled_nanos[at as usize] = foreign(start, end);
             }
             for &gap in &self.gaps_of_group[number] {
@@ -330,29 +269,44 @@ impl Loop<'_> {
             }
         }
     }
+}
 
-    fn own_stretches(&self, blocked: &[Blocked], group: &Group, number: u32) -> Vec<Blocked> {
-        let (first, last) = self.extent(group);
-        let from = blocked.partition_point(|b| b.end <= first);
-        let near = blocked[from..].iter().take_while(|b| b.start < last);
-        near.filter(|b| b.group == number).copied().collect()
-    }
+fn stretch_of(place: &Place) -> Stretch {
+    if place.1.is_some() { Stretch::Gap } else { Stretch::Span }
 }
 
 fn operation(meaning: &Meaning, at: u32) -> Sym {
     if at == NONE { Sym(0) } else { meaning.operation[at as usize] }
 }
 
-/// Returns how much of the stretches lies between two times; `before` are their running sums.
-fn stretches_within(blocked: &[Blocked], before: &[i64], start: i64, end: i64) -> i64 {
-    let from = blocked.partition_point(|b| b.end <= start);
-    let to = blocked.partition_point(|b| b.start < end);
-    if from >= to {
-        return 0;
+/// Stretches by start, without overlap.
+struct Stretches {
+    bounds: Vec<(i64, i64)>,
+    /// Running sums of their lengths, one more than there are stretches.
+    before: Vec<i64>,
+}
+
+impl Stretches {
+    fn new<'a>(blocked: impl Iterator<Item = &'a Blocked>) -> Self {
+        let bounds: Vec<(i64, i64)> = blocked.map(|b| (b.start, b.end)).collect();
+        let mut before = vec![0];
+        for (start, end) in &bounds {
+            before.push(before[before.len() - 1] + end - start);
+        }
+        Self { bounds, before }
     }
-    let cut_front = (start - blocked[from].start).max(0);
-    let cut_back = (blocked[to - 1].end - end).max(0);
-    before[to] - before[from] - cut_front - cut_back
+
+    /// Returns how much of the stretches lies between two times.
+    fn within(&self, start: i64, end: i64) -> i64 {
+        let from = self.bounds.partition_point(|bounds| bounds.1 <= start);
+        let to = self.bounds.partition_point(|bounds| bounds.0 < end);
+        if from >= to {
+            return 0;
+        }
+        let cut_front = (start - self.bounds[from].0).max(0);
+        let cut_back = (self.bounds[to - 1].1 - end).max(0);
+        self.before[to] - self.before[from] - cut_front - cut_back
+    }
 }
 
 #[derive(Debug, Default)]
@@ -378,93 +332,5 @@ impl Counts {
             && f64::from(decidable) >= test.decidable_share_min * all
             && f64::from(self.blocked) >= test.blocked_share_min * f64::from(decidable)
             && all >= test.endpoint_share_min * f64::from(endpoint_traces)
-    }
-}
-
-/// The groups whose local root overlaps the one at hand, found by a sweep over their starts.
-struct Neighbours {
-    /// Groups that had begun before the one at hand and may not have ended.
-    open: Vec<u32>,
-    stamp: Vec<u32>,
-    current: u32,
-}
-
-impl Neighbours {
-    fn new(groups: &[Group]) -> Self {
-        Self { open: Vec::new(), stamp: vec![NONE; groups.len()], current: NONE }
-    }
-
-    /// Moves on to group `number`; to be called for every group, in order.
-    fn advance(&mut self, groups: &[Group], number: usize) {
-        let start = groups[number].start;
-        self.open.retain(|&group| groups[group as usize].end > start);
-        self.open.push(number as u32);
-    }
-
-    fn concurrent(&mut self, groups: &[Group], number: usize) -> Vec<u32> {
-        let (start, end) = (groups[number].start, groups[number].end);
-        let later = (number + 1..groups.len()).take_while(|&g| groups[g].start < end);
-        let overlaps = |&group: &u32| {
-            let other = &groups[group as usize];
-            group as usize != number && other.end > start && other.start < end
-        };
-        let all = self.open.iter().copied().chain(later.map(|group| group as u32));
-        let concurrent: Vec<u32> = all.filter(overlaps).collect();
-        self.current = number as u32;
-        for &group in &concurrent {
-            self.stamp[group as usize] = self.current;
-        }
-        concurrent
-    }
-
-    fn is_concurrent(&self, group: u32) -> bool {
-        self.stamp[group as usize] == self.current
-    }
-}
-
-/// What went on around the candidates of one group.
-struct Surroundings<'a> {
-    /// Starts and ends of concurrent traces within reach, by time.
-    edges: &'a [i64],
-    /// The first and the last edge of the concurrent traces.
-    extent: Option<(i64, i64)>,
-    /// The concurrent traces.
-    open: Vec<&'a Group>,
-}
-
-impl Surroundings<'_> {
-    fn measure(&self, start: i64, end: i64) -> Measure {
-        let up_to = |time: i64| self.edges.partition_point(|&edge| edge <= time);
-        let below = |time: i64| self.edges.partition_point(|&edge| edge < time);
-        let first = up_to(start + EDGE_SLACK_NANOS);
-        let last = below(end - EDGE_SLACK_NANOS);
-        let inside = last.saturating_sub(first);
-        let silence = end - if inside > 0 { self.edges[last - 1] } else { start };
-        let window = (end - start).max(WINDOW_NANOS_MIN);
-        let around = up_to(end + window) - below(start - window);
-        let rate = around as f64 / self.observed(start, end, window, silence) as f64;
-        Measure {
-            silence_nanos: silence,
-            expected_edges: rate * silence as f64,
-            foreign_edges: inside as u32,
-            concurrent_traces: self.open.len() as u32,
-            waiting_nanos: self.waiting(end - silence, end),
-        }
-    }
-
-    fn waiting(&self, start: i64, end: i64) -> i64 {
-        let open = |group: &&Group| (group.end.min(end) - group.start.max(start)).max(0);
-        self.open.iter().map(open).sum()
-    }
-
-    /// The time over which the rate is taken: concurrent traces live only near the candidate's
-    /// root, so no further than they do; without the silence itself.
-    fn observed(&self, start: i64, end: i64, window: i64, silence: i64) -> i64 {
-        let Some((first, last)) = self.extent else {
-            return end - start + 2 * window - silence;
-        };
-        let (from, to) = ((start - window).max(first), (end + window).min(last));
-        let before = if from < start { start.min(to) - from } else { 0 };
-        (before + (to - end).max(0) + (end - start - silence)).max(NANOS_PER_MILLI)
     }
 }
