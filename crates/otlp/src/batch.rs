@@ -10,7 +10,7 @@ use timesink_model::schema::quarantine;
 use crate::attributes::Attributes;
 use crate::columns::{Arena, IntColumn, TextColumn, view};
 use crate::draft::{Draft, Id, KIND_VIEWS, Repairs, SERVER, STATUS_CODE_VIEWS, enum_view};
-use crate::promote::{Promoted, PromotedColumns, Source};
+use crate::promote::{Plans, Promoted, PromotedColumns, Source};
 use crate::rejected::{Reason, Repair};
 use crate::semconv;
 
@@ -180,11 +180,15 @@ impl Batch {
     }
 
     /// Makes the draft a row and returns what was mended in it, or says why it is refused.
-    pub(crate) fn commit(&mut self, now_unix_nano: i64) -> Result<Repairs, Reason> {
+    pub(crate) fn commit(
+        &mut self,
+        now_unix_nano: i64,
+        plans: &mut Plans,
+    ) -> Result<Repairs, Reason> {
         let (trace_id, span_id) = self.draft.ids()?;
         self.put_ids(trace_id, span_id);
         self.put_fields();
-        self.put_promoted();
+        self.put_promoted(plans);
         self.attributes.close_row();
         if let Some(events) = &mut self.events {
             events.close_row();
@@ -234,15 +238,12 @@ impl Batch {
         put_count(&mut span.dropped_links_count, row, draft.dropped_links_count);
     }
 
-    fn put_promoted(&mut self) {
+    fn put_promoted(&mut self, plans: &mut Plans) {
         let entries = self.attributes.row_start()..self.attributes.len();
-        if entries.is_empty() {
-            return;
-        }
         let is_server = self.draft.kind == SERVER;
         let source = Source { attributes: &self.attributes, entries, is_server };
         let (row, columns, arena) = (self.rows, &mut self.span.promoted, &mut self.arena);
-        source.each(&semconv::SPAN, |column, promoted| match promoted {
+        source.each(&semconv::SPAN, plans, |column, promoted| match promoted {
             Promoted::Stored { offset, text } => {
                 columns.text(column).put(row, view(text, VALUES_BUFFER, offset));
             }
@@ -288,7 +289,7 @@ impl Batch {
         let entries = 0..resource.attributes.len();
         let source = Source { attributes: &resource.attributes, entries, is_server: false };
         let promoted_columns = &mut columns.promoted;
-        source.each(&semconv::RESOURCE, |column, promoted| match promoted {
+        source.each(&semconv::RESOURCE, &mut Plans::default(), |column, promoted| match promoted {
             Promoted::Stored { text, .. } => {
                 promoted_columns.text(column).put_run(rows.clone(), arena.put(text));
             }

@@ -8,6 +8,7 @@ use crate::DecoderOptions;
 use crate::batch::{Batch, Common};
 use crate::decoder::Decoded;
 use crate::draft::{Refusal, Repairs};
+use crate::promote::Plans;
 use crate::rejected::Reason;
 
 /// Text and lists of a batch, bytes, at which the next one begins. With the largest message, whose
@@ -34,6 +35,8 @@ pub(crate) struct Builder {
     batch: Batch,
     /// Full batches that wait for the resource of their last spans.
     full: Vec<Batch>,
+    /// How spans of the last keys fill the promoted columns.
+    plans: Plans,
     /// Bytes of resource and scope text that the message may still repeat.
     repeatable_bytes: usize,
     accepted: u64,
@@ -48,6 +51,7 @@ impl Builder {
             scope: Common::default(),
             batch: Batch::default(),
             full: Vec::new(),
+            plans: Plans::default(),
             repeatable_bytes: 0,
             accepted: 0,
             decoded: Decoded::default(),
@@ -80,7 +84,7 @@ impl Builder {
     /// Takes the span just read into the batch, or refuses it.
     pub(crate) fn end_span(&mut self, read: Result<(), Refusal>, offset: usize) {
         let committed = read.and_then(|()| {
-            let committed = self.batch.commit(self.options.now_unix_nano);
+            let committed = self.batch.commit(self.options.now_unix_nano, &mut self.plans);
             committed.map_err(|reason| Refusal { reason, offset })
         });
         match committed {

@@ -8,8 +8,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::builder::NullBufferBuilder;
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, StringViewArray, new_null_array};
+use arrow::array::{
+    ArrayRef, BooleanArray, Int64Array, StringViewArray, UInt32Array, new_null_array,
+};
 use arrow::buffer::{BooleanBuffer, Buffer, ScalarBuffer};
+use arrow::compute::take;
 use arrow::datatypes::DataType;
 
 /// Text that fits into the view itself (Arrow columnar format, "Variable-size Binary View").
@@ -76,6 +79,97 @@ impl Arena {
     }
 }
 
+/// One view a row, NULL where none was put. Rows are put in order; gaps are filled with NULL.
+///
+/// Neighbouring rows of one view, as most have, are kept as a run.
+#[derive(Debug)]
+pub(crate) struct TextColumn {
+    views: Vec<u128>,
+    /// Where each run ends, the last one excepted.
+    ends: Vec<usize>,
+    /// Whether each run is a text.
+    nulls: NullBufferBuilder,
+    rows: usize,
+    /// The view of the last run, if it is a text.
+    last: Option<u128>,
+}
+
+impl Default for TextColumn {
+    fn default() -> Self {
+        let nulls = NullBufferBuilder::new(0);
+        Self { views: Vec::new(), ends: Vec::new(), nulls, rows: 0, last: None }
+    }
+}
+
+impl TextColumn {
+    /// Sets the view of `row`, which is not before the last row put.
+    #[inline]
+    pub(crate) fn put(&mut self, row: usize, view: u128) {
+        self.put_run(row..row + 1, view);
+    }
+
+    /// Sets the view of all `rows`.
+    #[inline]
+    pub(crate) fn put_run(&mut self, rows: Range<usize>, view: u128) {
+        if self.rows < rows.start {
+            self.begin_run(None);
+        }
+        if self.rows < rows.start || self.last != Some(view) {
+            self.rows = rows.start;
+            self.begin_run(Some(view));
+        }
+        self.rows = rows.end;
+    }
+
+    fn begin_run(&mut self, view: Option<u128>) {
+        if !self.views.is_empty() {
+            self.ends.push(self.rows);
+        }
+        self.views.push(view.unwrap_or_default());
+        self.nulls.append(view.is_some());
+        self.last = view;
+    }
+
+    /// Forgets every row from `rows` on.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        if self.rows <= rows {
+            return;
+        }
+        self.rows = rows;
+        let runs = self.ends.partition_point(|end| *end < rows);
+        self.ends.truncate(runs);
+        let runs = if rows == 0 { 0 } else { runs + 1 };
+        self.views.truncate(runs);
+        self.nulls.truncate(runs);
+        // The next text begins a run of its own.
+        self.last = None;
+    }
+
+    /// Returns the array of `rows` rows, or `None` when every row is NULL.
+    pub(crate) fn finish(mut self, rows: usize, buffers: &[Buffer]) -> Option<ArrayRef> {
+        if self.views.is_empty() {
+            return None;
+        }
+        if self.rows < rows {
+            self.begin_run(None);
+        }
+        self.ends.push(rows);
+        let views = ScalarBuffer::from(self.views);
+        // Checks every text of a run: the fewer runs, the less work.
+        let runs = StringViewArray::try_new(views, buffers.to_vec(), self.nulls.build())
+            .expect("views were made by `view` over whole texts of these buffers");
+        if self.ends.len() == rows {
+            return Some(Arc::new(runs));
+        }
+        let mut run_of_row = Vec::with_capacity(rows);
+        for (run, end) in (0_u32..).zip(self.ends) {
+            run_of_row.resize(end, run);
+        }
+        let array = take(&runs, &UInt32Array::from(run_of_row), None);
+        Some(array.expect("every row has a run"))
+    }
+}
+
 /// One value a row, NULL where none was put. Rows are put in order; gaps are filled with NULL.
 #[derive(Debug)]
 pub(crate) struct Column<T> {
@@ -83,7 +177,6 @@ pub(crate) struct Column<T> {
     nulls: NullBufferBuilder,
 }
 
-pub(crate) type TextColumn = Column<u128>;
 pub(crate) type IntColumn = Column<i64>;
 pub(crate) type BoolColumn = Column<bool>;
 
@@ -124,20 +217,6 @@ impl<T: Copy + Default> Column<T> {
     fn pad(&mut self, rows: usize) {
         self.nulls.append_n_nulls(rows - self.values.len());
         self.values.resize(rows, T::default());
-    }
-}
-
-impl TextColumn {
-    /// Returns the array of `rows` rows, or `None` when every row is NULL.
-    pub(crate) fn finish(mut self, rows: usize, buffers: &[Buffer]) -> Option<ArrayRef> {
-        if self.values.is_empty() {
-            return None;
-        }
-        self.pad(rows);
-        let views = ScalarBuffer::from(self.values);
-        let array = StringViewArray::try_new(views, buffers.to_vec(), self.nulls.build())
-            .expect("views were made by `view` over whole texts of these buffers");
-        Some(Arc::new(array))
     }
 }
 
@@ -196,5 +275,66 @@ impl NullArrays {
         let array = new_null_array(data_type, self.rows);
         self.made.push((data_type.clone(), Arc::clone(&array)));
         array
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray;
+
+    use super::*;
+
+    /// Checks the rows of a column after `write`, `-` for NULL.
+    fn check(rows: usize, write: impl FnOnce(&mut TextColumn, &mut Arena), expected: &str) {
+        let (mut column, mut arena) = (TextColumn::default(), Arena::default());
+        write(&mut column, &mut arena);
+        let array = column.finish(rows, &[Buffer::from_vec(arena.bytes)]);
+        let found = array.map(|array| {
+            let texts = array.as_string_view().iter().map(|text| text.unwrap_or("-").to_owned());
+            texts.collect::<Vec<_>>().join(" ")
+        });
+        assert_eq!(found.as_deref().unwrap_or("nothing"), expected);
+    }
+
+    #[test]
+    fn rows_that_nothing_was_put_into_are_null() {
+        check(3, |_, _| {}, "nothing");
+        check(3, |column, arena| column.put(1, arena.put(b"a")), "- a -");
+        let write = |column: &mut TextColumn, arena: &mut Arena| {
+            column.put(0, arena.put(b"a"));
+            column.put(2, arena.put(b"a"));
+        };
+        check(3, write, "a - a");
+        check(1, |column, arena| column.put(0, arena.put(b"")), "");
+    }
+
+    #[test]
+    fn rows_of_one_text_are_a_run() {
+        let write = |column: &mut TextColumn, arena: &mut Arena| {
+            let long = arena.put(b"longer-than-a-view");
+            column.put_run(1..3, long);
+            column.put(3, long);
+            column.put(4, arena.put(b"b"));
+            assert_eq!(column.views.len(), 3);
+        };
+        let long = "longer-than-a-view";
+        check(6, write, &format!("- {long} {long} {long} b -"));
+    }
+
+    #[test]
+    fn forgets_rows_within_and_between_runs() {
+        for (rows, expected) in
+            [(0, "c c - -"), (1, "a c c -"), (2, "a a c c"), (3, "a a - c"), (4, "a a - b")]
+        {
+            let write = |column: &mut TextColumn, arena: &mut Arena| {
+                column.put_run(0..2, arena.put(b"a"));
+                column.put_run(3..5, arena.put(b"b"));
+                column.truncate(rows);
+                if rows < 4 {
+                    column.put_run(rows..(rows + 2).min(4), arena.put(b"c"));
+                }
+            };
+            check(4, write, expected);
+        }
     }
 }

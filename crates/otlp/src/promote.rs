@@ -8,7 +8,9 @@ use arrow::buffer::Buffer;
 use crate::attributes::{Attributes, kind};
 use crate::columns::{BoolColumn, IntColumn, TextColumn};
 use crate::json::{Cursor, unescape};
-use crate::semconv::{COLUMNS_MAX, ColumnKind, NAMESPACE, Spellings, Take, When, cut, renamed};
+use crate::semconv::{
+    COLUMNS_MAX, ColumnKind, Meaning, NAMESPACE, Spellings, Take, When, cut, renamed,
+};
 use crate::values::parse_decimal;
 
 /// The promoted columns of one level by number; made when first filled.
@@ -104,47 +106,132 @@ pub(crate) struct Source<'a> {
     pub(crate) is_server: bool,
 }
 
-/// The attribute that a column takes so far.
+/// Which columns rows of the same keys fill, and from which of their attributes.
+///
+/// Spans of one instrumentation have the same keys in the same order: most find their plan made.
+#[derive(Debug)]
+struct Plan {
+    /// The keys, one after the other, and where each ends.
+    keys: Vec<u8>,
+    ends: Vec<usize>,
+    is_server: bool,
+    picks: Vec<Pick>,
+    namespace: Option<usize>,
+}
+
+/// An attribute, by its number in the row, that a column takes.
 #[derive(Debug, Clone, Copy)]
-struct Taken {
+struct Pick {
+    column: u8,
     rank: u8,
     take: Take,
-    entry: u32,
+    entry: usize,
+}
+
+/// The plans that were used last.
+#[derive(Debug, Default)]
+pub(crate) struct Plans {
+    plans: Vec<Plan>,
+    /// The plan that is replaced next.
+    oldest: usize,
+}
+
+/// Plans kept: the spans that one instrumentation makes have two or three sets of keys.
+const PLANS_MAX: usize = 8;
+
+/// The longest plan kept, in attributes: others are made anew each time.
+const PLAN_ENTRIES_MAX: usize = 128;
+
+impl Plans {
+    /// Returns the plan for a row, made now if there is none.
+    fn plan(&mut self, source: &Source<'_>, spellings: &Spellings) -> &Plan {
+        let number = self.plans.iter().position(|plan| plan.is_for(source)).unwrap_or_else(|| {
+            let plan = Plan::new(source, spellings);
+            if self.plans.len() < PLANS_MAX {
+                self.plans.push(plan);
+                return self.plans.len() - 1;
+            }
+            self.oldest = (self.oldest + 1) % PLANS_MAX;
+            self.plans[self.oldest] = plan;
+            self.oldest
+        });
+        &self.plans[number]
+    }
+}
+
+impl Plan {
+    fn new(source: &Source<'_>, spellings: &Spellings) -> Self {
+        let mut best: [Option<Pick>; COLUMNS_MAX] = [None; COLUMNS_MAX];
+        let keys = &source.attributes.keys;
+        for (entry, number) in source.entries.clone().enumerate() {
+            for &Meaning { column, rank, when, take } in spellings.meanings(keys.get(number)) {
+                let place = &mut best[usize::from(column)];
+                // Of a repeated key the last is believed, as in a map.
+                let is_better = place.is_none_or(|pick| rank <= pick.rank);
+                if is_better && source.fits(when) {
+                    *place = Some(Pick { column, rank, take, entry });
+                }
+            }
+        }
+        let namespace = best[usize::from(NAMESPACE)].take().map(|pick| pick.entry);
+        let start = keys.start(source.entries.start);
+        let ends = source.entries.clone().map(|number| keys.start(number + 1) - start);
+        let is_kept = source.entries.len() <= PLAN_ENTRIES_MAX;
+        Self {
+            keys: if is_kept { source.key_bytes().to_vec() } else { Vec::new() },
+            ends: if is_kept { ends.collect() } else { Vec::new() },
+            is_server: source.is_server,
+            picks: best.into_iter().flatten().collect(),
+            namespace,
+        }
+    }
+
+    #[inline]
+    fn is_for(&self, source: &Source<'_>) -> bool {
+        let keys = &source.attributes.keys;
+        let start = keys.start(source.entries.start);
+        self.ends.len() == source.entries.len()
+            && self.is_server == source.is_server
+            && self.keys == source.key_bytes()
+            && source
+                .entries
+                .clone()
+                .zip(&self.ends)
+                .all(|(n, end)| keys.start(n + 1) - start == *end)
+    }
 }
 
 impl<'a> Source<'a> {
     /// Calls `put` with each column that these attributes fill.
-    pub(crate) fn each(&self, spellings: &Spellings, mut put: impl FnMut(u8, Promoted<'a>)) {
-        let nothing = Taken { rank: u8::MAX, take: Take::AsItIs, entry: 0 };
-        let mut taken = [nothing; COLUMNS_MAX];
-        let mut filled = 0_u64;
-        for entry in self.entries.clone() {
-            for &meaning in spellings.meanings(self.attributes.keys.get(entry)) {
-                let place = &mut taken[usize::from(meaning.column)];
-                // Of a repeated key the last is believed, as in a map.
-                if meaning.rank <= place.rank && self.fits(meaning.when) {
-                    let entry = entry as u32;
-                    *place = Taken { rank: meaning.rank, take: meaning.take, entry };
-                    filled |= 1 << meaning.column;
-                }
-            }
+    #[inline]
+    pub(crate) fn each(
+        &self,
+        spellings: &Spellings,
+        plans: &mut Plans,
+        mut put: impl FnMut(u8, Promoted<'a>),
+    ) {
+        if self.entries.is_empty() {
+            return;
         }
-        let has_namespace = filled >> NAMESPACE != 0;
-        let namespace = has_namespace.then(|| taken[usize::from(NAMESPACE)].entry as usize);
-        filled &= !(1 << NAMESPACE);
-        while filled != 0 {
-            let column = filled.trailing_zeros() as u8;
-            filled &= filled - 1;
-            let Taken { take, entry, .. } = taken[usize::from(column)];
-            let value = match spellings.column_kind(column) {
-                ColumnKind::Text => self.text(entry as usize, take, namespace),
-                ColumnKind::Int => self.int(entry as usize, take),
-                ColumnKind::Bool => self.bool(entry as usize),
+        let plan = plans.plan(self, spellings);
+        let first = self.entries.start;
+        let namespace = plan.namespace.map(|entry| first + entry);
+        for Pick { column, take, entry, .. } in &plan.picks {
+            let value = match spellings.column_kind(*column) {
+                ColumnKind::Text => self.text(first + entry, *take, namespace),
+                ColumnKind::Int => self.int(first + entry, *take),
+                ColumnKind::Bool => self.bool(first + entry),
             };
             if let Some(value) = value {
-                put(column, value);
+                put(*column, value);
             }
         }
+    }
+
+    /// The keys of the row, one after the other.
+    fn key_bytes(&self) -> &'a [u8] {
+        let keys = &self.attributes.keys;
+        &keys.bytes[keys.start(self.entries.start)..keys.start(self.entries.end)]
     }
 
     fn fits(&self, when: When) -> bool {
@@ -241,7 +328,7 @@ mod tests {
         let source = Source { attributes: &attributes, entries: 0..attributes.len(), is_server };
         let mut columns = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
-        source.each(spellings, |column, value| {
+        source.each(spellings, &mut Plans::default(), |column, value| {
             let of_level = PROMOTED.iter().filter(|p| p.level == level);
             let name = of_level.map(|p| p.attribute).nth(usize::from(column)).expect("a column");
             let value = match value {
@@ -272,6 +359,46 @@ mod tests {
             &["s db.query.text=new", "s db.system=postgresql", "s db.statement=old"],
             &expected,
         );
+    }
+
+    #[test]
+    fn rows_of_the_same_keys_share_a_plan() {
+        let mut plans = Plans::default();
+        let mut attributes = Attributes::default();
+        // The keys of the third row are the same bytes, cut elsewhere.
+        for keys in [["http.route", "x"], ["http.route", "x"], ["http.rout", "ex"]] {
+            for key in keys {
+                attributes.keys.bytes.extend_from_slice(key.as_bytes());
+                attributes.values.bytes.push(b'v');
+                attributes.close(kind::STRING);
+            }
+        }
+        let mut filled = Vec::new();
+        for (start, is_server) in [(0, false), (2, false), (2, true), (4, false)] {
+            let entries = start..start + 2;
+            let source = Source { attributes: &attributes, entries, is_server };
+            source.each(&SPAN, &mut plans, |column, _| filled.push((start, column)));
+        }
+        assert_eq!(plans.plans.len(), 3);
+        assert_eq!(filled, [(0, 2), (2, 2), (2, 2)]);
+    }
+
+    #[test]
+    fn a_plan_is_replaced_when_there_are_too_many() {
+        let mut plans = Plans::default();
+        for number in 0..100 {
+            let mut attributes = Attributes::default();
+            let width = number % 20;
+            attributes.keys.bytes.extend(std::iter::repeat_n(b'x', width));
+            attributes.close(kind::NONE);
+            attributes.keys.bytes.extend_from_slice(b"http.route");
+            attributes.close(kind::STRING);
+            let source = Source { attributes: &attributes, entries: 0..2, is_server: false };
+            let mut filled = 0;
+            source.each(&SPAN, &mut plans, |_, _| filled += 1);
+            assert_eq!(filled, 1);
+        }
+        assert_eq!(plans.plans.len(), PLANS_MAX);
     }
 
     #[test]

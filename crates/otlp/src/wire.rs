@@ -81,7 +81,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as for `next`")]
+    #[inline(always)]
     fn content(&mut self, number: u32, wire_type: u32) -> Result<Field<'a>, Broken<'a>> {
         match wire_type {
             VARINT => Ok(Field::Varint(self.varint()?)),
