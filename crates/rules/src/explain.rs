@@ -1,10 +1,16 @@
 //! Why a rule did or did not fire on a trace: each step of its query, with the rows of that trace.
 
+use std::sync::Arc;
+
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::DataType;
+use arrow::compute::{
+    SortColumn, cast, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch,
+};
+use arrow::datatypes::{DataType, Field};
+use arrow::error::ArrowError;
+use hashbrown::HashSet;
 use timesink_model::Finding;
-use timesink_query::{Database, QueryResult, steps};
+use timesink_query::{Database, Step, steps};
 
 use crate::engine::{Engine, missing_attributes, session};
 use crate::params::ParamKeys;
@@ -20,7 +26,8 @@ pub struct ExplainedStep {
     pub name: String,
     /// What the step keeps and why.
     pub caption: String,
-    /// Rows of the trace, or of all traces where the step no longer knows traces.
+    /// Rows of the trace. Where the step no longer knows traces, the rows over all traces that
+    /// speak of the same things as the trace's rows before.
     pub rows: Vec<RecordBatch>,
     pub row_count: usize,
     /// Whether `rows` are those of the trace alone.
@@ -65,9 +72,19 @@ pub async fn explain(
     let keys = ParamKeys::find(database.spans_with_facts());
     let session = session(rule, &settings, database, &keys)?;
     let mut explained = Vec::new();
+    let mut own = Vec::new();
     for step in steps(&rule.sql)? {
         let result = session.query(&step.sql).await?;
-        explained.push(explained_step(step.name, step.caption, &result, &trace_id)?);
+        let is_of_trace = result.schema.column_with_name("trace_id").is_some();
+        let rows = if is_of_trace {
+            of_trace(&result.batches, &trace_id)?
+        } else {
+            about(&result.batches, &own)?
+        };
+        explained.push(explained_step(step, &rows, is_of_trace)?);
+        if is_of_trace {
+            own = rows;
+        }
     }
     let rows = instances::read(rule.name(), &session.query(&rule.sql).await?)?;
     let own = rows.rows.iter().filter(|row| row.trace_id == trace_id).count();
@@ -110,33 +127,82 @@ fn thresholds(rule: &Rule, table: &RecordBatch) -> Vec<(String, String, String, 
 }
 
 fn explained_step(
-    name: String,
-    caption: String,
-    result: &QueryResult,
-    trace_id: &str,
+    step: Step,
+    rows: &[RecordBatch],
+    is_of_trace: bool,
 ) -> Result<ExplainedStep, Error> {
-    let is_of_trace = result.schema.column_with_name("trace_id").is_some();
-    let rows =
-        if is_of_trace { of_trace(&result.batches, trace_id)? } else { result.batches.clone() };
     let row_count = rows.iter().map(RecordBatch::num_rows).sum();
-    Ok(ExplainedStep { name, caption, rows: first(rows), row_count, is_of_trace })
+    let rows = first(rows).map_err(internal)?;
+    Ok(ExplainedStep { name: step.name, caption: step.caption, rows, row_count, is_of_trace })
 }
 
-fn first(batches: Vec<RecordBatch>) -> Vec<RecordBatch> {
-    let mut left = ROWS_MAX;
+/// Returns the first rows in an order that does not change from run to run.
+fn first(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, ArrowError> {
+    let Some(batch) = batches.first() else { return Ok(Vec::new()) };
+    let all = concat_batches(&batch.schema(), batches)?;
+    let sortable = all.columns().iter().filter(|column| !column.data_type().is_nested());
+    let columns: Vec<SortColumn> =
+        sortable.map(|c| SortColumn { values: Arc::clone(c), options: None }).collect();
+    if columns.is_empty() {
+        return Ok(vec![all.slice(0, all.num_rows().min(ROWS_MAX))]);
+    }
+    let order = lexsort_to_indices(&columns, Some(ROWS_MAX))?;
+    Ok(vec![take_record_batch(&all, &order)?])
+}
+
+/// Returns the rows over all traces that speak of the trace's own rows, of its endpoints and places
+/// for example; all rows if that cannot be told.
+fn about(batches: &[RecordBatch], own: &[RecordBatch]) -> Result<Vec<RecordBatch>, Error> {
+    let (Some(first), Some(own_first)) = (batches.first(), own.first()) else {
+        return Ok(batches.to_vec());
+    };
+    let own_schema = own_first.schema();
+    let schema = first.schema();
+    let names = schema.fields().iter().filter(|field| tells_apart(field)).map(|f| f.name());
+    let keys: Vec<&str> =
+        names.filter(|n| own_schema.column_with_name(n).is_some()).map(String::as_str).collect();
+    let mut known = HashSet::new();
+    for batch in own {
+        known.extend(key_texts(batch, &keys)?);
+    }
     let mut kept = Vec::new();
     for batch in batches {
-        let rows = batch.num_rows().min(left);
-        left -= rows;
-        if rows > 0 {
-            kept.push(batch.slice(0, rows));
+        let texts = key_texts(batch, &keys)?;
+        let is_about: BooleanArray = texts.iter().map(|key| Some(known.contains(key))).collect();
+        kept.push(filter_record_batch(batch, &is_about).map_err(internal)?);
+    }
+    let is_empty = kept.iter().all(|batch| batch.num_rows() == 0);
+    Ok(if is_empty { batches.to_vec() } else { kept })
+}
+
+/// Whether a column says what a row is about, and measures nothing.
+fn tells_apart(field: &Field) -> bool {
+    match field.data_type() {
+        DataType::Utf8 | DataType::Utf8View | DataType::Boolean => field.name() != VERDICT,
+        kind => kind.is_integer() && field.name().ends_with("_id"),
+    }
+}
+
+/// A column in which a step says in words what it decided of a row.
+const VERDICT: &str = "verdict";
+
+/// Returns the values of some columns, row by row.
+fn key_texts(batch: &RecordBatch, keys: &[&str]) -> Result<Vec<Vec<Option<String>>>, Error> {
+    let mut rows = vec![Vec::with_capacity(keys.len()); batch.num_rows()];
+    for column in keys.iter().filter_map(|key| batch.column_by_name(key)) {
+        let texts = cast(column, &DataType::Utf8).map_err(internal)?;
+        for (row, text) in rows.iter_mut().zip(texts.as_string::<i32>()) {
+            row.push(text.map(str::to_owned));
         }
     }
-    kept
+    Ok(rows)
+}
+
+fn internal(error: ArrowError) -> Error {
+    Error::Internal(error.to_string())
 }
 
 fn of_trace(batches: &[RecordBatch], trace_id: &str) -> Result<Vec<RecordBatch>, Error> {
-    let internal = |error: arrow::error::ArrowError| Error::Internal(error.to_string());
     batches
         .iter()
         .map(|batch| {

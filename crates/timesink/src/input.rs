@@ -45,7 +45,10 @@ pub(crate) fn read(
         let name = name(path.as_ref());
         match read_one(path.as_ref(), &name, options, console) {
             Ok(content) => contents.push((name, content)),
-            Err(error) => refusals.push(format!("failed to read `{name}`: {error:#}")),
+            Err(error) => {
+                let reason = with_our_options(&format!("{error:#}"));
+                refusals.push(format!("failed to read `{name}`: {reason}"));
+            }
         }
     }
     if !refusals.is_empty() {
@@ -66,6 +69,14 @@ pub(crate) fn join(contents: Vec<(String, FileContent)>) -> Input {
         parts.push(decoded);
     }
     Input { decoded: Decoded::merge(parts), damaged }
+}
+
+/// Returns a reason that names the options of the command in place of the decoder's limits.
+pub(crate) fn with_our_options(reason: &str) -> String {
+    let names = ["message", "document", "file"].into_iter();
+    names.fold(reason.to_owned(), |text, limit| {
+        text.replace(&format!("`{limit}_bytes_max`"), &format!("`input.{limit}_mib_max`"))
+    })
 }
 
 fn name(path: &Path) -> String {

@@ -14,11 +14,14 @@ use timesink_rules::{ExplainedStep, Explanation, explain, show_nanos};
 use super::Run;
 use crate::cli::ExplainArgs;
 use crate::ended::Ended;
-use crate::output::{safe, wrap};
+use crate::output::{Paint, safe, wrap};
 use crate::{analysis, input, output};
 
 /// Traces that a prefix of several ids names.
 const TRACES_SHOWN: usize = 5;
+
+/// Before the rows of a step.
+const ROWS_INDENT: &str = "    ";
 
 /// Columns in which a step says in words what it decided.
 const VERDICT: &str = "verdict";
@@ -69,8 +72,7 @@ fn trace_id(database: &Database, prefix: &str) -> Result<String> {
 }
 
 fn write(explanation: &Explanation, run: &mut Run<'_>) -> Result<()> {
-    let paint = run.console.paint;
-    let columns = run.console.columns;
+    let (paint, columns) = (run.console.paint, run.console.columns);
     let out = &mut run.console.out;
     let head = format!("{} on trace {}", explanation.rule, explanation.trace_id);
     writeln!(out, "{}", paint.bold(&safe::line(&head)))?;
@@ -81,29 +83,43 @@ fn write(explanation: &Explanation, run: &mut Run<'_>) -> Result<()> {
     writeln!(out, "\n{}", paint.bold("thresholds"))?;
     for (name, value, unit, summary) in &explanation.params {
         let text = format!("{name} = {value} {unit}: {summary}");
-        for (number, line) in wrap(&safe::line(&text), columns - 4).iter().enumerate() {
-            writeln!(out, "  {}{line}", if number == 0 { "" } else { "  " })?;
-        }
+        write_item(out, "  ", &text, columns)?;
     }
+    let thresholds: Vec<&str> = explanation.params.iter().map(|param| param.0.as_str()).collect();
     for step in &explanation.steps {
-        write_step(step, run)?;
+        write_step(out, step, &thresholds, paint, columns)?;
     }
-    let verdict = verdict(explanation);
-    let out = &mut run.console.out;
     writeln!(out)?;
-    for line in verdict {
-        for (number, line) in wrap(&safe::line(&line), columns).iter().enumerate() {
-            let line =
-                if number == 0 { paint.bold(line) } else { paint.bold(&format!("  {line}")) };
-            writeln!(out, "{line}")?;
-        }
+    if explanation.instances == 0 {
+        let text = format!("did not fire: {}", reason(explanation));
+        return write_item(out, "", &paint.bold(&safe::line(&text)), columns);
+    }
+    let plural = if explanation.instances == 1 { "" } else { "s" };
+    let fired = format!("fired, with {} row{plural} of this trace, in:", explanation.instances);
+    writeln!(out, "{}", paint.bold(&fired))?;
+    for finding in &explanation.findings {
+        let text = format!("{}[{}]: {}", finding.severity, finding.rule, finding.title);
+        write_item(out, "  ", &format!("{text}; subject {}", finding.subject), columns)?;
     }
     Ok(())
 }
 
-fn write_step(step: &ExplainedStep, run: &mut Run<'_>) -> Result<()> {
-    let (paint, columns) = (run.console.paint, run.console.columns);
-    let out = &mut run.console.out;
+/// Writes a text, its second line and those after it further in.
+fn write_item(out: &mut impl Write, indent: &str, text: &str, columns: usize) -> Result<()> {
+    let width = columns - indent.len() - 2;
+    for (number, line) in wrap(&safe::line(text), width).iter().enumerate() {
+        writeln!(out, "{indent}{}{line}", if number == 0 { "" } else { "  " })?;
+    }
+    Ok(())
+}
+
+fn write_step(
+    out: &mut impl Write,
+    step: &ExplainedStep,
+    thresholds: &[&str],
+    paint: Paint,
+    columns: usize,
+) -> Result<()> {
     let plural = if step.row_count == 1 { "" } else { "s" };
     let of = if step.is_of_trace { "of this trace" } else { "over all traces" };
     let count = format!("{} row{plural} {of}", step.row_count);
@@ -112,15 +128,13 @@ fn write_step(step: &ExplainedStep, run: &mut Run<'_>) -> Result<()> {
         writeln!(out, "  {line}")?;
     }
     let Some(rows) = concat(&step.rows)? else { return Ok(()) };
-    let shown = compact(&rows)?;
-    let mut table = Vec::new();
-    output::table(&mut table, &shown.schema(), std::slice::from_ref(&shown), paint)?;
-    for line in String::from_utf8_lossy(&table).lines() {
-        writeln!(out, "    {line}")?;
+    let rows = compact(&rows, thresholds)?;
+    for line in output::compact_rows(&rows, paint, columns - ROWS_INDENT.len())? {
+        writeln!(out, "{ROWS_INDENT}{line}")?;
     }
-    let hidden = step.row_count.saturating_sub(shown.num_rows());
+    let hidden = step.row_count.saturating_sub(rows.num_rows());
     if hidden > 0 {
-        writeln!(out, "    and {hidden} more")?;
+        writeln!(out, "{ROWS_INDENT}and {hidden} more")?;
     }
     Ok(())
 }
@@ -130,30 +144,29 @@ fn concat(batches: &[RecordBatch]) -> Result<Option<RecordBatch>> {
     Ok(Some(arrow::compute::concat_batches(&first.schema(), batches)?))
 }
 
-/// The columns of a step that say something here: none that is NULL in all rows or nested, no id of
-/// the trace at hand, one of those that are the same in all rows of many; times as milliseconds.
-fn compact(rows: &RecordBatch) -> Result<RecordBatch> {
+/// The columns of a step that say something here: none that is NULL in all rows or nested, none
+/// that the head or the thresholds show already; times as people read them.
+fn compact(rows: &RecordBatch, thresholds: &[&str]) -> Result<RecordBatch> {
     let mut fields = Vec::new();
     let mut columns: Vec<ArrayRef> = Vec::new();
     for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
-        let says_nothing = column.null_count() == column.len()
-            || field.data_type().is_nested()
-            || HIDDEN.contains(&field.name().as_str());
-        if says_nothing {
+        let name = field.name().as_str();
+        let is_shown = HIDDEN.contains(&name) || thresholds.contains(&name);
+        if is_shown || field.data_type().is_nested() || column.null_count() == column.len() {
             continue;
         }
-        let (name, column) = readable(field.name(), column)?;
+        let (name, column) = readable(name, column)?;
         fields.push(Field::new(name, column.data_type().clone(), true));
         columns.push(column);
     }
-    // A table with rows and no column is none: keep the first, whatever it says.
+    // Rows without a column are no rows: keep one, whatever it says.
     if columns.is_empty() {
         return Ok(rows.project(&[0])?);
     }
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-/// Columns that are the same for every row of a trace, or that the thresholds already show.
+/// Columns that are the same for every row of a trace, or repeat another.
 const HIDDEN: [&str; 3] = ["trace_id", "start_time", "attribute_kinds"];
 
 /// Shows nanoseconds as people read them.
@@ -164,27 +177,16 @@ fn readable(name: &str, column: &ArrayRef) -> Result<(String, ArrayRef)> {
     }
     let numbers = cast(column, &DataType::Float64)?;
     let numbers = numbers.as_primitive::<Float64Type>().iter();
-    let texts: StringArray = numbers.map(|n| n.map(|n| show_nanos(n as i64))).collect();
+    let texts: StringArray = numbers.map(|n| n.map(show)).collect();
     let name = name.strip_suffix("_nanos").unwrap_or("time");
     Ok((name.to_owned(), Arc::new(texts)))
 }
 
-/// The last lines: fired, or why not.
-fn verdict(explanation: &Explanation) -> Vec<String> {
-    if explanation.instances > 0 {
-        let rows = explanation.instances;
-        let plural = if rows == 1 { "" } else { "s" };
-        let mut lines = vec![format!("fired: {rows} row{plural} of this trace are part of")];
-        lines.extend(
-            explanation.findings.iter().map(|finding| {
-                format!("  {}[{}]: {}", finding.severity, finding.rule, finding.title)
-            }),
-        );
-        return lines;
-    }
-    vec![format!("did not fire: {}", reason(explanation))]
+fn show(nanos: f64) -> String {
+    if nanos == 0.0 { "0 ms".to_owned() } else { show_nanos(nanos as i64) }
 }
 
+/// Why no row of the trace came through.
 fn reason(explanation: &Explanation) -> String {
     if !explanation.missing.is_empty() {
         let missing: Vec<String> =
@@ -196,18 +198,19 @@ fn reason(explanation: &Explanation) -> String {
         let of = if step.is_of_trace { " of this trace" } else { "" };
         return format!("step `{}` kept no row{of}", step.name);
     }
-    let verdicts: BTreeSet<String> = explanation.steps.iter().flat_map(verdicts).collect();
+    let verdicts = explanation.steps.iter().rev().map(verdicts).find(|v| !v.is_empty());
+    let verdicts = verdicts.unwrap_or_default();
     if !verdicts.is_empty() {
         return verdicts.into_iter().collect::<Vec<_>>().join("; ");
     }
     "every step kept rows, and none of them passed the thresholds at the end".to_owned()
 }
 
-/// What a step says in words, of places that did not make it.
-fn verdicts(step: &ExplainedStep) -> Vec<String> {
+/// What a step says in words of its rows.
+fn verdicts(step: &ExplainedStep) -> BTreeSet<String> {
     let columns = step.rows.iter().filter_map(|batch| batch.column_by_name(VERDICT));
     let texts = columns.filter_map(|column| cast(column, &DataType::Utf8).ok());
-    let mut verdicts = Vec::new();
+    let mut verdicts = BTreeSet::new();
     for column in texts {
         verdicts.extend(column.as_string::<i32>().iter().flatten().map(str::to_owned));
     }

@@ -114,13 +114,15 @@ fn fields(finding: &Finding) -> Vec<(&'static str, Vec<String>)> {
         ("wasted", vec![wasted(finding)]),
         ("sure", vec![format!("{}: {}", finding.confidence, finding.confidence_reason)]),
     ];
+    let trace = finding.evidence.trace_ids.first().cloned();
+    fields.extend(trace.map(|trace_id| ("trace", vec![trace_id])));
     fields.extend(finding.evidence.code_location.clone().map(|code| ("code", vec![code])));
     fields.push(("help", help));
     fields.extend(remediation.next_step.clone().map(|next| ("next", vec![next])));
     fields
 }
 
-/// What it costs: a request, of how many, of the endpoint's time, in all, and where to look.
+/// What it costs: a request, of how many, of the endpoint's time, in all.
 fn wasted(finding: &Finding) -> String {
     let mut text = format!(
         "{} a request, {} of {} requests",
@@ -138,9 +140,6 @@ fn wasted(finding: &Finding) -> String {
         && estimated != finding.wasted_nanos
     {
         let _ = write!(text, " (about {} with unsampled ones)", show_nanos(estimated));
-    }
-    if let Some(trace_id) = finding.evidence.trace_ids.first() {
-        let _ = write!(text, "; trace {trace_id}");
     }
     text
 }
@@ -220,9 +219,9 @@ warning[a-rule]: 25 queries of one shape in one request: 75 ms wasted
   service  checkout, GET /cart
   subject  SELECT * FROM item WHERE id = ?
   found    checkout GET /cart sends this statement 25 times.
-  wasted   75 ms a request, 31 of 40 requests, 18 % of the endpoint's time, 2.33 s in all; trace
-           4bf92f3577b34da6a3ce929d0e0e4736
+  wasted   75 ms a request, 31 of 40 requests, 18 % of the endpoint's time, 2.33 s in all
   sure     certain: the statements differ in their literals
+  trace    4bf92f3577b34da6a3ce929d0e0e4736
   code     shop/views.py:12
   help     load the rows in one query (rules/a-rule#how-to-fix-it)
            https://example.org/loading

@@ -15,6 +15,7 @@ mod wrap;
 pub(crate) use console::Console;
 pub(crate) use finding::{Detail, write_finding};
 pub(crate) use jsonl::write_jsonl;
-pub(crate) use rows::{csv, json, table};
+pub(crate) use paint::Paint;
+pub(crate) use rows::{compact_rows, csv, json, table};
 pub(crate) use summary::{headline, warn_of_damage, write_summary, write_warnings};
 pub(crate) use wrap::wrap;

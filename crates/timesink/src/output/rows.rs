@@ -14,7 +14,7 @@ use timesink_query::QueryResult;
 
 use super::paint::Paint;
 use super::safe;
-use super::wrap::cut;
+use super::wrap::{cut, wrap};
 
 /// The longest cell of a table, in characters.
 const CELL_COLUMNS_MAX: usize = 80;
@@ -100,6 +100,44 @@ pub(crate) fn table(
     Ok(was_cut)
 }
 
+/// Returns rows as a table where that fits, else as names and values one after the other.
+pub(crate) fn compact_rows(
+    rows: &RecordBatch,
+    paint: Paint,
+    columns: usize,
+) -> Result<Vec<String>> {
+    let schema = rows.schema();
+    let mut text = Vec::new();
+    let was_cut = table(&mut text, &schema, std::slice::from_ref(rows), Paint::new(false))?;
+    let text = String::from_utf8_lossy(&text);
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    if !was_cut && lines.iter().all(|line| line.chars().count() <= columns) {
+        lines[0] = paint.bold(&lines[0]);
+        return Ok(lines);
+    }
+    records(&schema, rows, columns)
+}
+
+/// `name value, name value, ...` for each row, wrapped, NULL left out.
+fn records(schema: &SchemaRef, rows: &RecordBatch, columns: usize) -> Result<Vec<String>> {
+    let mut cells = Cells::new(schema, rows)?;
+    let mut lines = Vec::new();
+    for row in 0..rows.num_rows() {
+        let texts = schema.fields().iter().zip(cells.row(row)?);
+        let pairs = texts.filter_map(|(field, text)| {
+            let text = cut(&safe::line(&text?), CELL_COLUMNS_MAX * 2);
+            Some(format!("{} {text}", safe::line(field.name())))
+        });
+        let text = pairs.collect::<Vec<_>>().join(", ");
+        let wrapped = wrap(&text, columns - 2);
+        lines.extend(wrapped.iter().enumerate().map(|(number, line)| {
+            let mark = if number == 0 { "- " } else { "  " };
+            format!("{mark}{line}")
+        }));
+    }
+    Ok(lines)
+}
+
 fn write_columns(
     out: &mut impl Write,
     rows: &[Vec<String>],
@@ -128,7 +166,7 @@ fn is_number(data_type: &DataType) -> bool {
 }
 
 /// The cells of a batch as text: `None` for NULL, times in RFC 3339, nested values as JSON.
-pub(crate) struct Cells<'a> {
+struct Cells<'a> {
     columns: Vec<Column<'a>>,
 }
 
@@ -140,14 +178,14 @@ enum Column<'a> {
 const PLAIN: FormatOptions<'static> = FormatOptions::new().with_timestamp_tz_format(None);
 
 impl<'a> Cells<'a> {
-    pub(crate) fn new(schema: &'a SchemaRef, batch: &'a RecordBatch) -> Result<Self> {
+    fn new(schema: &'a SchemaRef, batch: &'a RecordBatch) -> Result<Self> {
         let columns = schema.fields().iter().zip(batch.columns());
         let columns = columns.map(|(field, array)| Column::new(field, array.as_ref()));
         Ok(Self { columns: columns.collect::<Result<_>>()? })
     }
 
     /// Returns the texts of a row.
-    pub(crate) fn row(&mut self, row: usize) -> Result<Vec<Option<String>>> {
+    fn row(&mut self, row: usize) -> Result<Vec<Option<String>>> {
         self.columns.iter_mut().map(|column| column.cell(row)).collect()
     }
 }

@@ -12,7 +12,7 @@ use timesink_rules::{Analysis, Outcome, RuleRun};
 
 use super::wrap::{cut, wrap};
 use super::{Console, safe};
-use crate::input::{Damaged, Input};
+use crate::input::{Damaged, Input, with_our_options};
 
 /// Before the labels.
 const INDENT: &str = "  ";
@@ -67,7 +67,7 @@ pub(crate) fn write_warnings(console: &Console, analysis: &Analysis, input: &Inp
 pub(crate) fn warn_of_damage(console: &Console, damaged: &[Damaged]) {
     for Damaged { name, broken, count } in damaged {
         let parts = if *count == 1 { "a part".to_owned() } else { format!("{count} parts") };
-        let shown = broken.iter().take(BROKEN_SHOWN).map(ToString::to_string);
+        let shown = broken.iter().take(BROKEN_SHOWN).map(|b| with_our_options(&b.to_string()));
         let mut text = format!("{parts} of `{name}` could not be read, the rest was");
         for place in shown {
             text.push('\n');

@@ -40,7 +40,9 @@ fn what_is_shown_is_a_configuration() {
          [rules.slow-dependency]\nenabled = false\n",
     );
     let page = shown(&place, &["--config", "mine.toml"], &[]);
-    check_line(&page, &["repeats_min", "=", "7", "#", "mine.toml"]);
+    check_line(&page, &["threads", "=", "3", "#", "mine.toml"]);
+    let changed = page.lines().filter(|line| line.ends_with("# mine.toml")).count();
+    assert_eq!(changed, 3, "{page}");
     place.write("again.toml", &page);
     let again = shown(&place, &["--config", "again.toml"], &[]);
     let without_sources = |page: &str| {

@@ -19,7 +19,7 @@ fn says_that_it_fired_and_on_what() {
     let head = format!("n-plus-one-query on trace {trace}\n");
     assert!(output.stdout.starts_with(&head), "{}", output.stdout);
     assert!(output.stdout.contains("\n  repeats_min = 5 queries: "), "{}", output.stdout);
-    let (_, end) = output.stdout.split_once("\nfired: 1 row of this trace").unwrap();
+    let (_, end) = output.stdout.split_once("\nfired, with 1 row of this trace, in:\n").unwrap();
     assert!(end.contains("warning[n-plus-one-query]: "), "{end}");
 }
 

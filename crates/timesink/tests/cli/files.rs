@@ -68,5 +68,5 @@ fn a_message_over_the_limit_names_the_option() {
     let output = place.run(&["analyze", "--input-message-mib-max", "1", "in.jsonl"]);
     assert_eq!(output.code, 2);
     assert!(output.stderr.contains("line 2"), "{}", output.stderr);
-    assert!(output.stderr.contains("message_mib_max"), "{}", output.stderr);
+    assert!(output.stderr.contains("`input.message_mib_max`"), "{}", output.stderr);
 }
