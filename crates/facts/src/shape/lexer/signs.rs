@@ -4,13 +4,6 @@ use memchr::{memchr, memmem};
 
 use super::{Lexer, Token, is_name_part, is_name_start};
 
-/// Operators of several characters, longest first. Others are read character by character.
-const OPERATORS: &[&str] = &[
-    "!~~*", "->>", "#>>", "<=>", "<->", "<#>", "-|-", "!~*", "!~~", "~~*", "<<=", ">>=", "->",
-    "#>", "#-", "@>", "<@", "@@", "||", "|/", "&&", "<=", ">=", "<>", "!=", "==", "^=", "~*", "!~",
-    "~~", ":=", "<<", ">>", "=>", "..", "**", "&<", "&>", "+=", "-=", "*=", "/=",
-];
-
 /// How far to look for the end of `%(name)s` and `{name}`.
 const PLACEHOLDER_BYTES_MAX: usize = 128;
 
@@ -152,13 +145,35 @@ impl<'a> Lexer<'a> {
     /// Returns the length of the operator of several characters that stands here.
     fn operator_bytes(&self) -> Option<usize> {
         let here = &self.bytes[self.at..];
-        if !here.get(1).is_some_and(|b| b"!#&*-./:<=>@|~".contains(b)) {
-            return None;
-        }
-        let known = OPERATORS.iter().find(|known| here.starts_with(known.as_bytes()))?;
+        let length = known_operator_bytes(here)?;
         // A comment may start in its last character.
-        let last = here.get(known.len() - 1..=known.len());
+        let last = here.get(length - 1..=length);
         let opens_comment = last.is_some_and(|last| last == b"--" || last == b"/*");
-        (!opens_comment).then_some(known.len())
+        (!opens_comment).then_some(length)
     }
+}
+
+/// Knows the operators of several characters; others are read character by character.
+fn known_operator_bytes(here: &[u8]) -> Option<usize> {
+    Some(match here {
+        [b'!', b'~', b'~', b'*', ..] => 4,
+        [b'-' | b'#', b'>', b'>', ..]
+        | [b'<', b'=' | b'-' | b'#', b'>', ..]
+        | [b'<', b'<', b'=', ..]
+        | [b'>', b'>', b'=', ..]
+        | [b'-', b'|', b'-', ..]
+        | [b'!', b'~', b'*' | b'~', ..]
+        | [b'~', b'~', b'*', ..] => 3,
+        [b'-' | b'#' | b'@' | b'<' | b'=' | b'>' | b'&', b'>', ..]
+        | [b'<' | b'>' | b'!' | b'=' | b'^' | b':' | b'+' | b'-' | b'*' | b'/', b'=', ..]
+        | [b'<' | b'&', b'<', ..]
+        | [b'<' | b'@', b'@', ..]
+        | [b'!' | b'~', b'~', ..]
+        | [b'~' | b'*', b'*', ..]
+        | [b'|', b'|' | b'/', ..]
+        | [b'#', b'-', ..]
+        | [b'&', b'&', ..]
+        | [b'.', b'.', ..] => 2,
+        _ => return None,
+    })
 }
