@@ -12,9 +12,10 @@ pub enum Reason {
     SpanId,
     /// The parent span id is neither absent nor 8 bytes (16 hex digits).
     ParentSpanId,
-    /// A start or end time is not a number or lies after the year 2262 (`i64::MAX` nanoseconds).
+    /// A time, that of an event included, is not a number or lies before 1970 or after 2262
+    /// (`i64::MAX` nanoseconds).
     Time,
-    /// The span's own bytes end before its fields do, or a field has a type it cannot have.
+    /// The span's own bytes break, or a field has a type it cannot have.
     Malformed,
     /// The text of its resource and scope, repeated for each span, would pass
     /// [`DecoderOptions::repeated_bytes_max`](crate::DecoderOptions::repeated_bytes_max).
@@ -28,7 +29,7 @@ impl Reason {
             Self::TraceId => "trace id is missing, zero or not 16 bytes",
             Self::SpanId => "span id is missing, zero or not 8 bytes",
             Self::ParentSpanId => "parent span id is not 8 bytes",
-            Self::Time => "start or end time is not between 1970 and 2262",
+            Self::Time => "a time is not between 1970 and 2262",
             Self::Malformed => "span is malformed",
             Self::RepeatedBytes => "text repeated from its resource and scope is over the limit",
         }
@@ -48,9 +49,9 @@ pub enum Repair {
     Text,
     /// The span named itself as its parent and became a root.
     OwnParent,
-    /// An attribute value nested deeper than the limit, or broken, became NULL.
+    /// What an attribute value nests deeper than 64 levels became `null`.
     Value,
-    /// An event or a link that could not be read was left out.
+    /// A link, or something in a resource or scope, that could not be read was left out.
     Item,
 }
 
@@ -63,8 +64,10 @@ impl Repair {
         match self {
             Self::Text => "text that is not UTF-8 was taken with U+FFFD in place of the bad bytes",
             Self::OwnParent => "a span that named itself as its parent was taken as a root",
-            Self::Value => "an attribute value that is broken or nested too deep was taken as NULL",
-            Self::Item => "an event, link or attribute that could not be read was left out",
+            Self::Value => "an attribute value nested deeper than 64 levels was cut off there",
+            Self::Item => {
+                "a link or a part of a resource or scope that could not be read was left out"
+            }
         }
     }
 }

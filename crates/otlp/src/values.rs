@@ -387,3 +387,121 @@ fn string(cursor: &mut Cursor<'_>) -> Option<Vec<u8>> {
     unescape(raw, &mut text);
     Some(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attributes::kind::{ARRAY, BOOL, BYTES, DOUBLE, INT, KVLIST, NONE, STRING};
+
+    fn text(push: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        push(&mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn integers_are_their_digits() {
+        for value in [0, 7, -7, 10, i64::MAX, i64::MIN] {
+            let digits = text(|out| push_int(out, value));
+            assert_eq!(digits, value.to_string());
+            assert_eq!(parse_decimal(digits.as_bytes()), Some(value));
+        }
+        for zeros in [1, 30] {
+            let padded = format!("-{}12", "0".repeat(zeros));
+            assert_eq!(parse_decimal(padded.as_bytes()), Some(-12));
+        }
+        let refused = ["", "-", "+1", "1.0", "1e3", " 1", "0x1", "--1"];
+        let too_large = ["9223372036854775808", "-9223372036854775809", "18446744073709551616"];
+        for text in refused.iter().chain(&too_large).chain(&["99999999999999999999"]) {
+            assert_eq!(parse_decimal(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn doubles_never_look_like_integers() {
+        for value in [0.0, -0.0, 1.0, 0.1, 1e15, 1e16, 1e300, 5e-324, f64::MAX, f64::MIN] {
+            let digits = text(|out| push_double(out, value));
+            assert!(digits.contains(['.', 'e']), "{digits}");
+            assert_eq!(parse_double(digits.as_bytes()).map(f64::to_bits), Some(value.to_bits()));
+        }
+        assert!(parse_double(b"NaN").is_some_and(f64::is_nan));
+        for refused in ["", "inf", "nan", "+1", "infinity", "1e999", "0x1", ".5", "1,5"] {
+            assert_eq!(parse_double(refused.as_bytes()), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn utf_8_is_told_at_every_offset() {
+        for length in 0..20 {
+            for at in 0..length {
+                let mut bytes = vec![b'a'; length];
+                assert!(is_utf8(&bytes));
+                bytes[at] = 0xff;
+                assert!(!is_utf8(&bytes));
+            }
+        }
+        assert!(is_utf8("grün, 緑, 🟩".as_bytes()));
+    }
+
+    #[test]
+    fn text_is_read_back_by_its_kind() {
+        let list = |entries: &[(&str, Value)]| {
+            Value::KvList(entries.iter().map(|(k, v)| (k.as_bytes().to_vec(), v.clone())).collect())
+        };
+        let string = |text: &str| Value::String(text.as_bytes().to_vec());
+        for (kind, text, expected) in [
+            (STRING, "12", string("12")),
+            (INT, "12", Value::Int(12)),
+            (DOUBLE, "12.0", Value::Double(12.0)),
+            (DOUBLE, "-Infinity", Value::Double(f64::NEG_INFINITY)),
+            (BOOL, "false", Value::Bool(false)),
+            (BYTES, "AQI=", Value::Bytes(vec![1, 2])),
+            (BYTES, "", Value::Bytes(vec![])),
+            (ARRAY, "[]", Value::Array(vec![])),
+            (ARRAY, r#"[1,1.0,1e16,"\u0001",null]"#, {
+                let doubles = [Value::Double(1.0), Value::Double(1e16)];
+                let [one, large] = doubles;
+                Value::Array(vec![Value::Int(1), one, large, string("\u{1}"), Value::None])
+            }),
+            (KVLIST, r#"{"$bytes":"AQI="}"#, Value::Bytes(vec![1, 2])),
+            (KVLIST, r#"{"$$bytes":"AQI="}"#, list(&[("$bytes", string("AQI="))])),
+            (KVLIST, r#"{"$$":1,"$$":2}"#, list(&[("$", Value::Int(1)), ("$", Value::Int(2))])),
+            (ARRAY, r#"[{"$double":"Infinity"}]"#, {
+                Value::Array(vec![Value::Double(f64::INFINITY)])
+            }),
+        ] {
+            assert_eq!(Value::parse(kind, Some(text)), expected, "{text}");
+        }
+        assert_eq!(Value::parse(NONE, None), Value::None);
+        assert_eq!(Value::parse(STRING, None), Value::None);
+    }
+
+    #[test]
+    fn text_that_its_kind_does_not_allow_is_a_string() {
+        let deep = "[".repeat(NESTING_MAX + 2) + &"]".repeat(NESTING_MAX + 2);
+        for (kind, text) in [
+            (INT, "x"),
+            (DOUBLE, "x"),
+            (BOOL, "yes"),
+            (BYTES, "!"),
+            (ARRAY, "[1"),
+            (ARRAY, "[1] 2"),
+            (ARRAY, "[01x]"),
+            (KVLIST, "{\"$bytes\":\"!\"}"),
+            (ARRAY, &deep),
+            (b'?', "x"),
+        ] {
+            let expected = Value::String(text.as_bytes().to_vec());
+            assert_eq!(Value::parse(kind, Some(text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn base64_is_taken_in_every_form_that_protobuf_json_allows() {
+        for digits in ["-_8=", "-_8", "+/8=", "+/8"] {
+            assert_eq!(parse_base64(digits.as_bytes()), Some(vec![0xfb, 0xff]), "{digits}");
+        }
+        assert_eq!(parse_base64(b"+_8="), None);
+        assert_eq!(parse_base64(b"A"), None);
+    }
+}

@@ -681,3 +681,33 @@ fn parts_decoded_apart_are_joined_in_order() {
     let reasons: Vec<_> = merged.rejected.iter().map(|(reason, _)| reason).collect();
     assert_eq!(reasons, [Reason::TraceId, Reason::SpanId]);
 }
+
+/// Scenario: one span has more attributes than any real one, among them one with a column.
+/// Guarantee: all of them are there, and the column is filled.
+#[test]
+fn a_span_of_a_hundred_thousand_attributes_is_taken() {
+    let mut fields = Vec::new();
+    for number in 0..100_000 {
+        let key = format!("key{number}");
+        fields.extend(field(9, &[field(1, key.as_bytes()), field(2, &[0x18, 7])].concat()));
+    }
+    fields.extend(field(9, &[field(1, b"http.route"), field(2, &field(1, b"/"))].concat()));
+    let decoded = protobuf(&fields);
+    taken(&decoded, &[("http_route", "/")]);
+    assert_eq!(column(&decoded.spans[0], "attribute_kinds", 1).len(), 100_001);
+}
+
+/// Scenario: spans of a megabyte each.
+/// Guarantee: a batch ends at 64 MiB of text, long before its rows do.
+#[test]
+fn a_batch_of_much_text_ends_early() {
+    let mut fields = field(5, &vec![b'x'; 1 << 20]);
+    fields.extend([field(1, &[1; 16]), field(2, &[1; 8])].concat());
+    let spans = field(2, &fields).repeat(40);
+    let message = field(1, &field(2, &spans));
+    let mut decoder = Decoder::new(DecoderOptions::new(NOW));
+    decoder.protobuf(&message).expect("whole");
+    decoder.protobuf(&message).expect("whole");
+    let batches: Vec<_> = decoder.finish().spans.iter().map(RecordBatch::num_rows).collect();
+    assert_eq!(batches, [64, 16]);
+}
