@@ -524,7 +524,8 @@ fn a_resource_may_stand_behind_its_spans() {
 #[test]
 fn a_broken_attribute_of_a_resource_costs_itself() {
     let text = format!(
-        r#"{{"resourceSpans":[{{"resource":{{"attributes":[{{"key":"a","value":{{"intValue":"x"}}}},7,
+        r#"{{"resourceSpans":[{{"resource":{{"attributes":[
+        {{"key":"a","value":{{"intValue":"x"}}}},7,
         {{"key":"service.name","value":{{"stringValue":"shop"}}}}],"droppedAttributesCount":-1}},
         "scopeSpans":[{{"scope":5,"spans":[{{{SPAN}}}]}}]}}]}}"#
     );

@@ -216,7 +216,11 @@ fn by_json(batch: &arrow::array::RecordBatch) -> ExportTraceServiceRequest {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 128,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// Scenario: any message that prost can write, in batches of any size.
     /// Guarantee: every span and every attribute comes back, in order, by either encoding.
@@ -276,7 +280,10 @@ proptest! {
     /// Scenario: a message is cut off anywhere.
     /// Guarantee: no panic; every span that is there whole is taken, and the break is reported.
     #[test]
-    fn a_message_cut_off_keeps_its_whole_spans(request in request(), at in any::<prop::sample::Index>()) {
+    fn a_message_cut_off_keeps_its_whole_spans(
+        request in request(),
+        at in any::<prop::sample::Index>(),
+    ) {
         let bytes = request.encode_to_vec();
         let text = serde_json::to_vec(&request).expect("JSON");
         prop_assume!(!bytes.is_empty());
