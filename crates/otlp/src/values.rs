@@ -10,10 +10,10 @@
 //! | `a`, `k` | JSON: `[1,1.0,"a",true,null]`, `{"key":[]}`; order and repeated keys are kept |
 //! | `n` | NULL: the attribute came without a value |
 //!
-//! The words are `NaN`, `Infinity` and `-Infinity`. What JSON lacks is said with a `$` inside arrays
-//! and key-value lists: bytes are `{"$bytes":"AQI="}`, doubles without digits `{"$double":"NaN"}`,
-//! and a key of the sender that starts with `$` has it doubled. There is one `NaN`: its payload bits
-//! are not kept.
+//! The words are `NaN`, `Infinity` and `-Infinity`. What JSON lacks is said with a `$` inside
+//! arrays and key-value lists: bytes are `{"$bytes":"AQI="}`, doubles without digits
+//! `{"$double":"NaN"}`, and a key of the sender that starts with `$` has it doubled. There is one
+//! `NaN`: its payload bits are not kept.
 
 use std::io::Write as _;
 
