@@ -4,6 +4,7 @@
 //! is a module that fills columns of its own from [`rows::Rows`], the spans in canonical order.
 //! Given the same set of spans the result is the same, however they were ordered or batched.
 
+mod batch;
 mod critical;
 mod duplicates;
 mod emit;
@@ -13,6 +14,7 @@ mod gaps;
 mod intern;
 mod meaning;
 mod process;
+mod repeated;
 mod rows;
 mod sampling;
 mod sequence;
@@ -68,9 +70,9 @@ pub struct Facts {
 /// # Errors
 ///
 /// [`Error::MissingColumn`] when a batch is not of the `spans` schema, [`Error::TooManySpans`] beyond
-/// 67 million.
+/// a thousand million.
 pub fn run(spans: &[RecordBatch], options: &PassOptions) -> Result<Facts, Error> {
-    let (spans, repeated_spans) = rows::drop_repeated(spans)?;
+    let spans = repeated::drop_repeated(spans)?;
     let rows = rows::Rows::read(&spans)?;
     let tree = tree::Tree::build(&rows);
     let skew = skew::correct(&rows, &tree, options.skew_nanos_max);
@@ -99,9 +101,10 @@ pub fn run(spans: &[RecordBatch], options: &PassOptions) -> Result<Facts, Error>
         work: &work,
         stalls: &stalls,
     };
-    let facts = columns.facts(&spans)?;
-    let gaps = columns.gaps(&gaps)?;
-    Ok(Facts { traces: rows.traces.len(), spans, facts, gaps, repeated_spans })
+    let facts = columns.facts(&spans.batches)?;
+    let gaps = columns.gaps(&spans.batches, &gaps)?;
+    let traces = rows.traces.len();
+    Ok(Facts { traces, facts, gaps, repeated_spans: spans.repeated, spans: spans.batches })
 }
 
 /// Returns the critical path of every tiling, section by section: by trace, tiling and start.
@@ -115,7 +118,7 @@ pub fn critical_path(
     spans: &[RecordBatch],
     options: &PassOptions,
 ) -> Result<Vec<PathSection>, Error> {
-    let (spans, _) = rows::drop_repeated(spans)?;
+    let spans = repeated::drop_repeated(spans)?;
     let rows = rows::Rows::read(&spans)?;
     let tree = tree::Tree::build(&rows);
     let skew = skew::correct(&rows, &tree, options.skew_nanos_max);

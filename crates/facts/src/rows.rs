@@ -1,25 +1,20 @@
 //! [`Rows`]: the spans as plain columns in canonical order (trace, start, span id), so that every
 //! later step works on neighbouring memory and no step depends on the order of arrival.
 
-use std::cmp::Ordering;
 use std::ops::Range;
 
-use arrow::array::{
-    Array, AsArray, BooleanArray, Int64Array, MapArray, RecordBatch, StringViewArray,
-    make_comparator,
-};
-use arrow::compute::{SortOptions, filter_record_batch};
-use arrow::datatypes::Int64Type;
-use hashbrown::{HashMap, hash_map::Entry};
-use timesink_model::EVENT_LOOP_SCOPES;
+use arrow::array::{Array, StringViewArray};
+use hashbrown::HashMap;
 use timesink_model::schema::quarantine::DURATION_NANOS_MAX;
 
 use crate::Error;
+use crate::batch::{Batch, SpanKey, value};
 use crate::intern::{Interner, Sym};
+use crate::repeated::Distinct;
 
-/// The most spans that one pass takes: the text of as many span ids and entry ids is what one
-/// Arrow buffer holds (offsets of views are 31 bits, Arrow columnar format).
-pub(crate) const SPANS_MAX: usize = 1 << 26;
+/// The most spans that one pass takes: positions are `u32`, and so are those of their starts and
+/// ends and of the sections of critical paths, of which there are up to two a span and one more.
+pub(crate) const SPANS_MAX: usize = 1 << 30;
 
 /// The latest time that the pass reckons with, in the year 2116; what lies beyond, or before 1970,
 /// is taken as the limit. Sums and differences of such times, of skews and of durations that the
@@ -147,216 +142,6 @@ impl Rows<'_> {
     }
 }
 
-/// The columns of one batch that the pass reads.
-struct Batch<'a> {
-    trace_id: &'a StringViewArray,
-    span_id: &'a StringViewArray,
-    parent_span_id: &'a StringViewArray,
-    trace_state: &'a StringViewArray,
-    flags: &'a Int64Array,
-    name: &'a StringViewArray,
-    kind: &'a StringViewArray,
-    status_code: &'a StringViewArray,
-    start: &'a Int64Array,
-    end: &'a Int64Array,
-    service: &'a StringViewArray,
-    instance: &'a StringViewArray,
-    pid: &'a Int64Array,
-    host_name: &'a StringViewArray,
-    host_id: &'a StringViewArray,
-    host_ip: &'a StringViewArray,
-    scope: &'a StringViewArray,
-    http_method: &'a StringViewArray,
-    url: &'a StringViewArray,
-    db_system: &'a StringViewArray,
-    db_query: &'a StringViewArray,
-    rpc_service: &'a StringViewArray,
-    rpc_method: &'a StringViewArray,
-    asgi: &'a StringViewArray,
-    attributes: &'a MapArray,
-}
-
-fn text<'a>(batch: &'a RecordBatch, name: &'static str) -> Result<&'a StringViewArray, Error> {
-    batch
-        .column_by_name(name)
-        .and_then(|column| column.as_string_view_opt())
-        .ok_or(Error::MissingColumn(name))
-}
-
-fn int<'a>(batch: &'a RecordBatch, name: &'static str) -> Result<&'a Int64Array, Error> {
-    batch
-        .column_by_name(name)
-        .and_then(|column| column.as_primitive_opt::<Int64Type>())
-        .ok_or(Error::MissingColumn(name))
-}
-
-impl<'a> Batch<'a> {
-    fn read(batch: &'a RecordBatch) -> Result<Self, Error> {
-        Ok(Self {
-            trace_id: text(batch, "trace_id")?,
-            span_id: text(batch, "span_id")?,
-            parent_span_id: text(batch, "parent_span_id")?,
-            trace_state: text(batch, "trace_state")?,
-            flags: int(batch, "flags")?,
-            name: text(batch, "name")?,
-            kind: text(batch, "kind")?,
-            status_code: text(batch, "status_code")?,
-            start: int(batch, "start_time_unix_nano")?,
-            end: int(batch, "end_time_unix_nano")?,
-            service: text(batch, "service_name")?,
-            instance: text(batch, "service_instance_id")?,
-            pid: int(batch, "process_pid")?,
-            host_name: text(batch, "host_name")?,
-            host_id: text(batch, "host_id")?,
-            host_ip: text(batch, "host_ip")?,
-            scope: text(batch, "scope_name")?,
-            http_method: text(batch, "http_request_method")?,
-            url: text(batch, "url_full")?,
-            db_system: text(batch, "db_system_name")?,
-            db_query: text(batch, "db_query_text")?,
-            rpc_service: text(batch, "rpc_service")?,
-            rpc_method: text(batch, "rpc_method")?,
-            asgi: text(batch, "asgi_event_type")?,
-            attributes: batch
-                .column_by_name("attributes")
-                .and_then(|column| column.as_map_opt())
-                .ok_or(Error::MissingColumn("attributes"))?,
-        })
-    }
-
-    /// Returns what tells the resources of this batch apart, row by row.
-    fn resource(&self, row: usize) -> [u128; 5] {
-        [self.service, self.instance, self.host_name, self.host_id, self.host_ip].map(|column| {
-            // Equal views of one array are equal texts; unequal ones only cost a look-up.
-            if column.is_null(row) { u128::MAX } else { column.views()[row] }
-        })
-    }
-
-    fn process_key(&self, row: usize) -> ProcessKey {
-        let owned = |column: &StringViewArray| value(column, row).to_owned();
-        let host = [self.host_id, self.host_ip, self.host_name]
-            .into_iter()
-            .map(|column| value(column, row))
-            .find(|host| !host.is_empty())
-            .unwrap_or_default();
-        ProcessKey {
-            service: owned(self.service),
-            instance: owned(self.instance),
-            pid: self.pid.is_valid(row).then(|| self.pid.value(row)),
-            host: host.to_owned(),
-        }
-    }
-}
-
-fn value(column: &StringViewArray, row: usize) -> &str {
-    if column.is_null(row) { "" } else { column.value(row) }
-}
-
-/// Reads an id of up to 32 hex digits; ids were checked when they were decoded.
-fn id(hex: &str) -> u128 {
-    hex.bytes().fold(0, |id, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            b'A'..=b'F' => digit - b'A' + 10,
-            _ => 0,
-        };
-        (id << 4) | u128::from(value)
-    })
-}
-
-/// Returns the batches without spans that arrived before, and how many those were.
-///
-/// Of several spans with one id the greatest counts, by end, by start, then column by column: a
-/// choice that does not depend on the order of arrival.
-pub(crate) fn drop_repeated(batches: &[RecordBatch]) -> Result<(Vec<RecordBatch>, usize), Error> {
-    let seen: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    if seen > SPANS_MAX {
-        return Err(Error::TooManySpans { seen, max: SPANS_MAX });
-    }
-    let columns = batches.iter().map(Batch::read).collect::<Result<Vec<_>, _>>()?;
-    let mut kept: HashMap<(u128, u64), (usize, usize)> = HashMap::with_capacity(seen);
-    let mut dropped: Vec<(usize, usize)> = Vec::new();
-    for (at, batch) in columns.iter().enumerate() {
-        for row in 0..batch.span_id.len() {
-            let key = (id(batch.trace_id.value(row)), id(batch.span_id.value(row)) as u64);
-            match kept.entry(key) {
-                Entry::Vacant(vacant) => {
-                    vacant.insert((at, row));
-                }
-                Entry::Occupied(mut occupied) => {
-                    let (other, other_row) = *occupied.get();
-                    let order = compare((&batches[at], row), (&batches[other], other_row));
-                    let greater = order == Ordering::Greater;
-                    dropped.push(if greater { occupied.insert((at, row)) } else { (at, row) });
-                }
-            }
-        }
-    }
-    if dropped.is_empty() {
-        return Ok((batches.to_vec(), 0));
-    }
-    let count = dropped.len();
-    Ok((without(batches, &dropped)?, count))
-}
-
-fn without(batches: &[RecordBatch], dropped: &[(usize, usize)]) -> Result<Vec<RecordBatch>, Error> {
-    let mut keep: Vec<Vec<bool>> = batches.iter().map(|b| vec![true; b.num_rows()]).collect();
-    for &(batch, row) in dropped {
-        keep[batch][row] = false;
-    }
-    batches
-        .iter()
-        .zip(keep)
-        .map(|(batch, keep)| Ok(filter_record_batch(batch, &BooleanArray::from(keep))?))
-        .collect()
-}
-
-type Row<'a> = (&'a RecordBatch, usize);
-
-fn compare((left, a): Row<'_>, (right, b): Row<'_>) -> Ordering {
-    let by_time = ["end_time_unix_nano", "start_time_unix_nano"].into_iter().map(|name| {
-        let time = |batch: &RecordBatch, row| int(batch, name).map_or(0, |times| times.value(row));
-        time(left, a).cmp(&time(right, b))
-    });
-    let columns = left.columns().iter().zip(right.columns());
-    let by_column = columns.map(|(left, right)| compare_values((left, a), (right, b)));
-    by_time.chain(by_column).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
-}
-
-fn compare_values((left, a): (&dyn Array, usize), (right, b): (&dyn Array, usize)) -> Ordering {
-    match (left.is_null(a), right.is_null(b)) {
-        (false, false) => {}
-        (a_is_null, b_is_null) => return b_is_null.cmp(&a_is_null),
-    }
-    if let (Some(left), Some(right)) = (left.as_string_view_opt(), right.as_string_view_opt()) {
-        return left.value(a).cmp(right.value(b));
-    }
-    if let (Some(left), Some(right)) =
-        (left.as_primitive_opt::<Int64Type>(), right.as_primitive_opt::<Int64Type>())
-    {
-        return left.value(a).cmp(&right.value(b));
-    }
-    if let (Some(left), Some(right)) = (left.as_map_opt(), right.as_map_opt()) {
-        return entries(left, a).cmp(entries(right, b));
-    }
-    // What is left is rare, or follows from what was compared. Columns of different types do not
-    // occur: the batches have one schema.
-    make_comparator(left, right, SortOptions::default())
-        .map_or(Ordering::Equal, |compare| compare(a, b))
-}
-
-/// Returns the keys and values of one row of a map of text to text.
-fn entries(map: &MapArray, row: usize) -> impl Iterator<Item = (&str, Option<&str>)> {
-    let (keys, values) = (map.keys().as_string_opt::<i32>(), map.values().as_string_opt::<i32>());
-    let offsets = map.value_offsets();
-    let range = offsets[row] as usize..offsets[row + 1] as usize;
-    keys.zip(values).into_iter().flat_map(move |(keys, values)| {
-        let value = |at: usize| values.is_valid(at).then(|| values.value(at));
-        range.clone().map(move |at| (keys.value(at), value(at)))
-    })
-}
-
 /// Gathers the rows of all batches, in order of arrival, before they are sorted.
 struct Reader<'a> {
     rows: Rows<'a>,
@@ -365,11 +150,14 @@ struct Reader<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Reads the spans of all batches, each span once.
-    pub(crate) fn read(batches: &'a [RecordBatch]) -> Result<Self, Error> {
-        let mut reader = Reader::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
-        for batch in batches {
-            reader.read(&Batch::read(batch)?);
+    /// Reads the spans of all batches.
+    pub(crate) fn read(spans: &'a Distinct) -> Result<Self, Error> {
+        let mut reader = Reader::with_capacity(spans.keys.len());
+        let mut keys = spans.keys.as_slice();
+        for batch in &spans.batches {
+            let (of_batch, rest) = keys.split_at(batch.num_rows());
+            reader.read(&Batch::read(batch)?, of_batch);
+            keys = rest;
         }
         Ok(reader.finish())
     }
@@ -415,61 +203,67 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read(&mut self, batch: &Batch<'a>) {
-        let mut last_resource = None;
-        for row in 0..batch.span_id.len() {
-            let resource = (batch.resource(row), batch.process_key_pid(row));
-            let (service, process) = match last_resource {
+    fn read(&mut self, batch: &Batch<'a>, keys: &[SpanKey]) {
+        self.read_resources(batch);
+        self.trace_id.extend(keys.iter().map(|key| key.trace));
+        let rows = &mut self.rows;
+        let all = 0..batch.len();
+        let first = rows.input.len() as u32;
+        rows.input.extend(first..first + batch.len() as u32);
+        rows.span_id.extend(keys.iter().map(|key| key.span));
+        rows.parent_id.extend(all.clone().map(|row| batch.parent_id(row)));
+        for (&start, &end) in batch.start.values().iter().zip(batch.end.values()) {
+            let start = start.clamp(0, TIME_NANOS_MAX);
+            rows.start.push(start);
+            rows.end.push(end.clamp(start, start + DURATION_NANOS_MAX));
+        }
+        let kind = |row| Kind::parse(value(batch.kind, row));
+        rows.kind.extend(all.clone().map(kind));
+        let parent_is_remote = |flags: Option<i64>| flags.unwrap_or(0) & FLAG_PARENT_IS_REMOTE != 0;
+        rows.parent_is_remote.extend(batch.flags.iter().map(parent_is_remote));
+        rows.failed.extend(all.clone().map(|row| value(batch.status_code, row) == "ERROR"));
+        rows.asgi.extend(all.clone().map(|row| asgi(value(batch.asgi, row))));
+        rows.shows_event_loop.extend(
+            all.clone().map(|row| kind(row) == Kind::Server && batch.serves_on_event_loop(row)),
+        );
+        rows.adjusted_count.extend(all.map(|row| match value(batch.trace_state, row) {
+            "" => None,
+            state => crate::sampling(state).adjusted_count(),
+        }));
+        for (column, syms) in [
+            (batch.name, &mut rows.name),
+            (batch.scope, &mut rows.scope),
+            (batch.db_system, &mut rows.db_system),
+            (batch.db_query, &mut rows.db_query),
+            (batch.http_method, &mut rows.http_method),
+            (batch.url, &mut rows.url),
+            (batch.rpc_service, &mut rows.rpc_service),
+            (batch.rpc_method, &mut rows.rpc_method),
+        ] {
+            intern(column, &mut rows.strings, syms);
+        }
+    }
+
+    fn read_resources(&mut self, batch: &Batch<'a>) {
+        let mut last = None;
+        for row in 0..batch.len() {
+            let resource = (batch.resource(row), batch.pid(row));
+            let (service, process) = match last {
                 Some((known, service, process)) if known == resource => (service, process),
                 _ => {
                     let service = self.rows.strings.intern(value(batch.service, row));
                     (service, self.process(batch.process_key(row)))
                 }
             };
-            last_resource = Some((resource, service, process));
+            last = Some((resource, service, process));
             self.rows.service.push(service);
             self.rows.process.push(process);
-            self.read_span(batch, row);
         }
     }
 
     fn process(&mut self, key: ProcessKey) -> u32 {
         let next = self.process_numbers.len() as u32;
         *self.process_numbers.entry(key).or_insert(next)
-    }
-
-    fn read_span(&mut self, batch: &Batch<'a>, row: usize) {
-        let rows = &mut self.rows;
-        self.trace_id.push(id(batch.trace_id.value(row)));
-        rows.input.push(rows.input.len() as u32);
-        rows.span_id.push(id(batch.span_id.value(row)) as u64);
-        rows.parent_id.push(id(value(batch.parent_span_id, row)) as u64);
-        let start = batch.start.value(row).clamp(0, TIME_NANOS_MAX);
-        rows.start.push(start);
-        rows.end.push(batch.end.value(row).clamp(start, start + DURATION_NANOS_MAX));
-        let kind = Kind::parse(batch.kind.value(row));
-        rows.kind.push(kind);
-        rows.name.push(rows.strings.intern(value(batch.name, row)));
-        let scope = value(batch.scope, row);
-        rows.scope.push(rows.strings.intern(scope));
-        let flags = if batch.flags.is_valid(row) { batch.flags.value(row) } else { 0 };
-        rows.parent_is_remote.push(flags & FLAG_PARENT_IS_REMOTE != 0);
-        rows.failed.push(value(batch.status_code, row) == "ERROR");
-        rows.asgi.push(asgi(value(batch.asgi, row)));
-        let mut attribute = |column: &'a StringViewArray| {
-            if column.is_null(row) { Sym(0) } else { rows.strings.intern(column.value(row)) }
-        };
-        rows.db_system.push(attribute(batch.db_system));
-        rows.db_query.push(attribute(batch.db_query));
-        rows.http_method.push(attribute(batch.http_method));
-        rows.url.push(attribute(batch.url));
-        rows.rpc_service.push(attribute(batch.rpc_service));
-        rows.rpc_method.push(attribute(batch.rpc_method));
-        rows.shows_event_loop.push(kind == Kind::Server && batch.serves_on_event_loop(row));
-        rows.adjusted_count.push(match value(batch.trace_state, row) {
-            "" => None,
-            state => crate::sampling(state).adjusted_count(),
-        });
     }
 
     fn finish(mut self) -> Rows<'a> {
@@ -538,22 +332,29 @@ impl Rows<'_> {
     }
 }
 
-impl Batch<'_> {
-    fn process_key_pid(&self, row: usize) -> Option<i64> {
-        self.pid.is_valid(row).then(|| self.pid.value(row))
-    }
+/// Texts of a column whose numbers are remembered.
+const REMEMBERED_TEXTS: usize = 64;
 
-    fn serves_on_event_loop(&self, row: usize) -> bool {
-        let last = value(self.scope, row).rsplit('.').next().unwrap_or_default();
-        EVENT_LOOP_SCOPES.contains(&last) || (last == "django" && self.is_django_asgi(row))
+/// Appends the numbers of a column's texts. Equal views of one array are equal texts, and the
+/// decoder stores a repeated text once: most texts are known without a look at them.
+fn intern<'a>(column: &'a StringViewArray, strings: &mut Interner<'a>, syms: &mut Vec<Sym>) {
+    // The view of the empty text is 0.
+    let mut remembered = [(0, Sym(0)); REMEMBERED_TEXTS];
+    if column.null_count() == column.len() {
+        syms.resize(syms.len() + column.len(), Sym(0));
+        return;
     }
-
-    /// Whether a SERVER span of Django is from an ASGI server: only then it has a URL, but no host
-    /// name. The WSGI instrumentation records a host name, and under Django's own `runserver`
-    /// (`wsgiref`, which gives no raw target) a URL as well. Current names tell nothing.
-    fn is_django_asgi(&self, row: usize) -> bool {
-        self.url.is_valid(row)
-            && !entries(self.attributes, row).any(|(key, _)| key == "net.host.name")
+    for (row, &view) in column.views().iter().enumerate() {
+        if column.is_null(row) {
+            syms.push(Sym(0));
+            continue;
+        }
+        let mixed = (view ^ (view >> 64)) as u64;
+        let slot = (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % REMEMBERED_TEXTS;
+        if remembered[slot].0 != view {
+            remembered[slot] = (view, strings.intern(column.value(row)));
+        }
+        syms.push(remembered[slot].1);
     }
 }
 
