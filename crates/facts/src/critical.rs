@@ -79,10 +79,8 @@ impl Path {
         let head = heads(rows, tree, times);
         let mut found = Vec::with_capacity(rows.len() * 2);
         let mut walk = Walk { tree, times, head: &head, open: Vec::new(), children: Vec::new() };
-        for at in 0..rows.len() {
-            if head[at] == at as u32 {
-                walk.tile(at, &mut found);
-            }
+        for at in (0..rows.len()).filter(|&at| head[at] == at as u32) {
+            walk.tile(at, &mut found);
         }
         let (first, sections) = by_span(rows.len(), &found);
         let nanos = (0..rows.len())

@@ -222,8 +222,8 @@ impl Ids {
         };
         let entries = all.iter().map(place).collect();
         Ok(Self {
-            traces: concatenated(batches, "trace_id", StringViewArray::new_null(0))?,
-            spans: concatenated(batches, "span_id", lost)?,
+            traces: concatenated(batches, "trace_id", &StringViewArray::new_null(0))?,
+            spans: concatenated(batches, "span_id", &lost)?,
             input: rows.input.clone(),
             entries,
         })
@@ -248,12 +248,12 @@ impl Ids {
 fn concatenated(
     batches: &[RecordBatch],
     column: &'static str,
-    last: StringViewArray,
+    last: &StringViewArray,
 ) -> Result<ArrayRef, Error> {
     let columns = batches.iter().map(|batch| batch.column_by_name(column).map(AsRef::as_ref));
     let mut columns =
         columns.collect::<Option<Vec<&dyn Array>>>().ok_or(Error::MissingColumn(column))?;
-    columns.push(&last);
+    columns.push(last);
     Ok(concat(&columns)?)
 }
 

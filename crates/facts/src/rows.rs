@@ -361,7 +361,8 @@ fn intern<'a>(column: &'a StringViewArray, strings: &mut Interner<'a>, syms: &mu
 fn asgi(event_type: &str) -> Asgi {
     match event_type {
         "" => Asgi::No,
-        sent if sent.starts_with("http.response") || sent.ends_with(".send") => Asgi::Send,
+        "websocket.send" => Asgi::Send,
+        sent if sent.starts_with("http.response.") => Asgi::Send,
         _ => Asgi::Receive,
     }
 }

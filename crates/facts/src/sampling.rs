@@ -1,6 +1,6 @@
 //! How many requests a sampled one stands for, from its trace state.
 //!
-//! Source: OpenTelemetry specification, "TraceState: Probability Sampling" (`ot=th:`): the
+//! Source: OpenTelemetry specification, "`TraceState`: Probability Sampling" (`ot=th:`): the
 //! threshold `T` is up to 14 hex digits, padded with zeros on the right, and the adjusted count is
 //! `2^56 / (2^56 - T)`.
 
@@ -27,8 +27,8 @@ impl Sampling {
 
 /// Reads the OpenTelemetry entry of a W3C `tracestate`.
 pub fn sampling(trace_state: &str) -> Sampling {
-    let entries = trace_state.split(',').map(str::trim);
-    let Some(ours) = entries.filter_map(|entry| entry.strip_prefix("ot=")).next() else {
+    let mut entries = trace_state.split(',').map(str::trim);
+    let Some(ours) = entries.find_map(|entry| entry.strip_prefix("ot=")) else {
         return Sampling::Unknown;
     };
     match ours.split(';').find_map(|field| field.trim().strip_prefix("th:")) {

@@ -72,7 +72,7 @@ impl Wires {
         busy: &Busy,
         at: usize,
     ) {
-        let mut served = Union::default();
+        let mut covered = Union::default();
         let (mut first, mut last) = (i64::MAX, i64::MIN);
         for &child in tree.children(at) {
             let child = child as usize;
@@ -83,16 +83,16 @@ impl Wires {
                 first = times.start[child];
                 self.server[at] = child as u32;
             }
-            served.add(times.start[child], times.end[child]);
+            covered.add(times.start[child], times.end[child]);
             last = last.max(times.end[child]);
         }
-        let whole = times.duration(at) - served.total();
+        let whole = times.duration(at) - covered.total();
         // A server that outlives its client says nothing about the wire.
         if self.server[at] != NONE && whole >= 0 {
             let (before, after) = (first - times.start[at], times.end[at] - last);
-            let server = self.server[at] as usize;
-            let served_by = &busy.stretches[rows.process[server] as usize];
-            let start = rows.start[server];
+            let called = self.server[at] as usize;
+            let served_by = &busy.stretches[rows.process[called] as usize];
+            let start = rows.start[called];
             let server_busy = overlap(served_by, start - before.max(0), start);
             self.parts[at] = Some(Wire { whole, before, after, server_busy });
         }
