@@ -82,7 +82,7 @@ pub async fn explain(
             about(&result.batches, &own)?
         };
         explained.push(explained_step(step, &rows, is_of_trace)?);
-        if is_of_trace {
+        if is_of_trace && rows.iter().any(|batch| batch.num_rows() > 0) {
             own = rows;
         }
     }
@@ -156,8 +156,7 @@ fn about(batches: &[RecordBatch], own: &[RecordBatch]) -> Result<Vec<RecordBatch
     let (Some(first), Some(own_first)) = (batches.first(), own.first()) else {
         return Ok(batches.to_vec());
     };
-    let own_schema = own_first.schema();
-    let schema = first.schema();
+    let (schema, own_schema) = (first.schema(), own_first.schema());
     let names = schema.fields().iter().filter(|field| tells_apart(field)).map(|f| f.name());
     let keys: Vec<&str> =
         names.filter(|n| own_schema.column_with_name(n).is_some()).map(String::as_str).collect();
@@ -171,8 +170,7 @@ fn about(batches: &[RecordBatch], own: &[RecordBatch]) -> Result<Vec<RecordBatch
         let is_about: BooleanArray = texts.iter().map(|key| Some(known.contains(key))).collect();
         kept.push(filter_record_batch(batch, &is_about).map_err(internal)?);
     }
-    let is_empty = kept.iter().all(|batch| batch.num_rows() == 0);
-    Ok(if is_empty { batches.to_vec() } else { kept })
+    Ok(kept)
 }
 
 /// Whether a column says what a row is about, and measures nothing.

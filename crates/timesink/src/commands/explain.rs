@@ -169,21 +169,30 @@ fn compact(rows: &RecordBatch, thresholds: &[&str]) -> Result<RecordBatch> {
 /// Columns that are the same for every row of a trace, or repeat another.
 const HIDDEN: [&str; 3] = ["trace_id", "start_time", "attribute_kinds"];
 
-/// Shows nanoseconds as people read them.
+/// Shows nanoseconds as people read them, and fractions without their noise.
 fn readable(name: &str, column: &ArrayRef) -> Result<(String, ArrayRef)> {
     let is_time = (name == "nanos" || name.ends_with("_nanos")) && column.data_type().is_numeric();
-    if !is_time {
+    if !is_time && !column.data_type().is_floating() {
         return Ok((name.to_owned(), Arc::clone(column)));
     }
+    let show = if is_time { show_time } else { show_fraction };
+    let name = match name {
+        "nanos" => "time",
+        name if is_time => name.trim_end_matches("_nanos"),
+        name => name,
+    };
     let numbers = cast(column, &DataType::Float64)?;
     let numbers = numbers.as_primitive::<Float64Type>().iter();
-    let texts: StringArray = numbers.map(|n| n.map(show)).collect();
-    let name = name.strip_suffix("_nanos").unwrap_or("time");
+    let texts: StringArray = numbers.map(|number| number.map(show)).collect();
     Ok((name.to_owned(), Arc::new(texts)))
 }
 
-fn show(nanos: f64) -> String {
+fn show_time(nanos: f64) -> String {
     if nanos == 0.0 { "0 ms".to_owned() } else { show_nanos(nanos as i64) }
+}
+
+fn show_fraction(number: f64) -> String {
+    if number.abs() < 100.0 { format!("{number:.2}") } else { format!("{number:.0}") }
 }
 
 /// Why no row of the trace came through.
@@ -193,17 +202,27 @@ fn reason(explanation: &Explanation) -> String {
             explanation.missing.iter().map(|name| format!("`{name}`")).collect();
         return format!("no span of this trace carries {}", missing.join(", "));
     }
-    let empty = explanation.steps.iter().find(|step| step.row_count == 0);
-    if let Some(step) = empty {
-        let of = if step.is_of_trace { " of this trace" } else { "" };
-        return format!("step `{}` kept no row{of}", step.name);
+    if let Some(step) = barrier(&explanation.steps) {
+        let of = if step.is_of_trace { "of" } else { "for" };
+        let keeps = step.caption.split_inclusive(". ").next().unwrap_or_default().trim();
+        return format!("step `{}` kept no row {of} this trace. It keeps: {keeps}", step.name);
     }
     let verdicts = explanation.steps.iter().rev().map(verdicts).find(|v| !v.is_empty());
-    let verdicts = verdicts.unwrap_or_default();
-    if !verdicts.is_empty() {
-        return verdicts.into_iter().collect::<Vec<_>>().join("; ");
+    match verdicts {
+        Some(verdicts) => verdicts.into_iter().collect::<Vec<_>>().join("; "),
+        None => "every step kept rows, and none of them passed the last selection".to_owned(),
     }
-    "every step kept rows, and none of them passed the thresholds at the end".to_owned()
+}
+
+/// The step at which the trace was lost. A step may be empty without harm where a later one takes
+/// its rows from several, so it is the first behind the last that kept any.
+fn barrier(steps: &[ExplainedStep]) -> Option<&ExplainedStep> {
+    let first_behind = |is_of_trace: bool| {
+        let steps: Vec<_> = steps.iter().filter(|step| step.is_of_trace == is_of_trace).collect();
+        let kept = steps.iter().rposition(|step| step.row_count > 0).map_or(0, |at| at + 1);
+        steps.get(kept).copied()
+    };
+    first_behind(true).or_else(|| first_behind(false))
 }
 
 /// What a step says in words of its rows.

@@ -35,7 +35,9 @@ pub(crate) fn write_summary(
 ) -> Result<()> {
     let (paint, columns) = (console.paint, console.columns);
     writeln!(console.out, "{}", paint.bold(&headline(analysis, services)))?;
-    let lines = outcomes(&analysis.runs).into_iter().chain(losses(analysis, input));
+    // Rules that had nothing to look at are neither clean nor skipped.
+    let runs = if analysis.spans > 0 { analysis.runs.as_slice() } else { &[] };
+    let lines = outcomes(runs).into_iter().chain(losses(analysis, input));
     for (label, text) in lines {
         let texts = wrap(&safe::line(&text), columns - INDENT.len() - LABEL_COLUMNS);
         for (number, text) in texts.iter().enumerate() {
@@ -51,6 +53,9 @@ pub(crate) fn write_summary(
 ///
 /// Reports for programs have no summary, so that these are all they are told.
 pub(crate) fn write_warnings(console: &Console, analysis: &Analysis, input: &Input) {
+    if analysis.spans == 0 {
+        console.warn(&headline(analysis, 0));
+    }
     for (label, text) in losses(analysis, input) {
         if label != REPEATED {
             console.warn(&format!("{label}: {text}"));
@@ -82,6 +87,9 @@ pub(crate) fn warn_of_damage(console: &Console, damaged: &[Damaged]) {
 
 /// What was found, and in what.
 pub(crate) fn headline(analysis: &Analysis, services: usize) -> String {
+    if analysis.spans == 0 {
+        return "no spans: there is nothing to look at".to_owned();
+    }
     let notes = analysis.findings.iter().filter(|f| f.severity == Severity::Info).count();
     let found = match (analysis.findings.len() - notes, notes) {
         (0, 0) => "no findings".to_owned(),
@@ -133,11 +141,11 @@ const REPEATED: &str = "repeated";
 /// What of the input is not among the spans as it arrived, and why.
 fn losses(analysis: &Analysis, input: &Input) -> Vec<(&'static str, String)> {
     let decoded = &input.decoded;
-    let mut lines = tally("refused", &decoded.rejected);
+    let mut lines = tally("refused", "span", &decoded.rejected);
     for (reason, spans) in quarantined(&decoded.quarantine) {
         lines.push(("quarantined", format!("{}: {reason}", count(spans, "span"))));
     }
-    lines.extend(tally("mended", &decoded.repaired));
+    lines.extend(tally("mended", "time", &decoded.repaired));
     let repeated = analysis.repeated_spans;
     if repeated > 0 {
         let spans = count(repeated, "span");
@@ -148,6 +156,7 @@ fn losses(analysis: &Analysis, input: &Input) -> Vec<(&'static str, String)> {
 
 fn tally<K: Ord + Copy + Display>(
     label: &'static str,
+    noun: &str,
     tally: &Tally<K>,
 ) -> Vec<(&'static str, String)> {
     let line = |(key, counted): (K, &timesink_otlp::Counted)| {
@@ -155,7 +164,7 @@ fn tally<K: Ord + Copy + Display>(
             "" => String::new(),
             example => format!(" (for example {})", cut(example, EXAMPLE_COLUMNS)),
         };
-        (label, format!("{} times: {key}{example}", counted.count))
+        (label, format!("{}: {key}{example}", count(counted.count as usize, noun)))
     };
     tally.iter().map(line).collect()
 }

@@ -32,6 +32,32 @@ fn takes_the_beginning_of_a_trace_id() {
     assert_eq!(whole.stdout, prefix.stdout);
 }
 
+/// Scenario: a call blocks the event loop, and one client waits for each of its answers.
+/// Guarantee: it is said that this recording cannot tell, which is not the same as clean.
+#[test]
+fn says_that_one_client_cannot_tell() {
+    let file = recording("fa_requests_bad_only_c1.jsonl.gz");
+    let query = "SELECT trace_id FROM spans ORDER BY trace_id LIMIT 1";
+    let rows = run(&["sql", "--format", "csv", query, &file]).stdout;
+    let trace = rows.lines().nth(1).unwrap();
+    let output = run(&["explain", trace, "--rule", "blocking-event-loop", &file]);
+    let end = "\ndid not fire: unknown: too few requests ran beside these to tell; one client alone \
+               can never tell\n";
+    assert!(output.stdout.ends_with(end), "{}", output.stdout);
+}
+
+#[test]
+fn names_the_step_at_which_the_trace_was_lost() {
+    let file = recording("django_fk_ok.jsonl.gz");
+    let query = "SELECT trace_id FROM db_client_spans ORDER BY trace_id LIMIT 1";
+    let rows = run(&["sql", "--format", "csv", query, &file]).stdout;
+    let trace = rows.lines().nth(1).unwrap();
+    let output = run(&["explain", trace, "--rule", "n-plus-one-query", &file]);
+    assert!(output.stdout.contains("\nrepeats 2 rows of this trace\n"), "{}", output.stdout);
+    let (_, end) = output.stdout.split_once("\ndid not fire: ").unwrap();
+    assert!(end.starts_with("step `loops` kept no row of this trace. It keeps: "), "{end}");
+}
+
 #[test]
 fn says_what_was_missing() {
     let place = Place::new();

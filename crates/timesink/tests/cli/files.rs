@@ -18,6 +18,21 @@ fn check_file(content: impl AsRef<[u8]>, expected: &str) {
 fn names_what_a_file_is_instead() {
     check_file("", &format!("file is empty: {EXPECTED}"));
     check_file(" \n\n", &format!("file is empty: {EXPECTED}"));
+    check_file(
+        "{\"rows\": []}\n",
+        &format!("line 1 (byte 0): {EXPECTED}, found an object with the keys `rows`"),
+    );
+    check_file(
+        "file,scenario\na,b\n",
+        &format!("found text, starting with `file,scenario a,b`: {EXPECTED}"),
+    );
+    check_file(
+        "<!DOCTYPE html><html></html>",
+        "found HTML: it may be an error page in place of the download",
+    );
+    check_file("PAR1....PAR1", "found Parquet: not supported yet: pass OTLP JSON or protobuf");
+    check_file("{\"resourceLogs\": []}", "found OTLP logs: expected traces (`resourceSpans`)");
+    check_file("\u{7f}ELF\u{2}\u{1}\u{1}\0\0", &format!("found a program: {EXPECTED}"));
 }
 
 #[test]
@@ -47,6 +62,48 @@ fn a_truncated_file_gives_what_it_holds() {
         line.len() + 100
     );
     assert!(output.stderr.starts_with(&place_named), "{}", output.stderr);
+}
+
+/// Scenario: the message that names a wrong file quotes what it begins with.
+/// Guarantee: it reaches the terminal as visible escapes.
+#[test]
+fn quotes_foreign_content_safely() {
+    let place = Place::new();
+    place.write("in", "\u{1b}]0;owned\u{7} is no trace\n");
+    let output = place.run(&["analyze", "in"]);
+    assert_eq!(output.code, 2);
+    assert!(!output.stderr.contains(['\u{1b}', '\u{7}']), "{:?}", output.stderr);
+}
+
+#[test]
+fn a_file_without_spans_is_not_clean() {
+    let place = Place::new();
+    place.write("in.json", "{\"resourceSpans\": []}");
+    let text = place.run(&["analyze", "in.json"]);
+    assert_eq!(text.stdout, "no spans: there is nothing to look at\n");
+    let lines = place.run(&["analyze", "--format", "jsonl", "in.json"]);
+    assert_eq!(lines.stdout, "");
+    assert_eq!(lines.stderr, "warning: no spans: there is nothing to look at\n");
+    assert_eq!((text.code, lines.code), (0, 0));
+}
+
+#[test]
+fn refused_and_quarantined_spans_are_counted_with_their_reason() {
+    let place = Place::new();
+    let good = one_span("shop", "GET /");
+    let no_id = good.replace("5b8efff798038103d269b633813fc60c", "not an id");
+    let backwards = good
+        .replace("\"1795431600050000000\"", "\"1795431500000000000\"")
+        .replace("eee19b7ec3c1b174", "eee19b7ec3c1b175");
+    place.write("in.jsonl", format!("{good}{no_id}{backwards}"));
+    let output = place.run(&["analyze", "in.jsonl"]);
+    assert!(output.stdout.starts_with("no findings in 1 span of 1 trace"), "{}", output.stdout);
+    let refused = "\n  refused      1 span: trace id is missing, zero or not 16 bytes";
+    assert!(output.stdout.contains(refused), "{}", output.stdout);
+    assert!(output.stdout.contains("\n  quarantined  1 span: "), "{}", output.stdout);
+    assert_eq!(output.code, 0);
+    let lines = place.run(&["analyze", "--format", "jsonl", "in.jsonl"]);
+    assert!(lines.stderr.starts_with("warning: refused: 1 span: trace id"), "{}", lines.stderr);
 }
 
 #[test]
