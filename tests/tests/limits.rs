@@ -12,7 +12,7 @@ const TRACES: &str = "a SERVER GET/{i} 0ms 1ms x1000";
 /// The least that a small query needs.
 const LIMITS: Limits = Limits {
     memory_bytes_max: 64 << 20,
-    time_max: Duration::from_secs(60),
+    time_max: Duration::from_mins(1),
     rows_max: 10_000,
     partitions: 1,
 };

@@ -35,7 +35,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory_bytes_max: 2 << 30,
-            time_max: Duration::from_secs(60),
+            time_max: Duration::from_mins(1),
             rows_max: 5_000_000,
             partitions: std::thread::available_parallelism().map_or(1, usize::from),
         }

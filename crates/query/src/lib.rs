@@ -1,4 +1,4 @@
-//! SQL over spans, facts and gaps: a DataFusion session with limits, the tables and the views.
+//! SQL over spans, facts and gaps: a bounded `DataFusion` session, the tables and the views.
 //!
 //! Nothing here knows a rule. [`Database`] holds the tables of one set of spans; [`Session`] is one
 //! reader of it with tables of its own. Every query runs under [`Limits`].

@@ -76,17 +76,17 @@ fn check_value(rule: &Rule, name: &str, value: &Value) -> Result<(), Error> {
         let rule = rule.name();
         return Err(Error::Config(format!("`rules.{rule}.{name}` is no parameter of it{hint}")));
     };
-    match within(param, value) {
-        true => Ok(()),
-        false => Err(Error::Config(format!(
-            "`rules.{}.{name}` is {}: expected {} to {} {}",
-            rule.name(),
-            shown(value),
-            shown(&param.min),
-            shown(&param.max),
-            param.unit
-        ))),
+    if within(param, value) {
+        return Ok(());
     }
+    Err(Error::Config(format!(
+        "`rules.{}.{name}` is {}: expected {} to {} {}",
+        rule.name(),
+        shown(value),
+        shown(&param.min),
+        shown(&param.max),
+        param.unit
+    )))
 }
 
 /// Shows a value as TOML writes it.

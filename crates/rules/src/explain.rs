@@ -196,6 +196,7 @@ fn key_texts(batch: &RecordBatch, keys: &[&str]) -> Result<Vec<Vec<Option<String
     Ok(rows)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "called by `map_err`")]
 fn internal(error: ArrowError) -> Error {
     Error::Internal(error.to_string())
 }

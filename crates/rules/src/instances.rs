@@ -58,7 +58,7 @@ pub(crate) fn read(rule: &str, result: &QueryResult) -> Result<Instances, Error>
         required(FINDING_COLUMNS[2])?,
         required(FINDING_COLUMNS[3])?,
     );
-    let numbers = |name: &str| column(name).map_or(Ok(Vec::new()), |column| ints(column));
+    let numbers = |name: &str| column(name).map_or(Ok(Vec::new()), ints);
     let (occurrences, wasted) = (numbers(FINDING_COLUMNS[4])?, numbers(FINDING_COLUMNS[5])?);
     let (confidence, reason) = (text(CONFIDENCE[0])?, text(CONFIDENCE[1])?);
     let (file, line) = (text(CODE[0])?, text(CODE[1])?);

@@ -26,8 +26,8 @@ impl ParamKeys {
     pub(crate) fn find(spans_with_facts: &[RecordBatch]) -> Self {
         let mut seen: HashSet<[&str; 3]> = HashSet::new();
         for batch in spans_with_facts {
-            let columns = KEY_COLUMNS
-                .map(|name| batch.column_by_name(name).map(|column| column.as_string_view()));
+            let columns =
+                KEY_COLUMNS.map(|name| batch.column_by_name(name).map(AsArray::as_string_view));
             let [Some(service), Some(endpoint), Some(kind)] = columns else { continue };
             let mut last = None;
             for row in 0..batch.num_rows() {

@@ -141,6 +141,21 @@ impl RuleSet {
         }
     }
 
+    /// Returns the set with the rules of these names alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownRule`] for the first name that no rule has.
+    pub fn only(self, names: &[&str]) -> Result<Self, Error> {
+        let rules =
+            names.iter().map(|name| self.get(name).cloned()).collect::<Result<Vec<_>, _>>()?;
+        let mut only = Self { rules: Vec::new() };
+        for rule in rules {
+            only.insert(rule);
+        }
+        Ok(only)
+    }
+
     /// Returns every rule.
     pub fn rules(&self) -> &[Rule] {
         &self.rules

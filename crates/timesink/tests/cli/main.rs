@@ -1,5 +1,7 @@
 //! The real binary: what it prints, to whom, and how it exits.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod analyze;
 mod commands;
 mod config;

@@ -1,0 +1,86 @@
+//! Arrival order, batching, repetition and thread count change nothing.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use proptest::prelude::*;
+use timesink_model::Finding;
+use timesink_query::{Database, Limits};
+use timesink_rules::{Engine, RuleSet, RulesConfig};
+use timesink_testkit::notation;
+use tokio::runtime::Runtime;
+
+/// Traces in which several rules fire: loops over queries, cache reads and calls, a slow tail, a
+/// slow edge and a blocked loop.
+const TRACES: &str = include_str!("order.txt");
+
+fn findings(runtime: &Runtime, spans: &[RecordBatch], threads: usize) -> Vec<Finding> {
+    let limits = Limits { partitions: threads, ..Limits::default() };
+    let engine = Engine::new(RuleSet::embedded().unwrap(), RulesConfig::default()).unwrap();
+    runtime.block_on(async {
+        let database = Database::open(spans, limits).await.unwrap();
+        engine.analyze(&database).await.unwrap().findings
+    })
+}
+
+fn cut(spans: &RecordBatch, at: &[usize]) -> Vec<RecordBatch> {
+    let mut batches = Vec::new();
+    let mut from = 0;
+    for &to in at.iter().chain([&spans.num_rows()]) {
+        batches.push(spans.slice(from, to - from));
+        from = to;
+    }
+    batches
+}
+
+#[test]
+fn every_rule_fires_on_the_traces_at_hand() {
+    let runtime = Runtime::new().unwrap();
+    let mut fired: Vec<String> =
+        findings(&runtime, &notation::spans(TRACES), 1).into_iter().map(|f| f.rule).collect();
+    fired.sort();
+    fired.dedup();
+    let rules = RuleSet::embedded().unwrap();
+    let all: Vec<&str> = rules.rules().iter().map(timesink_rules::Rule::name).collect();
+    assert_eq!(fired, all);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Scenario: the same spans come in another order, cut into other batches, some of them twice,
+    /// and are looked at with another number of threads.
+    /// Guarantee: the findings are the same to the last field.
+    #[test]
+    fn findings_do_not_depend_on_how_spans_arrive(
+        seed in any::<u64>(),
+        repeated in proptest::collection::vec(any::<prop::sample::Index>(), 0..20),
+        cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
+        threads in 1..5_usize,
+    ) {
+        let runtime = Runtime::new().unwrap();
+        let batches = notation::spans(TRACES);
+        let all = concat_batches(&batches[0].schema(), &batches).unwrap();
+        let expected = findings(&runtime, &batches, 1);
+
+        let mut order: Vec<u32> = (0..all.num_rows() as u32).collect();
+        order.extend(repeated.iter().map(|index| index.index(all.num_rows()) as u32));
+        shuffle(&mut order, seed);
+        let shuffled = take_record_batch(&all, &UInt32Array::from(order)).unwrap();
+        let mut at: Vec<usize> = cuts.iter().map(|c| c.index(shuffled.num_rows())).collect();
+        at.sort_unstable();
+        prop_assert_eq!(findings(&runtime, &cut(&shuffled, &at), threads), expected);
+    }
+}
+
+/// Shuffles by a xorshift generator, so that a failing case can be run again.
+fn shuffle(order: &mut [u32], seed: u64) {
+    let mut state = seed | 1;
+    for at in (1..order.len()).rev() {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        order.swap(at, (state % (at as u64 + 1)) as usize);
+    }
+}
