@@ -11,6 +11,8 @@ mod ended;
 mod input;
 mod output;
 mod surroundings;
+#[cfg(test)]
+mod tests;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};

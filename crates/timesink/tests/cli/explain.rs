@@ -41,8 +41,8 @@ fn says_that_one_client_cannot_tell() {
     let rows = run(&["sql", "--format", "csv", query, &file]).stdout;
     let trace = rows.lines().nth(1).unwrap();
     let output = run(&["explain", trace, "--rule", "blocking-event-loop", &file]);
-    let end = "\ndid not fire: unknown: too few requests ran beside these to tell; one client alone \
-               can never tell\n";
+    let end = "\ndid not fire: unknown: too few requests ran beside these to tell; one client \
+               alone can never tell\n";
     assert!(output.stdout.ends_with(end), "{}", output.stdout);
 }
 
