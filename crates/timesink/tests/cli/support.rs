@@ -8,24 +8,24 @@ use tempfile::TempDir;
 
 /// What a run of the binary gave.
 #[derive(Debug)]
-pub struct Output {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Output {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// A folder to run in, empty at first and gone in the end.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     folder: TempDir,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: TempDir::new().unwrap() }
     }
 
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> &Self {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> &Self {
         let path = self.folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
@@ -33,17 +33,17 @@ impl Place {
     }
 
     /// Returns the command in this folder, in an environment without settings.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_timesink"));
         command.args(arguments).current_dir(self.folder.path()).env_clear();
         command
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.run_with(arguments, &[], b"")
     }
 
-    pub fn run_with(
+    pub(crate) fn run_with(
         &self,
         arguments: &[&str],
         environment: &[(&str, &str)],
@@ -65,18 +65,18 @@ impl Place {
 }
 
 /// Runs the binary in an empty folder.
-pub fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     Place::new().run(arguments)
 }
 
 /// Returns the path of a recording.
-pub fn recording(name: &str) -> String {
+pub(crate) fn recording(name: &str) -> String {
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name);
     path.canonicalize().unwrap().to_str().unwrap().to_owned()
 }
 
 /// A trace of one span, as OTLP JSON in a line.
-pub fn one_span(service: &str, name: &str) -> String {
+pub(crate) fn one_span(service: &str, name: &str) -> String {
     let text = serde_json::json!({"resourceSpans": [{
         "resource": {"attributes": [
             {"key": "service.name", "value": {"stringValue": service}},
@@ -91,7 +91,7 @@ pub fn one_span(service: &str, name: &str) -> String {
 }
 
 /// Asserts an exit code and the whole of standard error.
-pub fn check_refusal(output: &Output, stderr: &str) {
+pub(crate) fn check_refusal(output: &Output, stderr: &str) {
     assert_eq!(output.stderr, stderr);
     assert_eq!(output.code, 2, "{output:?}");
 }
