@@ -75,6 +75,6 @@ mod tests {
     #[test]
     fn refuses_what_is_not_a_query() {
         assert!(steps("DROP TABLE spans").is_err());
-        assert!(steps("SELECT FROM WHERE").is_err());
+        assert!(steps("SELEC 1").is_err());
     }
 }
