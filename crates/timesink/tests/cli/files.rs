@@ -24,7 +24,7 @@ fn names_what_a_file_is_instead() {
     );
     check_file(
         "file,scenario\na,b\n",
-        &format!("found text, starting with `file,scenario a,b`: {EXPECTED}"),
+        &format!("found text, starting with `file,scenario`: {EXPECTED}"),
     );
     check_file(
         "<!DOCTYPE html><html></html>",
