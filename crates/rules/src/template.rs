@@ -7,14 +7,15 @@ pub(crate) fn fill(template: &str, value: impl Fn(&str) -> Option<String>) -> St
     let mut text = String::with_capacity(template.len() * 2);
     let mut rest = template;
     while let Some(open) = rest.find('{') {
-        text.push_str(&rest[..open]);
-        let Some(length) = rest[open..].find('}') else { break };
-        let name = &rest[open + 1..open + length];
-        match value(name) {
+        let (before, braced) = rest.split_at(open);
+        text.push_str(before);
+        rest = braced;
+        let Some(close) = rest.find('}') else { break };
+        match value(&rest[1..close]) {
             Some(value) => text.push_str(&value),
-            None => text.push_str(&rest[open..=open + length]),
+            None => text.push_str(&rest[..=close]),
         }
-        rest = &rest[open + length + 1..];
+        rest = &rest[close + 1..];
     }
     text.push_str(rest);
     text
