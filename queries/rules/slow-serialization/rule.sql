@@ -15,7 +15,8 @@ WITH last_io AS (
         AND call.start_time_unix_nano < entries.end_time_unix_nano
     GROUP BY entries.trace_id, entries.span_id
 ), explicit AS (
-    -- Spans without calls of their own that begin after the last I/O, and template renderings.
+    -- Spans without calls of their own that begin after the last I/O, and template renderings: a
+    -- template loads those that it extends or includes while it renders, so its own time counts.
     SELECT
         span.service_name,
         span.endpoint,
@@ -29,8 +30,8 @@ WITH last_io AS (
             ELSE concat(span.operation, ' ', span.jinja2_template_name)
         END AS subject,
         CASE WHEN span.jinja2_template_name IS NULL THEN 'span' ELSE 'template' END AS shown_by,
-        span.duration_nanos AS nanos,
-        least(span.critical_nanos, span.duration_nanos) AS critical_nanos,
+        span.self_nanos AS nanos,
+        least(span.critical_nanos, span.self_nanos) AS critical_nanos,
         span.stalled_nanos,
         span.silence_nanos,
         span.expected_edges,
@@ -43,7 +44,7 @@ WITH last_io AS (
     WHERE
         span.kind = 'INTERNAL'
         AND span.entry_kind = 'SERVER'
-        AND span.is_leaf
+        AND (span.is_leaf OR span.jinja2_template_name IS NOT NULL)
         AND span.asgi_event_type IS NULL
         AND span.tiling_span_id <> span.span_id
         AND (span.start_time_unix_nano >= last_io.io_end OR span.jinja2_template_name IS NOT NULL)
