@@ -1,4 +1,4 @@
-//! [`Batch`]: the columns of a batch of `spans` that the pass reads, each checked for its type once.
+//! [`Batch`]: the columns of a batch of `spans` that the pass reads, each checked once.
 
 use arrow::array::{Array, AsArray, Int64Array, MapArray, RecordBatch, StringViewArray};
 use arrow::datatypes::Int64Type;

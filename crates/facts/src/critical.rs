@@ -235,3 +235,141 @@ pub(crate) fn overlap(sections: &[Section], start: i64, end: i64) -> i64 {
         .map(|section| section.end.min(end) - section.start.max(start))
         .sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{Pass, Span, span};
+
+    /// Checks the critical milliseconds of spans 1, 2, 3 ... and that they add up to their heads.
+    fn check(spans: &[Span], expected: &[f64]) -> Pass {
+        let pass = Pass::over(spans);
+        for (id, &millis) in (1..).zip(expected) {
+            assert_eq!(pass.millis(id, "critical_nanos"), Some(millis), "of span {id}");
+        }
+        for head in spans {
+            let is_in = |span: &&Span| pass.id(span.id, "tiling_span_id") == Some(head.id);
+            let shares = spans.iter().filter(is_in).map(|span| {
+                pass.int(span.id, "critical_nanos").expect("never NULL")
+                    + pass.int(span.id, "wire_critical_nanos").unwrap_or(0)
+            });
+            let sum: i64 = shares.sum();
+            let is_head = pass.id(head.id, "tiling_span_id") == Some(head.id);
+            assert_eq!(sum, if is_head { head.end - head.start } else { 0 }, "under {}", head.id);
+        }
+        pass
+    }
+
+    fn heads(pass: &Pass, ids: &[u64]) -> Vec<Option<u64>> {
+        ids.iter().map(|&id| pass.id(id, "tiling_span_id")).collect()
+    }
+
+    #[test]
+    fn the_path_leads_through_the_child_that_finished_last() {
+        let spans =
+            [span(1, 0, 0, 100), span(2, 1, 10, 50), span(3, 1, 20, 80), span(4, 3, 30, 40)];
+        check(&spans, &[40.0, 0.0, 50.0, 10.0]);
+    }
+
+    /// Jaeger loses the first of two siblings of which one ends as the other starts.
+    #[test]
+    fn siblings_back_to_back_are_both_on_the_path() {
+        check(&[span(1, 0, 0, 100), span(2, 1, 10, 50), span(3, 1, 50, 90)], &[20.0, 40.0, 40.0]);
+    }
+
+    #[test]
+    fn siblings_may_overlap_a_little() {
+        let overlapping =
+            |millis: i64| [span(1, 0, 0, 100), span(2, 1, 10, 50 + millis), span(3, 1, 50, 90)];
+        check(&overlapping(2), &[20.0, 40.0, 40.0]);
+        check(&overlapping(3), &[60.0, 0.0, 40.0]);
+        // 1 % of a parent of a second.
+        let long =
+            |millis: i64| [span(1, 0, 0, 1000), span(2, 1, 0, 500 + millis), span(3, 1, 500, 1000)];
+        check(&long(10), &[0.0, 500.0, 500.0]);
+        check(&long(11), &[500.0, 0.0, 500.0]);
+    }
+
+    #[test]
+    fn a_sibling_that_mostly_ran_beside_the_next_is_not_waited_for() {
+        check(&[span(1, 0, 0, 100), span(2, 1, 48, 51), span(3, 1, 49, 90)], &[59.0, 0.0, 41.0]);
+    }
+
+    #[test]
+    fn a_child_past_its_parent_is_clipped() {
+        check(&[span(1, 0, 10, 100), span(2, 1, 60, 150), span(3, 1, 0, 30)], &[30.0, 40.0, 20.0]);
+    }
+
+    #[test]
+    fn what_starts_after_its_parent_ended_heads_a_tiling() {
+        let pass = check(
+            &[span(1, 0, 0, 100), span(2, 1, 100, 150), span(3, 2, 110, 130), span(4, 1, 10, 20)],
+            &[90.0, 30.0, 20.0, 10.0],
+        );
+        assert_eq!(heads(&pass, &[1, 2, 3, 4]), [1, 2, 2, 1].map(Some));
+    }
+
+    #[test]
+    fn what_ended_before_its_parent_started_heads_a_tiling() {
+        let pass = check(&[span(1, 0, 100, 200), span(2, 1, 0, 100)], &[100.0, 100.0]);
+        assert_eq!(heads(&pass, &[1, 2]), [1, 2].map(Some));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_consumer() {
+        let spans = [
+            span(1, 0, 0, 100).server(),
+            span(2, 1, 10, 90).kind("PRODUCER"),
+            span(3, 2, 20, 80).kind("CONSUMER"),
+        ];
+        let pass = check(&spans, &[20.0, 80.0, 60.0]);
+        assert_eq!(heads(&pass, &[1, 2, 3]), [1, 1, 3].map(Some));
+    }
+
+    #[test]
+    fn roots_and_orphans_head_tilings() {
+        let pass =
+            check(&[span(1, 0, 0, 10), span(2, 0, 0, 20), span(3, 99, 0, 30)], &[10.0, 20.0, 30.0]);
+        assert_eq!(heads(&pass, &[1, 2, 3]), [1, 2, 3].map(Some));
+    }
+
+    #[test]
+    fn spans_that_took_no_time_take_none() {
+        let spans =
+            [span(1, 0, 0, 100), span(2, 1, 0, 0), span(3, 1, 50, 50), span(4, 1, 100, 100)];
+        let pass = check(&spans, &[100.0, 0.0, 0.0, 0.0]);
+        assert_eq!(heads(&pass, &[1, 2, 3, 4]), [Some(1); 4]);
+        check(&[span(1, 0, 7, 7), span(2, 1, 7, 7)], &[0.0, 0.0]);
+    }
+
+    #[test]
+    fn self_time_is_what_no_child_covers() {
+        let pass = Pass::over(&[
+            span(1, 0, 0, 100),
+            span(2, 1, 10, 50),
+            span(3, 1, 40, 60),
+            span(4, 1, 90, 150),
+            span(5, 1, -10, 5),
+        ]);
+        assert_eq!(pass.millis(1, "self_nanos"), Some(35.0));
+        assert_eq!(pass.millis(4, "self_nanos"), Some(60.0));
+    }
+
+    #[test]
+    fn the_time_of_overlapping_intervals_counts_once() {
+        let mut union = Union::default();
+        for (start, end) in [(10, 20), (0, 5), (15, 30), (16, 17), (40, 40), (50, 45)] {
+            union.add(start, end);
+        }
+        assert_eq!(union.total(), 25);
+    }
+
+    #[test]
+    fn overlap_is_what_lies_between_two_times() {
+        let sections = [(0, 10), (20, 30), (30, 40)].map(|(start, end)| Section { start, end });
+        let cases = [(0, 40, 30), (5, 25, 10), (10, 20, 0), (-5, 0, 0), (39, 99, 1), (25, 25, 0)];
+        for (start, end, expected) in cases {
+            assert_eq!(overlap(&sections, start, end), expected, "{start} to {end}");
+        }
+    }
+}

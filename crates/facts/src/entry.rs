@@ -219,3 +219,144 @@ fn shortened(name: &str) -> String {
 pub(crate) fn kind_of(rows: &Rows<'_>, entry: &Entry) -> Kind {
     if entry.span == NONE { Kind::Other } else { rows.kind[entry.span as usize] }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{Pass, Span, span};
+
+    fn entries(pass: &Pass, ids: &[u64]) -> Vec<Option<u64>> {
+        ids.iter().map(|&id| pass.id(id, "entry_span_id")).collect()
+    }
+
+    fn paths<'a>(pass: &'a Pass, ids: &[u64]) -> Vec<&'a str> {
+        ids.iter().map(|&id| pass.text(id, "name_path").expect("never NULL")).collect()
+    }
+
+    #[test]
+    fn an_entry_is_where_the_work_of_a_service_begins() {
+        let pass = Pass::over(&[
+            span(1, 0, 0, 100).server().named("GET /a"),
+            span(2, 1, 1, 90),
+            span(3, 2, 2, 80).client(),
+            span(4, 3, 3, 70).server().service("orders").named("GET /b"),
+            span(5, 4, 4, 60).client().service("orders"),
+            span(6, 5, 5, 50).service("pricing").named("no server span"),
+            span(7, 2, 6, 70).kind("PRODUCER"),
+            span(8, 7, 10, 40).kind("CONSUMER").named("task"),
+        ]);
+        let expected = [1, 1, 1, 4, 4, 6, 1, 8].map(Some);
+        assert_eq!(entries(&pass, &[1, 2, 3, 4, 5, 6, 7, 8]), expected);
+        assert_eq!(pass.text(3, "endpoint"), Some("GET /a"));
+        assert_eq!(pass.text(5, "endpoint"), Some("GET /b"));
+        assert_eq!(pass.text(3, "entry_kind"), Some("SERVER"));
+        assert_eq!(pass.millis(5, "entry_duration_nanos"), Some(67.0));
+        assert_eq!(pass.text(4, "parent_kind"), Some("CLIENT"));
+        assert_eq!(pass.text(1, "parent_kind"), None);
+    }
+
+    #[test]
+    fn siblings_share_the_local_parent_they_lost() {
+        let pass = Pass::over(&[
+            span(1, 99, 10, 20).client(),
+            span(2, 99, 30, 50),
+            span(3, 2, 31, 60),
+            // Another process and another trace lost others.
+            span(4, 99, 0, 5).instance("app-2"),
+            span(5, 99, 0, 5).trace(2),
+        ]);
+        assert_eq!(entries(&pass, &[1, 2, 3, 4, 5]), [Some(99); 5]);
+        assert_eq!(pass.text(1, "endpoint"), None);
+        assert_eq!(pass.int(1, "entry_number"), None);
+        assert_eq!(pass.text(1, "entry_kind"), Some("UNSPECIFIED"));
+        // What is left of it, from 10 to 60.
+        let durations = [1, 2, 3, 4, 5].map(|id| pass.millis(id, "entry_duration_nanos"));
+        assert_eq!(durations, [50.0, 50.0, 50.0, 5.0, 5.0].map(Some));
+        assert_eq!(paths(&pass, &[1, 2, 3]), ["", "", "span ?"]);
+    }
+
+    #[test]
+    fn flags_tell_a_lost_remote_parent_from_a_lost_local_one() {
+        let pass = Pass::over(&[
+            span(1, 99, 0, 10).flags(768),
+            span(2, 99, 1, 10).flags(256),
+            span(3, 99, 2, 10).flags(0),
+            span(4, 99, 3, 10).flags(256).server(),
+            span(5, 99, 4, 10).flags(256).kind("CONSUMER"),
+        ]);
+        assert_eq!(entries(&pass, &[1, 2, 3, 4, 5]), [1, 99, 99, 4, 5].map(Some));
+    }
+
+    #[test]
+    fn a_path_names_what_lies_between_entry_and_span() {
+        let pass = Pass::over(&[
+            span(1, 0, 0, 100).server().named("GET /a"),
+            span(2, 1, 1, 90).named("page 12"),
+            span(3, 2, 2, 80).client(),
+            span(4, 3, 3, 70).server().service("orders").named("GET /b"),
+            span(5, 4, 4, 60).service("orders"),
+        ]);
+        let expected = ["", "GET /a", "GET /a > page ?", "", "GET /b"];
+        assert_eq!(paths(&pass, &[1, 2, 3, 4, 5]), expected);
+    }
+
+    #[test]
+    fn a_recursion_has_one_path() {
+        let mut spans = vec![span(1, 0, 0, 100).server().named("GET /a")];
+        spans.extend((2..=50).map(|id| span(id, id - 1, 1, 99).named("walk")));
+        spans.push(span(51, 50, 2, 3).client());
+        let pass = Pass::over(&spans);
+        assert_eq!(
+            paths(&pass, &[2, 3, 4, 51]),
+            ["GET /a", "GET /a > walk", "GET /a > walk", "GET /a > walk"]
+        );
+    }
+
+    /// A chain of spans with names of so many letters, each its own.
+    fn chain(length: u64, letters: usize) -> Vec<Span> {
+        let name = |id: u64| {
+            let letter = |digit: u32| char::from(b'a' + (id / 26_u64.pow(digit) % 26) as u8);
+            letter(0).to_string() + &letter(1).to_string() + &"x".repeat(letters - 2)
+        };
+        (1..=length).map(|id| span(id, id - 1, 0, 100).named(name(id))).collect()
+    }
+
+    #[test]
+    fn a_deep_path_ends_at_its_segments() {
+        let pass = Pass::over(&chain(60, 2));
+        let segments = |id: u64| paths(&pass, &[id])[0].split(PATH_SEPARATOR).count();
+        assert_eq!([segments(20), segments(33), segments(34)], [19, 32, 32]);
+        assert_eq!(paths(&pass, &[34]), paths(&pass, &[60]));
+    }
+
+    #[test]
+    fn a_long_path_ends_at_its_bytes() {
+        let pass = Pass::over(&chain(60, 300));
+        let lengths = [10, 20, 60].map(|id| paths(&pass, &[id])[0].len());
+        assert!(lengths.iter().all(|&length| length < PATH_BYTES_MAX + 100), "{lengths:?}");
+        assert!(paths(&pass, &[2])[0].ends_with('…'));
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_characters() {
+        assert_eq!(shortened(&"é".repeat(60)), "é".repeat(40) + "…");
+        assert_eq!(shortened(&("a".to_owned() + &"é".repeat(60))), format!("a{}…", "é".repeat(39)));
+    }
+
+    #[test]
+    fn entries_of_a_process_are_numbered_and_counted_while_open() {
+        let entry = |id: u64, start, end| span(id, 0, start, end).server().trace(id.into());
+        let pass = Pass::over(&[
+            entry(1, 0, 10),
+            entry(2, 5, 15),
+            entry(3, 20, 30),
+            // Ends as the next begins: both are open then.
+            entry(4, 30, 40),
+            entry(5, 0, 100).instance("app-2"),
+            span(6, 1, 6, 9).client().trace(1),
+        ]);
+        let ints = |column| [1, 2, 3, 4, 5, 6].map(|id| pass.int(id, column));
+        assert_eq!(ints("entry_number"), [1, 2, 3, 4, 1, 1].map(Some));
+        assert_eq!(ints("open_entries"), [1, 2, 1, 2, 1, 2].map(Some));
+    }
+}

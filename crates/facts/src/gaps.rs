@@ -232,3 +232,170 @@ impl Runs {
         at_once.max().unwrap_or(0) as u32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use timesink_model::NANOS_PER_MILLI;
+
+    use crate::test_support::{GapRow, Pass, Span, span};
+
+    type Expected<'a> = (u64, &'a str, f64, f64);
+
+    fn plain(gap: &GapRow) -> Expected<'_> {
+        (gap.span, &gap.position, gap.start, gap.end)
+    }
+
+    fn check(spans: &[Span], expected: &[Expected<'_>]) -> Vec<GapRow> {
+        let gaps = Pass::over(spans).gaps();
+        let mut found: Vec<_> = gaps.iter().map(plain).collect();
+        found.sort_by(|a, b| (a.0, a.2).partial_cmp(&(b.0, b.2)).expect("no NaN"));
+        assert_eq!(found, expected);
+        gaps
+    }
+
+    fn entry() -> Span {
+        span(1, 0, 0, 100).server()
+    }
+
+    fn query(id: u64, start: i64, end: i64) -> Span {
+        span(id, 1, start, end).query("SELECT 1")
+    }
+
+    #[test]
+    fn gaps_lie_before_between_and_after_the_children() {
+        let gaps = check(
+            &[entry(), query(2, 10, 20), query(3, 30, 60)],
+            &[(1, "lead", 0.0, 10.0), (1, "between", 20.0, 30.0), (1, "tail", 60.0, 100.0)],
+        );
+        let around = gaps.iter().map(|gap| (gap.before.as_deref(), gap.after.as_deref()));
+        let query = Some("psycopg SELECT ?");
+        assert_eq!(around.collect::<Vec<_>>(), [(None, query), (query, query), (query, None)]);
+    }
+
+    #[test]
+    fn a_span_without_children_is_one_gap() {
+        check(&[entry()], &[(1, "whole", 0.0, 100.0)]);
+    }
+
+    #[test]
+    fn gaps_under_a_millisecond_do_not_count() {
+        check(&[entry(), query(2, 0, 50), query(3, 50, 100)], &[]);
+        let mut late = query(3, 51, 100);
+        late.start -= 1;
+        check(&[entry(), query(2, 0, 50), late.clone()], &[]);
+        late.start += 1;
+        check(&[entry(), query(2, 0, 50), late], &[(1, "between", 50.0, 51.0)]);
+    }
+
+    #[test]
+    fn children_cover_together() {
+        let spans = [entry(), query(2, 10, 70), query(3, 20, 30), query(4, 60, 80)];
+        check(&spans, &[(1, "lead", 0.0, 10.0), (1, "tail", 80.0, 100.0)]);
+    }
+
+    #[test]
+    fn a_child_that_took_no_time_still_parts_a_gap() {
+        check(&[entry(), query(2, 40, 40)], &[(1, "lead", 0.0, 40.0), (1, "tail", 40.0, 100.0)]);
+    }
+
+    #[test]
+    fn internal_spans_have_gaps_and_other_spans_have_none() {
+        let spans =
+            [entry(), span(2, 1, 0, 60), query(3, 60, 100), span(4, 1, 0, 60).kind("PRODUCER")];
+        check(&spans, &[(2, "whole", 0.0, 60.0)]);
+        // A root is an entry, whatever its kind.
+        check(&[span(1, 0, 0, 5).client()], &[(1, "whole", 0.0, 5.0)]);
+    }
+
+    #[test]
+    fn children_outside_their_span_do_not_count() {
+        let spans =
+            [entry(), query(2, -50, 0), query(3, 100, 150), query(4, -10, 5), query(5, 95, 150)];
+        check(&spans, &[(1, "between", 5.0, 95.0)]);
+    }
+
+    #[test]
+    fn the_tail_ends_at_the_first_send() {
+        let send = |id, start, end| span(id, 1, start, end).asgi("http.response.body");
+        let start = span(5, 1, 60, 61).asgi("http.response.start");
+        check(
+            &[entry(), query(2, 10, 20), send(3, 70, 71), send(4, 80, 90), start],
+            &[(1, "lead", 0.0, 10.0), (1, "tail", 20.0, 60.0)],
+        );
+        // What runs while the answer streams is no gap's end.
+        check(
+            &[entry(), query(2, 0, 20), send(3, 50, 51), query(4, 70, 90)],
+            &[(1, "tail", 20.0, 50.0)],
+        );
+        check(&[entry(), send(2, 50, 51)], &[(1, "whole", 0.0, 50.0)]);
+    }
+
+    #[test]
+    fn a_receive_is_neither_cover_nor_an_end() {
+        let receive = span(2, 1, 5, 30).asgi("http.request");
+        check(&[entry(), receive, query(3, 40, 100)], &[(1, "lead", 0.0, 40.0)]);
+    }
+
+    /// A child on a host whose clock is ahead comes last by its raw start, and first in truth.
+    #[test]
+    fn children_cover_by_corrected_times() {
+        let ahead = span(3, 1, 1000, 1080).service("orders");
+        check(
+            &[entry(), query(2, 90, 95), ahead],
+            &[(1, "lead", 0.0, 10.0), (1, "tail", 95.0, 100.0), (3, "whole", 1000.0, 1080.0)],
+        );
+    }
+
+    #[test]
+    fn a_gap_is_told_by_its_own_process_clock() {
+        let pass = Pass::over(&[
+            span(1, 0, 0, 100).client(),
+            span(2, 1, 5000, 5080).server().service("orders"),
+            span(3, 2, 5000, 5060).query("SELECT 1").service("orders"),
+        ]);
+        let gaps = pass.gaps();
+        assert_eq!(
+            gaps.iter().map(plain).collect::<Vec<_>>(),
+            [(1, "lead", 0.0, 10.0), (1, "tail", 90.0, 100.0), (2, "tail", 5060.0, 5080.0),]
+        );
+        assert_eq!(pass.gap_ints("critical_nanos")[2], Some(20 * NANOS_PER_MILLI));
+    }
+
+    fn trace(id: u64, wait: i64, end: i64) -> [Span; 2] {
+        let of_trace = |span: Span| span.trace(id.into());
+        let query = span(id + 1, id, wait, end).query("SELECT 1");
+        [of_trace(span(id, 0, 0, 100).server()), of_trace(query)]
+    }
+
+    /// A pool or lock hands over when another's operation ends.
+    #[test]
+    fn occupancy_says_what_ran_elsewhere() {
+        let spans = [trace(10, 60, 80), trace(20, 10, 58), trace(30, 20, 90)].concat();
+        let pass = Pass::over(&spans);
+        let first = pass.gaps().iter().position(|gap| gap.span == 10).expect("a lead");
+        let occupancy = |column| pass.gap_ints(column)[first];
+        assert_eq!(occupancy("after_running"), Some(1));
+        assert_eq!(occupancy("after_running_max"), Some(2));
+        assert_eq!(occupancy("after_ended_nanos"), Some(2 * NANOS_PER_MILLI));
+    }
+
+    #[test]
+    fn what_the_own_trace_ended_hands_nothing_over() {
+        let own = span(40, 10, 10, 59).query("SELECT 1").trace(10);
+        // Its parent is lost, so that it covers nothing.
+        let own = Span { parent: 99, ..own };
+        let spans = [trace(10, 60, 80), trace(20, 10, 58)].concat();
+        let gap = |spans: &[Span]| {
+            let pass = Pass::over(spans);
+            let first = pass.gaps().iter().position(|gap| gap.span == 10).expect("a lead");
+            pass.gap_ints("after_ended_nanos")[first]
+        };
+        let with_own = [spans.as_slice(), std::slice::from_ref(&own)].concat();
+        assert_eq!(gap(&with_own), Some(2 * NANOS_PER_MILLI));
+        let alone = [trace(10, 60, 80).as_slice(), &[own]].concat();
+        assert_eq!(gap(&alone), None);
+        // What ended before the gap began says nothing about it.
+        let early = [trace(10, 60, 80), trace(20, -20, -5)].concat();
+        assert_eq!(gap(&early), None);
+    }
+}

@@ -22,11 +22,17 @@ pub mod shape;
 mod silence;
 mod skew;
 mod stall;
+#[cfg(test)]
+mod test_support;
 mod tree;
 mod wire;
 mod work;
 
 use arrow::array::RecordBatch;
+
+// `test_support` is also part of the tests under `tests/`, and names this crate as they do.
+#[cfg(test)]
+extern crate self as timesink_facts;
 
 pub use critical::PathSection;
 pub use error::Error;
@@ -69,8 +75,8 @@ pub struct Facts {
 ///
 /// # Errors
 ///
-/// [`Error::MissingColumn`] when a batch is not of the `spans` schema, [`Error::TooManySpans`] beyond
-/// a thousand million.
+/// [`Error::MissingColumn`] when a batch is not of the `spans` schema, [`Error::TooManySpans`]
+/// beyond a thousand million.
 pub fn run(spans: &[RecordBatch], options: &PassOptions) -> Result<Facts, Error> {
     let spans = repeated::drop_repeated(spans)?;
     let rows = rows::Rows::read(&spans)?;

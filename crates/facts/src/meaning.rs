@@ -111,3 +111,92 @@ fn cut(mut text: String) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{Pass, Span, span};
+
+    fn check(span: Span, shape: Option<&str>, operation: &str) {
+        let spans = [Span { id: 1, ..span }];
+        let pass = Pass::over(&spans);
+        assert_eq!(pass.text(1, "query_shape"), shape, "{spans:?}");
+        assert_eq!(pass.text(1, "operation"), Some(operation), "{spans:?}");
+    }
+
+    fn client(library: &str) -> Span {
+        span(1, 0, 0, 1).client().scope(library).named("GET")
+    }
+
+    #[test]
+    fn a_query_is_told_by_its_shape() {
+        let query = span(1, 0, 0, 1).query("SELECT a FROM b WHERE c = 7");
+        check(query, Some("SELECT a FROM b WHERE c = ?"), "psycopg SELECT a FROM b WHERE c = ?");
+    }
+
+    #[test]
+    fn a_call_is_told_by_its_method_and_the_shape_of_its_url() {
+        let url = "http://orders/items/17?page=3";
+        let call = || client("httpx").with("url_full", url);
+        let shape = url_shape(url);
+        check(call(), Some(&shape), &format!("httpx {shape}"));
+        let get = format!("GET {shape}");
+        check(call().with("http_request_method", "GET"), Some(&get), &format!("httpx {get}"));
+        // A server's URL is its own address: no call.
+        check(call().server().named("GET /items"), None, "GET /items");
+    }
+
+    #[test]
+    fn a_remote_procedure_is_told_by_service_and_method() {
+        let call = client("grpc").with("rpc_method", "Price");
+        check(call.clone(), Some("Price"), "grpc Price");
+        check(
+            call.with("rpc_service", "shop.Pricing"),
+            Some("shop.Pricing/Price"),
+            "grpc shop.Pricing/Price",
+        );
+    }
+
+    #[test]
+    fn other_spans_are_told_by_their_names() {
+        check(span(1, 0, 0, 1).named("serialize"), None, "serialize");
+        check(client("redis").kind("PRODUCER").named("send"), None, "redis send");
+        check(span(1, 0, 0, 1).client().with("scope_name", "my.tracer").named("x"), None, "x");
+    }
+
+    /// Spans of one scope and name, whichever comes first.
+    #[test]
+    fn the_kind_decides_whether_a_name_needs_its_library() {
+        for (first, second) in [(1, 2), (2, 1)] {
+            let client = client("celery").named("apply").kind("PRODUCER");
+            let internal = client.clone().kind("INTERNAL");
+            let pass = Pass::over(&[
+                Span { id: 1, trace: first, ..client },
+                Span { id: 2, trace: second, ..internal },
+            ]);
+            assert_eq!(pass.text(1, "operation"), Some("celery apply"));
+            assert_eq!(pass.text(2, "operation"), Some("apply"));
+        }
+    }
+
+    /// A statement, a method and a URL that are one text have each their own shape.
+    #[test]
+    fn texts_of_different_columns_do_not_meet() {
+        let text = "HTTP://a/7";
+        let spans = [
+            span(1, 0, 0, 1).with("rpc_method", text),
+            span(2, 0, 0, 1).client().with("url_full", text),
+            span(3, 0, 0, 1).with("db_query_text", text),
+        ];
+        let pass = Pass::over(&spans);
+        let shapes = [1, 2, 3].map(|id| pass.text(id, "query_shape").expect("a shape"));
+        assert_eq!(shapes, [text.to_owned(), url_shape(text), query_shape(None, text)]);
+    }
+
+    #[test]
+    fn a_long_operation_is_cut_between_characters() {
+        assert_eq!(cut("a".repeat(OPERATION_BYTES_MAX)).len(), OPERATION_BYTES_MAX);
+        let long = cut("é".repeat(OPERATION_BYTES_MAX));
+        assert_eq!(long, "é".repeat(OPERATION_BYTES_MAX / 2) + "…");
+    }
+}

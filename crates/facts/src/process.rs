@@ -91,3 +91,91 @@ fn group(rows: &Rows<'_>, tree: &Tree, run: &[u32], first_member: usize) -> Grou
         members: run.len() as u32,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::test_support::{Pass, Span, span};
+
+    fn flags(spans: &[Span], column: &str) -> Vec<bool> {
+        let pass = Pass::over(spans);
+        spans.iter().map(|span| pass.flag(span.id, column)).collect()
+    }
+
+    #[test]
+    fn a_process_is_told_by_service_instance_pid_and_host() {
+        let spans = [
+            span(1, 0, 0, 1),
+            span(2, 0, 0, 1),
+            span(3, 0, 0, 1).instance("app-2"),
+            span(4, 0, 0, 1).pid(7),
+            span(5, 0, 0, 1).pid(8),
+            span(6, 0, 0, 1).with("host_name", "a"),
+            span(7, 0, 0, 1).with("host_name", "b"),
+            span(8, 0, 0, 1).service("orders").instance("app-1"),
+        ];
+        let pass = Pass::over(&spans);
+        let process = |id| pass.int(id, "process_id");
+        assert_eq!(process(1), process(2));
+        let mut distinct: Vec<_> = (2..=8).map(process).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), 7);
+    }
+
+    #[test]
+    fn an_identity_is_an_instance_a_pid_or_a_host() {
+        let bare = |id| span(id, 0, 0, 1).without("service_instance_id");
+        let spans = [
+            bare(1),
+            bare(2).pid(7),
+            bare(3).with("host_id", "i-1"),
+            bare(4).with("host_ip", "10.0.0.1"),
+            bare(5).with("host_name", "a"),
+            bare(6).instance("app-1"),
+        ];
+        let expected = [false, true, true, true, true, true];
+        assert_eq!(flags(&spans, "has_process_identity"), expected);
+    }
+
+    /// Checks whether a SERVER span shows that its process runs an event loop.
+    fn check_loop(server: Span, expected: bool) {
+        let spans = [server, span(2, 1, 0, 1), span(3, 0, 0, 1).instance("app-2")];
+        assert_eq!(flags(&spans, "is_event_loop"), [expected, expected, false], "{:?}", spans[0]);
+    }
+
+    #[test]
+    fn servers_on_an_event_loop_are_told_by_their_scope() {
+        let server = |library: &str| span(1, 0, 0, 9).server().scope(library);
+        for library in ["fastapi", "starlette", "asgi", "aiohttp_server"] {
+            check_loop(server(library), true);
+            check_loop(server(library).kind("CLIENT"), false);
+        }
+        for library in ["flask", "wsgi", "django", "grpc", "aiohttp_client"] {
+            check_loop(server(library), false);
+        }
+        check_loop(span(1, 0, 0, 9).server(), false);
+    }
+
+    #[test]
+    fn django_serves_on_an_event_loop_under_asgi_only() {
+        let django = |id| span(id, 0, 0, 9).server().scope("django");
+        let url = "http://localhost:8000/";
+        check_loop(django(1).with("url_full", url), true);
+        check_loop(django(1).attribute("net.host.name", "localhost"), false);
+        // `manage.py runserver`: WSGI without a raw target.
+        let runserver =
+            django(1).with("url_full", url).attribute("net.host.name", "localhost:8000");
+        check_loop(runserver, false);
+    }
+
+    #[test]
+    fn a_leaf_has_no_child_in_its_process() {
+        let spans = [
+            span(1, 0, 0, 9),
+            span(2, 1, 0, 9).client(),
+            span(3, 2, 0, 9).server().service("orders"),
+            span(4, 1, 0, 9),
+        ];
+        assert_eq!(flags(&spans, "is_leaf"), [false, true, true, true]);
+    }
+}

@@ -130,3 +130,77 @@ fn compare_values((left, a): (&dyn Array, usize), (right, b): (&dyn Array, usize
     make_comparator(left, right, SortOptions::default())
         .map_or(Ordering::Equal, |compare| compare(a, b))
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::RecordBatchOptions;
+    use arrow::datatypes::Schema;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::test_support::{Pass, Span, batch, span};
+
+    /// Checks that of two spans with one id the second counts, in whichever order they arrive.
+    fn check_greater(less: &Span, greater: &Span) {
+        let (less_batch, greater_batch) =
+            (batch(std::slice::from_ref(less)), batch(std::slice::from_ref(greater)));
+        let both = batch(&[less.clone(), greater.clone()]);
+        for batches in [
+            vec![less_batch.clone(), greater_batch.clone()],
+            vec![greater_batch.clone(), less_batch.clone()],
+            vec![both],
+            vec![greater_batch.clone(), less_batch.clone(), greater_batch.clone(), less_batch],
+        ] {
+            let pass = Pass::over_batches(&batches);
+            let kept: Vec<_> = pass.facts.spans.iter().filter(|b| b.num_rows() > 0).collect();
+            assert_eq!(kept, [&greater_batch], "{less:?} < {greater:?}");
+            let seen: usize = batches.iter().map(RecordBatch::num_rows).sum();
+            assert_eq!(pass.facts.repeated_spans, seen - 1);
+        }
+    }
+
+    #[test]
+    fn a_repeated_span_counts_once() {
+        let again = span(1, 0, 0, 10);
+        let pass = Pass::over(&[again.clone(), again.clone(), span(2, 1, 1, 2), again]);
+        assert_eq!(pass.facts.repeated_spans, 2);
+        assert_eq!(pass.facts.facts[0].num_rows(), 2);
+        assert_eq!(pass.millis(1, "self_nanos"), Some(9.0));
+    }
+
+    #[test]
+    fn one_id_in_two_traces_is_two_spans() {
+        let pass = Pass::over(&[span(1, 0, 0, 10), span(1, 0, 0, 10).trace(2)]);
+        assert_eq!((pass.facts.repeated_spans, pass.facts.traces), (0, 2));
+    }
+
+    #[test]
+    fn the_greatest_of_spans_with_one_id_counts() {
+        let one = span(1, 0, 5, 10).attribute("a", "1");
+        check_greater(&one, &span(1, 0, 0, 11));
+        check_greater(&one, &span(1, 0, 6, 10));
+        check_greater(&one, &Span { parent: 7, ..one.clone() });
+        check_greater(&one, &Span { flags: 768, ..one.clone() });
+        check_greater(&one, &one.clone().with("trace_state", "ot=th:8"));
+        check_greater(&one, &one.clone().with("scope_name", "a.tracer"));
+        check_greater(&one, &one.clone().pid(7));
+        check_greater(&one, &span(1, 0, 5, 10).attribute("a", "2"));
+        check_greater(&one, &one.clone().attribute("b", ""));
+    }
+
+    #[test]
+    fn more_spans_than_a_pass_takes_are_refused() {
+        let rows = 1 << 20;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let schema = Arc::new(Schema::empty());
+        let large = RecordBatch::try_new_with_options(schema, Vec::new(), &options);
+        let mut batches = vec![large.expect("a batch without columns"); SPANS_MAX / rows];
+        batches.push(batch(&[span(1, 0, 0, 1)]));
+        match drop_repeated(&batches) {
+            Err(Error::TooManySpans { seen, max }) => {
+                assert_eq!((seen, max), (SPANS_MAX + 1, SPANS_MAX));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -392,3 +392,79 @@ fn trace_ranges(trace_id: &[u128], order: &[u32]) -> Vec<Range<usize>> {
     }
     ranges
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{Pass, batch, span, span_at};
+
+    #[test]
+    fn times_beyond_the_limits_are_the_limits() {
+        let extremes = [
+            (i64::MIN, i64::MAX),
+            (i64::MAX, i64::MIN),
+            (i64::MAX, i64::MAX),
+            (i64::MIN, i64::MIN),
+            (-5, 10),
+            (10, 5),
+        ];
+        let span = |(id, &(start, end)): (u64, &(i64, i64))| span_at(id, id - 1, start, end);
+        let spans: Vec<_> = (1..).zip(&extremes).map(span).collect();
+        let pass = Pass::over(&spans);
+        let durations = (1..=6).map(|id| pass.int(id, "entry_duration_nanos"));
+        assert!(durations.into_iter().all(|nanos| nanos == Some(DURATION_NANOS_MAX)));
+        let own = (1..=6).map(|id| pass.int(id, "self_nanos").expect("never NULL"));
+        assert!(own.into_iter().all(|nanos| (0..=DURATION_NANOS_MAX).contains(&nanos)));
+        // The times themselves stay as they arrived.
+        assert_eq!(pass.facts.spans[0], batch(&spans));
+    }
+
+    #[test]
+    fn a_batch_of_another_schema_is_refused() {
+        let spans = batch(&[span(1, 0, 0, 1)]);
+        let position = spans.schema().index_of("kind").expect("a column of spans");
+        let without: Vec<usize> = (0..spans.num_columns()).filter(|&c| c != position).collect();
+        let without = spans.project(&without).expect("columns that are there");
+        match crate::run(&[without], &crate::PassOptions::default()) {
+            Err(Error::MissingColumn(name)) => assert_eq!(name, "kind"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn messages_of_asgi_are_sends_or_receives() {
+        let cases = [
+            ("", Asgi::No),
+            ("http.response.start", Asgi::Send),
+            ("http.response.body", Asgi::Send),
+            ("websocket.send", Asgi::Send),
+            ("http.request", Asgi::Receive),
+            ("http.disconnect", Asgi::Receive),
+            ("websocket.receive", Asgi::Receive),
+        ];
+        for (event_type, expected) in cases {
+            assert_eq!(asgi(event_type), expected, "{event_type}");
+        }
+    }
+
+    /// Long texts share a buffer, and more of them than are remembered.
+    #[test]
+    fn equal_texts_of_a_column_have_one_number() {
+        let text = |row: usize| match row % 7 {
+            0 => None,
+            1 => Some(String::new()),
+            _ => Some(format!("a text that is not inline, number {}", row * row % 200)),
+        };
+        let texts: Vec<Option<String>> = (0..2000).map(text).collect();
+        let column: StringViewArray = texts.iter().map(Option::as_deref).collect();
+        let (mut strings, mut syms) = (Interner::new(), Vec::new());
+        intern(&column, &mut strings, &mut syms);
+        let found: Vec<&str> = syms.iter().map(|&sym| strings.text(sym)).collect();
+        let expected: Vec<&str> = texts.iter().map(|t| t.as_deref().unwrap_or("")).collect();
+        assert_eq!(found, expected);
+        assert_eq!(
+            strings.texts().len(),
+            texts.iter().flatten().collect::<std::collections::BTreeSet<_>>().len()
+        );
+    }
+}

@@ -1,11 +1,12 @@
 //! The stall test's raw measures: how silent the rest of its process was during a span or gap.
 //!
 //! *Concurrent* to a trace are the other traces of its process whose local root overlaps its own;
-//! the starts and ends of their spans in the process are *edges*. Edges near a candidate are counted
+//! the starts and ends of their spans in the process are *edges*. Edges near a candidate are
+//! counted
 //! without visiting them or the traces: all that the process has, less the candidate's own trace's,
 //! less those of traces that had ended before its trace began, less those of traces that began
-//! after it ended. The last two are counted for all candidates in two sweeps. So 100,000 overlapping
-//! traces cost `n log n`, and so do streams that stay open while 100,000 requests pass.
+//! after it ended. The last two are counted for all candidates in two sweeps. So 100,000
+//! overlapping traces cost `n log n`, and so do streams that stay open while 100,000 requests pass.
 //!
 //! Source: the reference of the stall test, `stall_test.py`, which these measures agree with.
 
@@ -169,7 +170,8 @@ impl Edges {
     }
 
     /// Returns between which edges a candidate's window and, in it, the candidate lie: the first of
-    /// the window, the first inside, the first that is no longer inside, the first after the window.
+    /// the window, the first inside, the first that is no longer inside, the first after the
+    /// window.
     fn ranks(&self, candidate: &Candidate) -> [u32; 4] {
         let window = window(candidate);
         let below = |time: i64| self.time.partition_point(|&edge| edge < time) as u32;
@@ -411,4 +413,107 @@ fn running_sums(values: &[i64]) -> Vec<i128> {
         sum
     }));
     sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{Pass, Span, span};
+
+    fn request(id: u64, start: i64, end: i64) -> Span {
+        span(id, 0, start, end).server().scope("fastapi").trace(id.into())
+    }
+
+    fn query(id: u64, of: u64, start: i64, end: i64) -> Span {
+        span(id, of, start, end).query("SELECT 1").trace(of.into())
+    }
+
+    /// Checks silence (ms), expected and foreign edges, concurrent traces and waiting (ms) of span
+    /// 2, a query from 10 to 60 in a request from 0 to 100.
+    fn check(
+        others: &[Span],
+        (silence, expected, foreign, concurrent, waiting): (f64, f64, i64, i64, f64),
+    ) {
+        let mut spans = vec![request(1, 0, 100), query(2, 1, 10, 60)];
+        spans.extend_from_slice(others);
+        let pass = Pass::over(&spans);
+        assert_eq!(pass.millis(2, "silence_nanos"), Some(silence), "silence");
+        let found = pass.float(2, "expected_edges").expect("measured");
+        assert!((found - expected).abs() < 1e-9, "expected edges: {found}");
+        assert_eq!(pass.int(2, "foreign_edges"), Some(foreign), "foreign edges");
+        assert_eq!(pass.int(2, "concurrent_traces"), Some(concurrent), "concurrent traces");
+        assert_eq!(pass.millis(2, "waiting_nanos"), Some(waiting), "waiting");
+    }
+
+    #[test]
+    fn a_silence_lasts_from_the_last_foreign_edge() {
+        // Six edges in 60 ms before, 90 after and 20 of the query itself, for 30 ms of silence.
+        let others = [request(3, -50, 150), query(4, 3, 20, 30), query(5, 3, 90, 95)];
+        check(&others, (30.0, 6.0 / 170.0 * 30.0, 2, 1, 30.0));
+    }
+
+    #[test]
+    fn alone_nothing_is_to_be_expected() {
+        check(&[], (50.0, 0.0, 0, 0, 0.0));
+        // Its own parallel queries are not foreign.
+        check(&[query(3, 1, 20, 30)], (50.0, 0.0, 0, 0, 0.0));
+    }
+
+    #[test]
+    fn a_trace_whose_root_does_not_overlap_is_not_concurrent() {
+        let before = [request(3, -50, 0), query(4, 3, -40, 30)];
+        let after = [request(5, 100, 150), query(6, 5, 101, 120), query(7, 5, 50, 55)];
+        check(&[before.as_slice(), &after].concat(), (50.0, 0.0, 0, 0, 0.0));
+    }
+
+    #[test]
+    fn edges_close_to_its_own_are_its_own() {
+        let mut others = [request(3, -90, 190), query(4, 3, 10, 60)];
+        others[1].start += EDGE_SLACK_NANOS;
+        others[1].end -= EDGE_SLACK_NANOS;
+        // 100 ms before and 100 ms after, from the request's start at -90; its end is out of reach.
+        check(&others, (50.0, 3.0 / (100.0 + 100.0) * 50.0, 0, 1, 50.0));
+        others[1].start += 1;
+        let silence = 50.0 - (EDGE_SLACK_NANOS + 1) as f64 / NANOS_PER_MILLI as f64;
+        let expected = 3.0 / (250.0 - silence) * silence;
+        check(&others, (silence, expected, 1, 1, silence));
+    }
+
+    #[test]
+    fn another_process_is_not_heard() {
+        let others = [request(3, -50, 150), query(4, 3, 20, 30)];
+        check(&others.map(|span| span.instance("app-2")), (50.0, 0.0, 0, 0, 0.0));
+    }
+
+    #[test]
+    fn ranks_below_are_counted() {
+        let mut counted = Counted::new(10);
+        counted.add(&[0, 3, 9]);
+        counted.add(&[3]);
+        let below: Vec<u32> = (0..=10).map(|rank| counted.below(rank)).collect();
+        assert_eq!(below, [0, 1, 1, 1, 3, 3, 3, 3, 3, 3, 4]);
+    }
+
+    #[test]
+    fn extents_of_any_range_are_joined() {
+        let mut extents = Extents::new(5);
+        for (group, first, last) in [(0, 3, 4), (2, 1, 9), (4, 5, 6)] {
+            extents.set(group, Extent { first, last });
+        }
+        let of = |range: Range<usize>| {
+            let extent = extents.of(range);
+            (extent.first <= extent.last).then_some((extent.first, extent.last))
+        };
+        assert_eq!(of(0..5), Some((1, 9)));
+        assert_eq!(of(0..2), Some((3, 4)));
+        assert_eq!(of(3..5), Some((5, 6)));
+        assert_eq!(of(1..2), None);
+        assert_eq!(of(3..3), None);
+    }
+
+    #[test]
+    fn a_run_knows_how_many_come_before_it() {
+        assert_eq!(before_runs(&[7, 7, 3, 7, 7, 7]), [0, 0, 2, 3, 3, 3]);
+        assert!(before_runs(&[]).is_empty());
+    }
 }

@@ -114,3 +114,129 @@ pub(crate) fn median(values: &mut [i64]) -> i64 {
         _ => values[middle - 1].midpoint(values[middle]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PassOptions;
+    use crate::test_support::{Pass, Span, batch, span};
+
+    /// Checks by how many milliseconds spans 1, 2, 3 ... are moved.
+    fn check(spans: &[Span], expected: &[f64]) {
+        let pass = Pass::over(spans);
+        for (id, &millis) in (1..).zip(expected) {
+            assert_eq!(pass.millis(id, "skew_nanos"), Some(millis), "of span {id}");
+        }
+    }
+
+    fn call(id: u64) -> Span {
+        span(id, 0, 0, 100).trace(id.into()).client()
+    }
+
+    fn answer(id: u64, start: i64, end: i64) -> Span {
+        span(id, id - 1, start, end).trace((id - 1).into()).server().service("orders")
+    }
+
+    #[test]
+    fn a_child_outside_its_parent_is_moved_to_its_middle() {
+        check(&[call(1), answer(2, 520, 580)], &[0.0, -500.0]);
+        check(&[call(1), answer(2, -520, -460)], &[0.0, 540.0]);
+        check(&[call(1), answer(2, 60, 120)], &[0.0, -40.0]);
+    }
+
+    #[test]
+    fn a_child_within_its_parent_stays() {
+        check(&[call(1), answer(2, 5, 65)], &[0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_longer_child_is_only_kept_from_starting_first() {
+        check(&[call(1), answer(2, 50, 350)], &[0.0, 0.0]);
+        check(&[call(1), answer(2, -50, 350)], &[0.0, 50.0]);
+    }
+
+    #[test]
+    fn one_host_has_one_clock() {
+        let on = |host: &str, span: Span| span.with("host_name", host);
+        let late = |host| [on("a", call(1)), on(host, answer(2, 520, 580))];
+        check(&late("a"), &[0.0, 0.0]);
+        check(&late("b"), &[0.0, -500.0]);
+        // The host's id says more than its name.
+        let same_id = late("b").map(|span| span.with("host_id", "i-1"));
+        check(&same_id, &[0.0, 0.0]);
+    }
+
+    #[test]
+    fn one_process_has_one_clock() {
+        let spans = [call(1), span(2, 1, 520, 580).trace(1), span(3, 1, -50, -40).trace(1)];
+        check(&spans, &[0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn what_hangs_below_moves_along() {
+        let spans = [
+            call(1),
+            answer(2, 520, 580),
+            span(3, 2, 530, 540).trace(1).service("orders"),
+            // A third clock is told against the second.
+            span(4, 3, 1030, 1040).trace(1).service("pricing"),
+        ];
+        check(&spans, &[0.0, -500.0, -500.0, -1000.0]);
+    }
+
+    #[test]
+    fn the_median_call_of_two_hosts_decides() {
+        let spans = [
+            call(1),
+            answer(2, 520, 580),
+            call(3),
+            answer(4, 530, 590),
+            call(5),
+            answer(6, 900, 960),
+        ];
+        check(&spans, &[0.0, -510.0, 0.0, -510.0, 0.0, -510.0]);
+    }
+
+    #[test]
+    fn a_message_that_waits_is_no_skew() {
+        let sent = span(1, 0, 0, 10).kind("PRODUCER");
+        let taken = |start, end| span(2, 1, start, end).kind("CONSUMER").service("worker");
+        check(&[sent.clone(), taken(5000, 5004)], &[0.0, 0.0]);
+        check(&[sent, taken(-30, -26)], &[0.0, 30.0]);
+    }
+
+    #[test]
+    fn a_clock_that_is_off_by_too_much_is_left_alone() {
+        let spans = [batch(&[call(1), answer(2, 520, 580)])];
+        let skew = |millis: i64| {
+            let options =
+                PassOptions { skew_nanos_max: millis * 1_000_000, ..PassOptions::default() };
+            Pass::with(&spans, &options).millis(2, "skew_nanos")
+        };
+        assert_eq!([skew(499), skew(500)], [Some(0.0), Some(-500.0)]);
+    }
+
+    /// Each host is half a day ahead of the one that called it.
+    #[test]
+    fn corrections_that_add_up_stay_bounded() {
+        let half_a_day = 12 * 3600 * 1000;
+        let hosts = |id: u64| span(id, id - 1, id as i64 * half_a_day, id as i64 * half_a_day + 9);
+        let spans: Vec<Span> = (1..=30_000).map(|id| hosts(id).service(&id.to_string())).collect();
+        let pass = Pass::over(&spans);
+        assert_eq!(pass.int(30_000, "skew_nanos"), Some(-SKEW_NANOS_MAX));
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_middle_two() {
+        let cases: [(&mut [i64], i64); 5] = [
+            (&mut [], 0),
+            (&mut [7], 7),
+            (&mut [9, 1], 5),
+            (&mut [3, 1, 2], 2),
+            (&mut [i64::MAX, i64::MIN], 0),
+        ];
+        for (values, expected) in cases {
+            assert_eq!(median(values), expected, "{values:?}");
+        }
+    }
+}

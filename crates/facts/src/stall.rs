@@ -334,3 +334,152 @@ impl Counts {
             && all >= test.endpoint_share_min * f64::from(endpoint_traces)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{Pass, Span, span};
+
+    fn silence(silence_nanos: i64, expected_edges: f64, foreign_edges: u32) -> Silence {
+        Silence {
+            silence_nanos,
+            expected_edges,
+            foreign_edges,
+            concurrent_traces: 3,
+            waiting_nanos: 0,
+        }
+    }
+
+    #[test]
+    fn a_silence_is_judged_by_what_was_to_be_expected() {
+        let ms = NANOS_PER_MILLI;
+        let cases = [
+            // Silence, expected and foreign edges, length; verdict of a span, of a gap.
+            ((50 * ms, 8.0, 0), 50 * ms, Verdict::Blocked, Verdict::Blocked),
+            ((10 * ms, 5.0, 0), 10 * ms, Verdict::Blocked, Verdict::Blocked),
+            ((10 * ms - 1, 5.0, 0), 10 * ms - 1, Verdict::Clear, Verdict::Clear),
+            ((10 * ms, 4.9, 0), 10 * ms, Verdict::Unknown, Verdict::Unknown),
+            // A gap may have had life at its beginning, a span may not.
+            ((30 * ms, 6.0, 2), 50 * ms, Verdict::Clear, Verdict::Blocked),
+            // Much was to be expected in the whole, and some of it came.
+            ((5 * ms, 2.0, 4), 50 * ms, Verdict::Clear, Verdict::Clear),
+            ((5 * ms, 0.4, 1), 50 * ms, Verdict::Unknown, Verdict::Unknown),
+        ];
+        for ((nanos, expected, foreign), length, of_span, of_gap) in cases {
+            let measured = silence(nanos, expected, foreign);
+            let judge = |stretch| StallTest::default().judge(&measured, length, stretch);
+            assert_eq!(judge(Stretch::Span), of_span, "{measured:?} as a span");
+            assert_eq!(judge(Stretch::Gap), of_gap, "{measured:?} as a gap");
+        }
+    }
+
+    const BLOCKING: u64 = 1;
+    const BLOCKING_QUERY: u64 = 2;
+    const VICTIM: u64 = 10;
+    const VICTIMS_QUERY: u64 = 11;
+
+    /// How a process is loaded.
+    #[derive(Clone, Copy)]
+    struct Load {
+        rounds: i64,
+        library: &'static str,
+        /// Whether other requests go on while the query runs.
+        goes_on: bool,
+    }
+
+    const BLOCKED: Load = Load { rounds: 6, library: "fastapi", goes_on: false };
+
+    /// Rounds of a request with a query from 5 to 55 ms, amid four others that send many queries.
+    fn rounds(load: Load) -> Vec<Span> {
+        (0..load.rounds).flat_map(|round| one_round(load, round)).collect()
+    }
+
+    fn one_round(load: Load, round: i64) -> Vec<Span> {
+        let (base, first) = (round * 1000, round as u64 * 1000);
+        let server = |id: u64, start, end| {
+            let span = span(first + id, 0, base + start, base + end).server().scope(load.library);
+            span.trace((first + id).into())
+        };
+        let query = |id: u64, of: u64, start, end| {
+            let span = span(first + id, first + of, base + start, base + end).query("SELECT 1");
+            span.trace((first + of).into())
+        };
+        let mut spans = vec![
+            server(BLOCKING, 0, 60).named("GET /blocking"),
+            query(BLOCKING_QUERY, BLOCKING, 5, 55).query("SELECT pg_sleep(1)"),
+            query(VICTIMS_QUERY, VICTIM, 4, 56),
+        ];
+        for other in [VICTIM, 100, 200, 300] {
+            spans.push(server(other, -40, 100).named("GET /other"));
+            let busy = (-38..0).chain(57..95).chain(if load.goes_on { 6..54 } else { 0..0 });
+            for (number, start) in (20..).zip(busy.step_by(5)) {
+                spans.push(query(other + number, other, start, start + 2));
+            }
+        }
+        spans
+    }
+
+    fn stalled(pass: &Pass, id: u64) -> Option<f64> {
+        pass.millis(id, "stalled_nanos")
+    }
+
+    #[test]
+    fn others_are_the_victims_of_a_blocked_loop() {
+        let pass = Pass::over(&rounds(BLOCKED));
+        assert_eq!(pass.int(BLOCKING_QUERY, "foreign_edges"), Some(0));
+        assert_eq!(pass.int(BLOCKING_QUERY, "concurrent_traces"), Some(4));
+        assert_eq!(pass.millis(BLOCKING_QUERY, "silence_nanos"), Some(50.0));
+        assert_eq!(pass.millis(BLOCKING_QUERY, "waiting_nanos"), Some(200.0));
+        for round in 0..6 {
+            let of_round = |id| stalled(&pass, round * 1000 + id);
+            assert_eq!([VICTIM, VICTIMS_QUERY, 100].map(of_round), [Some(50.0); 3]);
+            // What causes a stall is no victim of it.
+            assert_eq!([BLOCKING, BLOCKING_QUERY].map(of_round), [Some(0.0); 2]);
+        }
+        let gap = pass.gaps().iter().position(|gap| gap.span == 100 && gap.position == "between");
+        let stalled = pass.gap_ints("stalled_nanos");
+        assert!(gap.is_some());
+        assert!(stalled.contains(&Some(50 * NANOS_PER_MILLI)), "{stalled:?}");
+    }
+
+    #[test]
+    fn one_silence_proves_little() {
+        let pass = Pass::over(&rounds(Load { rounds: 4, ..BLOCKED }));
+        assert_eq!(pass.int(BLOCKING_QUERY, "foreign_edges"), Some(0));
+        assert_eq!(stalled(&pass, VICTIM), Some(0.0));
+    }
+
+    #[test]
+    fn a_loop_that_goes_on_is_not_blocked() {
+        let pass = Pass::over(&rounds(Load { goes_on: true, ..BLOCKED }));
+        assert!(pass.int(BLOCKING_QUERY, "foreign_edges") > Some(0));
+        assert_eq!(stalled(&pass, VICTIM), Some(0.0));
+    }
+
+    #[test]
+    fn silence_means_little_where_threads_serve() {
+        let pass = Pass::over(&rounds(Load { library: "flask", ..BLOCKED }));
+        assert_eq!(pass.int(BLOCKING_QUERY, "silence_nanos"), None);
+        assert_eq!(stalled(&pass, VICTIM), Some(0.0));
+    }
+
+    #[test]
+    fn another_process_is_not_stalled() {
+        let mut spans = rounds(BLOCKED);
+        let server = |id: u64| span(id, 0, -40, 100).server().scope("fastapi").trace(id.into());
+        spans.push(server(9000).instance("app-2"));
+        assert_eq!(stalled(&Pass::over(&spans), 9000), Some(0.0));
+    }
+
+    #[test]
+    fn stretches_add_up_between_two_times() {
+        let blocked = [(0, 10), (10, 20), (30, 30), (40, 50)];
+        let blocked = blocked.map(|(start, end)| Blocked { start, end, group: 0 });
+        let stretches = Stretches::new(blocked.iter());
+        let cases = [(0, 50, 30), (5, 15, 10), (20, 40, 0), (45, 99, 5), (-9, 0, 0), (12, 13, 1)];
+        for (start, end, expected) in cases {
+            assert_eq!(stretches.within(start, end), expected, "{start} to {end}");
+        }
+        assert_eq!(Stretches::new([].iter()).within(0, 9), 0);
+    }
+}

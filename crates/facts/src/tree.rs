@@ -164,3 +164,73 @@ fn list_children(parent: &[u32]) -> (Vec<u32>, Vec<u32>) {
     }
     (first, children)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::test_support::{Pass, Span, span};
+
+    /// Checks (depth, root) of spans 1, 2, 3 ...
+    fn check(spans: &[Span], expected: &[(i64, u64)]) -> Pass {
+        let pass = Pass::over(spans);
+        for (id, &(depth, root)) in (1..).zip(expected) {
+            assert_eq!(pass.int(id, "depth"), Some(depth), "depth of {id}");
+            assert_eq!(pass.id(id, "root_span_id"), Some(root), "root of {id}");
+        }
+        pass
+    }
+
+    #[test]
+    fn a_whole_trace_is_complete() {
+        let spans = [span(1, 0, 0, 10), span(2, 1, 1, 9), span(3, 2, 2, 8), span(4, 1, 3, 4)];
+        let pass = check(&spans, &[(0, 1), (1, 1), (2, 1), (1, 1)]);
+        assert!((1..=4).all(|id| pass.flag(id, "is_complete") && !pass.flag(id, "is_orphan")));
+    }
+
+    #[test]
+    fn an_orphan_heads_a_tree() {
+        let spans = [span(1, 0, 0, 10), span(2, 77, 1, 9), span(3, 2, 2, 8)];
+        let pass = check(&spans, &[(0, 1), (0, 2), (1, 2)]);
+        assert_eq!([1, 2, 3].map(|id| pass.flag(id, "is_orphan")), [false, true, false]);
+        assert!((1..=3).all(|id| !pass.flag(id, "is_complete")));
+    }
+
+    #[test]
+    fn a_lone_orphan_is_no_whole_trace() {
+        let pass = check(&[span(1, 77, 0, 10)], &[(0, 1)]);
+        assert!(!pass.flag(1, "is_complete"));
+    }
+
+    #[test]
+    fn several_roots_are_no_whole_trace() {
+        let pass = check(&[span(1, 0, 0, 10), span(2, 0, 1, 9)], &[(0, 1), (0, 2)]);
+        assert!(!pass.flag(1, "is_complete") && !pass.flag(2, "is_complete"));
+    }
+
+    #[test]
+    fn a_parent_in_another_trace_is_none() {
+        let pass = check(&[span(1, 0, 0, 10), span(2, 1, 1, 9).trace(2)], &[(0, 1), (0, 2)]);
+        assert!(pass.flag(1, "is_complete") && pass.flag(2, "is_orphan"));
+    }
+
+    #[test]
+    fn a_cycle_is_cut_above_its_first_span() {
+        for length in 1..=6 {
+            let on_cycle = |id: u64| span(id, id % length + 1, id as i64, 50);
+            let mut spans: Vec<Span> = (1..=length).map(on_cycle).collect();
+            // What hangs below the cycle stays there, although it starts before it.
+            spans.push(span(length + 1, length, 0, 5));
+            let depth = |id: u64| if id == 1 { 0 } else { (length - id + 1) as i64 };
+            let mut expected: Vec<(i64, u64)> = (1..=length).map(|id| (depth(id), 1)).collect();
+            expected.push((depth(length) + 1, 1));
+            let pass = check(&spans, &expected);
+            assert!((1..=length).all(|id| !pass.flag(id, "is_complete")), "length {length}");
+            assert!((1..=length).all(|id| !pass.flag(id, "is_orphan")), "length {length}");
+        }
+    }
+
+    #[test]
+    fn two_cycles_of_one_trace_are_two_trees() {
+        let spans = [span(1, 2, 0, 9), span(2, 1, 1, 9), span(3, 4, 2, 9), span(4, 3, 3, 9)];
+        check(&spans, &[(0, 1), (1, 1), (0, 3), (1, 3)]);
+    }
+}

@@ -98,3 +98,91 @@ impl Wires {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::test_support::{Pass, Span, span};
+
+    const PARTS: [&str; 3] = ["wire_nanos", "wire_before_nanos", "wire_after_nanos"];
+
+    /// Server spans of another service under a call from 10 to 110 ms.
+    fn pass(servers: &[Span]) -> Pass {
+        let mut all = vec![span(1, 0, 0, 120).server(), span(2, 1, 10, 110).client()];
+        all.extend(servers.iter().map(|server| server.clone().server().service("orders")));
+        Pass::over(&all)
+    }
+
+    fn wire(pass: &Pass) -> [Option<f64>; 3] {
+        PARTS.map(|part| pass.millis(2, part))
+    }
+
+    #[test]
+    fn the_wire_is_what_the_server_does_not_explain() {
+        let pass = pass(&[span(3, 2, 30, 90)]);
+        assert_eq!(wire(&pass), [40.0, 20.0, 20.0].map(Some));
+        assert_eq!(pass.id(2, "server_span_id"), Some(3));
+        assert_eq!(pass.text(2, "server_service_name"), Some("orders"));
+        // It belongs to the edge: neither to the client nor to the server.
+        assert_eq!(pass.millis(2, "wire_critical_nanos"), Some(40.0));
+        assert_eq!(
+            [1, 2, 3].map(|id| pass.millis(id, "critical_nanos")),
+            [Some(20.0), Some(0.0), Some(60.0)]
+        );
+    }
+
+    #[test]
+    fn halves_are_those_of_corrected_clocks() {
+        assert_eq!(wire(&pass(&[span(3, 2, 5030, 5090)])), [40.0, 20.0, 20.0].map(Some));
+        assert_eq!(wire(&pass(&[span(3, 2, -5000, -4940)])), [40.0, 20.0, 20.0].map(Some));
+    }
+
+    #[test]
+    fn several_servers_explain_their_union() {
+        let pass = pass(&[span(3, 2, 30, 50), span(4, 2, 40, 60), span(5, 2, 70, 90)]);
+        assert_eq!(wire(&pass), [50.0, 20.0, 20.0].map(Some));
+        assert_eq!(pass.id(2, "server_span_id"), Some(3));
+    }
+
+    #[test]
+    fn a_server_that_outlives_its_client_says_nothing_of_the_wire() {
+        let pass = pass(&[span(3, 2, 30, 150)]);
+        assert_eq!(wire(&pass), [None; 3]);
+        assert_eq!(pass.id(2, "server_span_id"), Some(3));
+        // It is clipped: the client waited from 10 to 30, then for the server.
+        assert_eq!(pass.millis(2, "wire_critical_nanos"), Some(20.0));
+        assert_eq!(pass.millis(3, "critical_nanos"), Some(80.0));
+    }
+
+    #[test]
+    fn a_call_without_a_recorded_server_has_no_wire() {
+        let pass = pass(&[]);
+        assert_eq!(wire(&pass), [None; 3]);
+        assert_eq!(pass.id(2, "server_span_id"), None);
+        assert_eq!(pass.millis(2, "wire_critical_nanos"), None);
+        assert_eq!(pass.millis(2, "critical_nanos"), Some(100.0));
+    }
+
+    #[test]
+    fn a_process_that_calls_itself_has_no_wire() {
+        let spans = [span(1, 0, 0, 100).client(), span(2, 1, 10, 90).server()];
+        assert_eq!(Pass::over(&spans).millis(1, "wire_nanos"), None);
+    }
+
+    #[test]
+    fn a_server_busy_with_others_is_no_slow_network() {
+        let other = |id: u64, start, end| {
+            span(id, 0, start, end).server().service("orders").trace(id.into())
+        };
+        let pass = Pass::over(&[
+            span(1, 0, 0, 120).client(),
+            span(2, 1, 60, 110).server().service("orders"),
+            other(3, -20, 10),
+            other(4, 20, 40),
+            other(5, 30, 50),
+            other(6, 61, 100),
+        ]);
+        // Of 0 to 60: up to 10, and from 20 to 50.
+        assert_eq!(pass.millis(1, "wire_before_nanos"), Some(60.0));
+        assert_eq!(pass.millis(1, "server_busy_nanos"), Some(40.0));
+    }
+}

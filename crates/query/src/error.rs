@@ -15,7 +15,8 @@ pub enum Error {
     ReadOnly(String),
     /// The query needed more memory than it may have.
     #[error(
-        "the query needs more memory than the limit of {limit_mib} MiB (`query.memory_mib_max`): {reason}"
+        "the query needs more memory than the limit of {limit_mib} MiB \
+         (`query.memory_mib_max`): {reason}"
     )]
     Memory { limit_mib: usize, reason: String },
     /// The query ran longer than it may.

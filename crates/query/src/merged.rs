@@ -2,7 +2,8 @@
 //!
 //! The pass makes its columns row by row beside the spans, so that joining them costs nothing. Two
 //! columns are never NULL here, so that rules can join and group by them: a service without a name
-//! is `unknown_service` (semantic conventions), an endpoint whose span was lost [`UNKNOWN_ENDPOINT`].
+//! is `unknown_service` (semantic conventions), an endpoint whose span was lost is
+//! [`UNKNOWN_ENDPOINT`].
 
 use std::sync::Arc;
 

@@ -67,7 +67,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] and [`Error::UnknownRule`] when the configuration names what no rule knows.
+    /// [`Error::Config`] and [`Error::UnknownRule`] when the configuration names what no rule
+    /// knows.
     pub fn new(rules: RuleSet, config: RulesConfig) -> Result<Self, Error> {
         config.check(&rules)?;
         Ok(Self { rules, config })

@@ -75,7 +75,8 @@ fn tables_page() -> Result<String> {
         }
     }
     page.push_str(
-        "\n## Views\n\nRules, reports and dashboards share them; `DESCRIBE` lists their columns.\n\n\
+        "\n## Views\n\n\
+         Rules, reports and dashboards share them; `DESCRIBE` lists their columns.\n\n\
          | view | what it holds |\n|---|---|\n",
     );
     for path in files("queries/views")? {

@@ -57,6 +57,8 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use timesink_rules::Rule;
+
     use super::*;
 
     #[test]
@@ -75,6 +77,14 @@ mod tests {
             let text = fill(template, "gc-pause");
             assert!(!text.contains("{rule}") && !text.contains("{version}"), "{file}");
         }
-        assert!(fill(FILES[0].1, "gc-pause").parse::<toml::Table>().is_ok());
+    }
+
+    #[test]
+    fn a_new_rule_lacks_only_its_content() {
+        let [manifest, sql, guide, _] = FILES.map(|(_, template)| fill(template, "gc-pause"));
+        let rule = Rule::parse("gc-pause", &manifest, &sql, &guide).expect("a rule");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let problems = runtime.block_on(timesink_rules::check(&rule)).expect("empty tables");
+        assert!(problems.is_empty(), "{problems:?}");
     }
 }

@@ -78,8 +78,20 @@ WITH last_io AS (
         AND span.kind = 'SERVER'
         AND NOT gap.before_failed
         AND gap.start_time_unix_nano >= last_io.io_end
+), work AS (
+    -- Both together: what a request does once it has its data.
+    SELECT service_name, endpoint, kind, trace_id, entry_span_id, process_id, entry_duration_nanos,
+        subject, shown_by, nanos, critical_nanos, stalled_nanos, silence_nanos, expected_edges,
+        foreign_edges, is_gap, code_file_path, code_line_number
+    FROM explicit
+    UNION ALL
+    SELECT service_name, endpoint, kind, trace_id, entry_span_id, process_id, entry_duration_nanos,
+        subject, shown_by, nanos, critical_nanos, stalled_nanos, silence_nanos, expected_edges,
+        foreign_edges, is_gap, code_file_path, code_line_number
+    FROM tails
 ), candidates AS (
     -- Long enough, and a large enough part of the request, once stalls that others caused are off.
+    -- On an event loop half the shortest tail is long enough a silence to say something.
     SELECT
         candidate.*,
         trace_share_min,
@@ -91,11 +103,7 @@ WITH last_io AS (
             WHEN expected_edges * nanos < expected_edges_min * silence_nanos THEN 'unknown'
             ELSE 'clear'
         END AS loop_verdict
-    FROM (
-        SELECT * FROM explicit
-        UNION ALL
-        SELECT * FROM tails
-    ) AS candidate
+    FROM work AS candidate
     JOIN params USING (service_name, endpoint, kind)
     WHERE
         nanos - stalled_nanos >= tail_millis_min * 1000000

@@ -256,8 +256,6 @@ impl Layout {
         mut head: Vec<u8>,
         options: &ReadOptions,
     ) -> Result<Whole, FileError> {
-        source.fill(&mut head, options.document_bytes_max);
-        // The source finds its end only when asked for more.
         source.fill(&mut head, options.document_bytes_max.saturating_add(1));
         if head.len() > options.document_bytes_max {
             return Err(self.too_large(options));

@@ -9,6 +9,9 @@ use super::{Compression, FileError};
 /// Compressed bytes are read in pieces of this size.
 const INPUT_BUFFER_BYTES: usize = 256 << 10;
 
+/// A buffer grows to this size at once, and from there as bytes come.
+const RESERVED_BYTES_MAX: u64 = 4 << 20;
+
 /// Where the bytes come from. What cannot be read ends it; [`Source::failure`] then says why.
 pub(crate) struct Source<'a> {
     input: Box<dyn Read + 'a>,
@@ -58,7 +61,8 @@ impl<'a> Source<'a> {
         if !self.is_open() || wanted == 0 {
             return;
         }
-        buffer.reserve(allowed as usize);
+        // What is there may be far less than what is allowed.
+        buffer.reserve(allowed.min(RESERVED_BYTES_MAX) as usize);
         let filled = self.input.by_ref().take(allowed).read_to_end(buffer);
         let got = buffer.len() - start;
         self.read += got as u64;

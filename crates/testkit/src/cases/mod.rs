@@ -1,7 +1,7 @@
 //! Cases in Markdown: a page's sections with blocks of spans and the findings they must give.
 //!
 //! A `##` section is a case once it has a block `spans`: one or more of them, each a file of its
-//! own in [notation](crate::notation), at most one block `toml` (configuration), and exactly one
+//! own in [`notation`], at most one block `toml` (configuration), and exactly one
 //! block `findings` with the lines expected, or the single word `clean` or `skipped`. Other
 //! sections and other blocks are prose.
 //!

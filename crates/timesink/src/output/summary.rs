@@ -20,6 +20,10 @@ const INDENT: &str = "  ";
 /// The width of the labels and what separates them from their text.
 const LABEL_COLUMNS: usize = 13;
 
+/// Where to read on.
+const GUIDES: &str = "`timesink rules show RULE`; each step of a rule on a trace: \
+                      `timesink explain TRACE --rule RULE FILES`";
+
 /// An example of a refused span, in characters.
 const EXAMPLE_COLUMNS: usize = 60;
 
@@ -37,7 +41,11 @@ pub(crate) fn write_summary(
     writeln!(console.out, "{}", paint.bold(&headline(analysis, services)))?;
     // Rules that had nothing to look at are neither clean nor skipped.
     let runs = if analysis.spans > 0 { analysis.runs.as_slice() } else { &[] };
-    let lines = outcomes(runs).into_iter().chain(losses(analysis, input));
+    let mut lines = outcomes(runs);
+    lines.extend(losses(analysis, input));
+    if !analysis.findings.is_empty() {
+        lines.push(("guides", GUIDES.to_owned()));
+    }
     for (label, text) in lines {
         let texts = wrap(&safe::line(&text), columns - INDENT.len() - LABEL_COLUMNS);
         for (number, text) in texts.iter().enumerate() {

@@ -5,6 +5,7 @@
 mod analyze;
 mod commands;
 mod config;
+mod diagnostics;
 mod explain;
 mod files;
 mod sql;

@@ -1,0 +1,70 @@
+//! What `analyze` prints for people, to the letter. Where a rule's words or thresholds change, this
+//! changes: read it before it is taken.
+
+use crate::support::{recording, run};
+
+fn check(name: &str, expected: &str) {
+    let output = run(&["analyze", &recording(name)]);
+    assert_eq!(output.stdout, expected.trim_start_matches('\n'), "{}", output.stdout);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn a_query_in_a_loop() {
+    check(
+        "django_fk_n1.pb.gz",
+        r"
+warning[n-plus-one-query]: 21 queries of one shape in one request: 25 ms wasted
+  service  shop-web, GET api/orders/recent
+  subject  SELECT customers.id, customers.name, customers.email, customers.tier FROM customers WHERE
+           customers.id = ? LIMIT ?
+  found    shop-web GET api/orders/recent sends this statement 21 times in a typical affected
+           request (8 to 38), 18 ms in the database and 6.7 ms between the repeats, of 31 ms.
+  wasted   25 ms a request, 40 of 40 requests, 66 % of the endpoint's time, 983 ms in all
+  sure     likely: the count changes from request to request, as the number of rows does; parameters
+           are not recorded
+  trace    b932f6a913ec1f3b60f3d3ab1d85cb57
+  help     load the related rows with the first query: select_related() for foreign keys,
+           prefetch_related() for the rest; for writes bulk_create() or bulk_update()
+           (rules/n-plus-one-query#how-to-fix-it)
+           https://docs.djangoproject.com/en/stable/ref/models/querysets/#select-related
+  next     python manage.py shell: print(queryset.query), or django.test.utils.CaptureQueriesContext
+           around the view
+
+1 finding in 977 spans of 40 traces, 1 service
+  clean        blocking-event-loop, n-plus-one-cache, n-plus-one-call, slow-dependency,
+               slow-network-edge, slow-serialization
+  guides       `timesink rules show RULE`; each step of a rule on a trace: `timesink explain TRACE
+               --rule RULE FILES`
+",
+    );
+}
+
+#[test]
+fn a_slow_encoder() {
+    check(
+        "flask_json_slow_ser.jsonl.gz",
+        r"
+warning[slow-serialization]: 70 ms after the last I/O, 94 % of the request: 79 ms wasted
+  service  orders-api, GET /catalog
+  subject  gap after sqlalchemy SELECT id, sku, name, price::float, description FROM products LIMIT
+           ?
+  found    orders-api GET /catalog has its data and then works another 70 ms of 75 ms before the
+           response leaves.
+  wasted   79 ms a request, 12 of 12 requests, 94 % of the endpoint's time, 949 ms in all
+  sure     likely: no span covers the time between the last I/O and the response: building the
+           response is the likely reason, a sleep would look the same
+  trace    fd7e3ec01346fe91e0da81be13ef4de1
+  help     send less (paginate, fewer fields) and encode it with a faster encoder (orjson,
+           pydantic's dump_json) (rules/slow-serialization#how-to-fix-it)
+           https://github.com/ijl/orjson
+  next     py-spy record -o profile.svg --pid PID while the endpoint is under load
+
+1 finding in 36 spans of 12 traces, 1 service
+  clean        blocking-event-loop, n-plus-one-cache, n-plus-one-call, n-plus-one-query,
+               slow-dependency, slow-network-edge
+  guides       `timesink rules show RULE`; each step of a rule on a trace: `timesink explain TRACE
+               --rule RULE FILES`
+",
+    );
+}
