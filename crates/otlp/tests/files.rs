@@ -4,7 +4,7 @@ use std::io::{self, Read, Write as _};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray as _, RecordBatch};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use timesink_otlp::Format::{JaegerJson, OtlpJson, OtlpProtobuf, ZipkinJson};
@@ -846,6 +846,73 @@ const ZIPKIN_SPANS: &[&str] = &[
      | service.name={string:frontend} process.pid={string:42} host.name={string:web-1} \
      telemetry.sdk.language={string:python} | kombu 5 |  | status 2 no broker | state a=b",
 ];
+
+/// Checks the ids and parents of Zipkin spans, written `service KIND id <- parent`, `shared` behind
+/// it or not. An id that was derived is written `(id of the call, service)`.
+fn check_places(written: &[&str], expected: &[&str]) {
+    let span = |text: &&str| {
+        let words: Vec<&str> = text.split(' ').collect();
+        let [service, kind, id, "<-", parent, rest @ ..] = words.as_slice() else {
+            panic!("{text}");
+        };
+        let mut span = json!({
+            "traceId": "1", "id": id, "parentId": parent, "kind": kind, "timestamp": 1,
+            "localEndpoint": {"serviceName": service},
+        });
+        if !rest.is_empty() {
+            span["shared"] = json!(true);
+        }
+        span
+    };
+    let list: Vec<Value> = written.iter().map(span).collect();
+    let read = content(json!(list).to_string().as_bytes());
+    let mut places = Vec::new();
+    for batch in &read.decoded.spans {
+        let column = |name: &str| {
+            let column = batch.column_by_name(name).expect("a column").as_string_view();
+            let short = |id: Option<&str>| id.unwrap_or("").trim_start_matches('0').to_owned();
+            column.iter().map(short).collect::<Vec<_>>()
+        };
+        let (services, ids) = (column("service_name"), column("span_id"));
+        let parents = column("parent_span_id");
+        places.extend(
+            (0..ids.len())
+                .map(|row| (services[row].clone(), ids[row].clone(), parents[row].clone())),
+        );
+    }
+    let name = |id: &str| match places.iter().find(|place| place.1 == id) {
+        Some((service, _, parent)) if id.len() > 2 => format!("({parent},{service})"),
+        _ => id.to_owned(),
+    };
+    let mut named: Vec<String> = places
+        .iter()
+        .map(|(service, id, parent)| format!("{service} {} <- {}", name(id), name(parent)))
+        .collect();
+    named.sort();
+    assert_eq!(named, expected, "{written:?}");
+}
+
+#[test]
+fn the_two_sides_of_a_call_are_told_apart() {
+    // By their kinds alone; the work below the server is the server's.
+    check_places(
+        &["a CLIENT 2 <- 1", "b SERVER 2 <- 1", "b CLIENT 3 <- 2", "a CLIENT 4 <- 2"],
+        &["a 2 <- 1", "a 4 <- 2", "b (2,b) <- 2", "b 3 <- (2,b)"],
+    );
+    // A service that calls itself: what is below is the server's.
+    check_places(
+        &["a CLIENT 2 <- 1", "a SERVER 2 <- 1 shared", "a CLIENT 3 <- 2"],
+        &["a (2,a) <- 2", "a 2 <- 1", "a 3 <- (2,a)"],
+    );
+    // A call that reached two services.
+    check_places(
+        &["a CLIENT 2 <- 1", "b SERVER 2 <- 1 shared", "c SERVER 2 <- 1 shared", "c CLIENT 3 <- 2"],
+        &["a 2 <- 1", "b (2,b) <- 2", "c (2,c) <- 2", "c 3 <- (2,c)"],
+    );
+    // One side only.
+    check_places(&["b SERVER 2 <- 1 shared", "b CLIENT 3 <- 2"], &["b 2 <- 1", "b 3 <- 2"]);
+    check_places(&["a CLIENT 2 <- 1", "b SERVER 3 <- 2"], &["a 2 <- 1", "b 3 <- 2"]);
+}
 
 /// Zipkin's API hands out one trace, an array of traces, or what a client sent, a line each.
 #[test]
