@@ -1,7 +1,7 @@
 //! The trace pass: one walk over each trace and each process; span batches in, facts and gaps out.
 //!
 //! Nothing here knows SQL or a rule. Start with [`run`], which lists the steps in order; each step
-//! is a module that fills columns of its own from [`rows::Rows`], the spans in canonical order.
+//! is a module that fills columns of its own from `rows::Rows`, the spans in canonical order.
 //! Given the same set of spans the result is the same, however they were ordered or batched.
 
 mod batch;
