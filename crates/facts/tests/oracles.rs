@@ -123,7 +123,10 @@ fn any_value(value: &Value) -> Value {
 
 /// By how much a child that starts before its parent is moved.
 fn skew_between(parent_resource: &Value, child_resource: &Value) -> i64 {
-    let resource_spans = |resource: &Value, span: Value| json!({"resource": {"attributes": resource}, "scopeSpans": [{"spans": [span]}]});
+    let resource_spans = |resource: &Value, span: Value| {
+        let scope_spans = json!([{"spans": [span]}]);
+        json!({"resource": {"attributes": resource}, "scopeSpans": scope_spans})
+    };
     let span = |id: &str, parent: &str, start: &str| {
         json!({
             "traceId": "00000000000000000000000000000001", "spanId": id, "parentSpanId": parent,
