@@ -12,6 +12,11 @@ const INSTRUMENTATION_PREFIX: &str = "opentelemetry.instrumentation.";
 /// The longest operation in bytes; a finding's first line should fit a terminal.
 const OPERATION_BYTES_MAX: usize = 160;
 
+/// What asyncpg sends when a connection goes back to its pool; as the neighbour of a gap nobody
+/// knows it by its statement.
+// tidy-allow(sql): asyncpg's own statement, told by how it begins.
+const POOL_RESET: (&str, &str) = ("SELECT pg_advisory_unlock_all", "pool reset");
+
 #[derive(Debug)]
 pub(crate) struct Meaning {
     /// Query shape, or method and URL shape of a call; the empty text for other spans.
@@ -80,7 +85,11 @@ impl Reader<'_, '_> {
         let rows = self.rows;
         let library = rows.text(rows.scope[at]).strip_prefix(INSTRUMENTATION_PREFIX);
         let name = rows.text(rows.name[at]);
-        let what = if shape == Sym(0) { name } else { self.texts.text(shape) };
+        let what = match self.texts.text(shape) {
+            "" => name,
+            shape if shape.starts_with(POOL_RESET.0) => POOL_RESET.1,
+            shape => shape,
+        };
         let text = match library {
             Some(library) if !says_itself(rows.kind[at]) => format!("{library} {what}"),
             _ => what.to_owned(),
@@ -132,6 +141,13 @@ mod tests {
     fn a_query_is_told_by_its_shape() {
         let query = span(1, 0, 0, 1).query("SELECT a FROM b WHERE c = 7");
         check(query, Some("SELECT a FROM b WHERE c = ?"), "psycopg SELECT a FROM b WHERE c = ?");
+    }
+
+    #[test]
+    fn the_reset_of_a_pooled_connection_has_a_name() {
+        let text = "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL;";
+        let reset = span(1, 0, 0, 1).query(text).scope("asyncpg");
+        check(reset, Some(&query_shape(None, text)), "asyncpg pool reset");
     }
 
     #[test]

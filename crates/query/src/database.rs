@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
 use datafusion::datasource::MemTable;
+use datafusion::execution::SessionState;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -15,7 +16,7 @@ use timesink_facts::{Facts, PassOptions};
 
 use crate::Error;
 use crate::merged::{self, SPANS_WITH_FACTS};
-use crate::session::Session;
+use crate::session::{Session, shared_state};
 use crate::views::VIEWS;
 
 /// What a query may use.
@@ -46,7 +47,8 @@ impl Default for Limits {
 #[derive(Debug, Clone)]
 pub struct Database {
     tables: Vec<(String, Arc<dyn TableProvider>)>,
-    runtime: Arc<RuntimeEnv>,
+    /// What every session begins with; it has no tables.
+    shared: SessionState,
     limits: Limits,
     merged: Vec<RecordBatch>,
     traces: usize,
@@ -74,7 +76,7 @@ impl Database {
     pub async fn of_facts(facts: &Facts, limits: Limits) -> Result<Self, Error> {
         let mut database = Self {
             tables: Vec::new(),
-            runtime: runtime(&limits)?,
+            shared: shared_state(runtime(&limits)?, &limits),
             limits,
             merged: merge(facts)?,
             traces: facts.traces,
@@ -86,16 +88,59 @@ impl Database {
         database.add("spans", Arc::new(spans), facts.spans.clone())?;
         database.add("facts", Arc::new(facts_schema), facts.facts.clone())?;
         database.add("gaps", Arc::new(gaps), split(&facts.gaps, limits.partitions))?;
-        database.add(SPANS_WITH_FACTS, merged::schema(), database.merged.clone())?;
-        for view in VIEWS {
-            database.add_view(view.name, view.sql).await?;
-        }
+        database.add_spans_with_facts(merged::schema(), database.merged.clone()).await?;
         Ok(database)
+    }
+
+    /// Returns a database of the same data for queries that are known: `spans_with_facts` has only
+    /// the columns that one of their texts or a view names, because a plan carries each column of
+    /// its tables through all its steps. Each query runs on so many threads.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] when a table or view of ours is broken.
+    pub async fn narrowed(
+        &self,
+        queries: impl IntoIterator<Item = &str>,
+        partitions: usize,
+    ) -> Result<Self, Error> {
+        let texts: Vec<&str> = VIEWS.iter().map(|view| view.sql).chain(queries).collect();
+        let named = merged::named_columns(&texts);
+        let project = |batch: &RecordBatch| batch.project(&named);
+        let batches = self.merged.iter().map(project).collect::<Result<Vec<_>, _>>();
+        let schema = merged::schema().project(&named);
+        let (batches, schema) = batches
+            .and_then(|batches| Ok((batches, schema?)))
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        let limits = Limits { partitions, ..self.limits };
+        let runtime = Arc::clone(self.shared.runtime_env());
+        let mut narrowed = Self { shared: shared_state(runtime, &limits), limits, ..self.clone() };
+        narrowed.tables.retain(|(name, _)| !is_view(name) && name != SPANS_WITH_FACTS);
+        narrowed.add_spans_with_facts(Arc::new(schema), batches).await?;
+        Ok(narrowed)
+    }
+
+    /// Adds the table that the views read, and the views.
+    async fn add_spans_with_facts(
+        &mut self,
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+    ) -> Result<(), Error> {
+        self.add(SPANS_WITH_FACTS, schema, batches)?;
+        for view in VIEWS {
+            self.add_view(view.name, view.sql).await?;
+        }
+        Ok(())
     }
 
     /// Returns each span with its facts in one row, in the order in which they came in.
     pub fn spans_with_facts(&self) -> &[RecordBatch] {
         &self.merged
+    }
+
+    /// Returns what a query may use.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Returns how many traces the spans make up.
@@ -119,7 +164,7 @@ impl Database {
     ///
     /// [`Error::Internal`] when a table cannot be registered.
     pub fn session(&self) -> Result<Session, Error> {
-        let session = Session::new(Arc::clone(&self.runtime), self.limits);
+        let session = Session::new(&self.shared, self.limits)?;
         for (name, table) in &self.tables {
             session.register_provider(name, Arc::clone(table))?;
         }
@@ -148,6 +193,10 @@ impl Database {
         self.tables.push((name.to_owned(), Arc::new(view)));
         Ok(())
     }
+}
+
+fn is_view(name: &str) -> bool {
+    VIEWS.iter().any(|view| view.name == name)
 }
 
 pub(crate) fn mem_table(

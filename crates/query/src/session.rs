@@ -4,16 +4,33 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::catalog::TableProvider;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider, TableProvider,
+};
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::Error;
 use crate::database::{Limits, mem_table};
+
+/// Returns what all sessions of a database share: functions, the planner's rules, the runtime.
+pub(crate) fn shared_state(runtime: Arc<RuntimeEnv>, limits: &Limits) -> SessionState {
+    let config = SessionConfig::new()
+        .with_target_partitions(limits.partitions)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(true);
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .build()
+}
 
 /// A reader: queries only, under limits.
 pub struct Session {
@@ -28,11 +45,18 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    pub(crate) fn new(runtime: Arc<RuntimeEnv>, limits: Limits) -> Self {
-        let config = SessionConfig::new()
-            .with_target_partitions(limits.partitions)
-            .with_information_schema(true);
-        Self { context: SessionContext::new_with_config_rt(config, runtime), limits }
+    /// Makes a reader without tables.
+    pub(crate) fn new(shared: &SessionState, limits: Limits) -> Result<Self, Error> {
+        let mut state = shared.clone();
+        let names = state.config_options().catalog.clone();
+        let catalog = MemoryCatalogProvider::new();
+        catalog
+            .register_schema(&names.default_schema, Arc::new(MemorySchemaProvider::new()))
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        let catalogs = MemoryCatalogProviderList::new();
+        catalogs.register_catalog(names.default_catalog, Arc::new(catalog));
+        state.register_catalog_list(Arc::new(catalogs));
+        Ok(Self { context: SessionContext::new_with_state(state), limits })
     }
 
     pub(crate) fn register_provider(

@@ -25,11 +25,13 @@ pub struct Engine {
     config: RulesConfig,
 }
 
-/// How one rule fared. *Clean* and *skipped* never look alike.
+/// How one rule fared. *Clean*, *undecided* and *skipped* never look alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Findings(usize),
     Clean,
+    /// No finding, but there are places of which the spans cannot tell: [`RuleRun::undecided`].
+    Undecided,
     /// No span carries what it requires.
     Skipped {
         missing: Vec<String>,
@@ -47,7 +49,18 @@ pub enum Outcome {
 pub struct RuleRun {
     pub rule: String,
     pub outcome: Outcome,
+    /// By service and endpoint.
+    pub undecided: Vec<Undecided>,
     pub took: Duration,
+}
+
+/// An endpoint of which a rule can say neither yes nor no.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Undecided {
+    pub service_name: String,
+    pub endpoint: String,
+    /// What the spans lack.
+    pub reason: String,
 }
 
 /// What came out.
@@ -89,6 +102,7 @@ impl Engine {
     ///
     /// [`Error::Internal`] only: a rule that fails is an [`Outcome::Failed`], the others go on.
     pub async fn analyze(&self, database: &Database) -> Result<Analysis, Error> {
+        let database = &self.narrowed(database).await?;
         let keys = Arc::new(ParamKeys::find(database.spans_with_facts()));
         let mut tasks = JoinSet::new();
         for (number, rule) in self.rules.rules().iter().enumerate() {
@@ -105,6 +119,15 @@ impl Engine {
         self.conclude(database, results)
     }
 
+    /// Rules run side by side, so each needs few threads of its own.
+    async fn narrowed(&self, database: &Database) -> Result<Database, Error> {
+        let rules = self.rules.rules().iter();
+        let running = rules.filter(|rule| !self.config.of(rule.name()).disabled);
+        let queries: Vec<&str> = running.map(|rule| rule.sql.as_str()).collect();
+        let threads = database.limits().partitions / queries.len().max(1);
+        Ok(database.narrowed(queries, threads.max(1)).await?)
+    }
+
     fn conclude(
         &self,
         database: &Database,
@@ -118,18 +141,24 @@ impl Engine {
         let mut runs = Vec::new();
         for (number, result, took) in results {
             let rule = &self.rules.rules()[number];
+            let mut undecided = Vec::new();
             let outcome = match result {
                 Ok(Run::Disabled) => Outcome::Disabled,
                 Ok(Run::Skipped(missing)) => Outcome::Skipped { missing },
                 Ok(Run::Done(instances)) => {
                     let found = grouping::findings(rule, &instances, &context);
+                    undecided = grouping::undecided(&instances, &context);
                     let count = found.len();
                     findings.extend(found);
-                    if count == 0 { Outcome::Clean } else { Outcome::Findings(count) }
+                    match count {
+                        0 if undecided.is_empty() => Outcome::Clean,
+                        0 => Outcome::Undecided,
+                        count => Outcome::Findings(count),
+                    }
                 }
                 Err(error) => Outcome::Failed { reason: error.to_string() },
             };
-            runs.push(RuleRun { rule: rule.name().to_owned(), outcome, took });
+            runs.push(RuleRun { rule: rule.name().to_owned(), outcome, undecided, took });
         }
         findings.sort_by(|a, b| {
             let key = |f: &Finding| {
@@ -152,7 +181,7 @@ fn wanted(results: &[(usize, Result<Run, Error>, Duration)]) -> HashSet<(&str, &
         Ok(Run::Done(instances)) => Some(instances),
         _ => None,
     });
-    done.flat_map(|instances| &instances.rows)
+    done.flat_map(|instances| instances.rows.iter().chain(&instances.undecided))
         .map(|row| (row.trace_id.as_str(), row.span_id.as_str()))
         .collect()
 }

@@ -9,10 +9,14 @@ use timesink_model::{
 use timesink_query::UNKNOWN_ENDPOINT;
 
 use crate::context::{Context, SpanFacts};
+use crate::engine::Undecided;
 use crate::instances::{Instance, Instances};
 use crate::manifest::{Aggregate, RemediationText};
 use crate::rule::Rule;
 use crate::template::{fill, show, show_nanos};
+
+/// The measure that every finding has beside those of its rule: the waste of a typical request.
+pub const TYPICAL_WASTE: &str = "wasted_nanos_median";
 
 /// Traces that a finding names to look at.
 const EXAMPLES_MAX: usize = 5;
@@ -31,6 +35,21 @@ pub(crate) fn findings(rule: &Rule, instances: &Instances, context: &Context<'_>
                 .finding()
         })
         .collect()
+}
+
+/// Returns the endpoints of which a rule cannot tell, by service and endpoint.
+pub(crate) fn undecided(instances: &Instances, context: &Context<'_>) -> Vec<Undecided> {
+    let mut endpoints: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for row in &instances.undecided {
+        let endpoint = span_of(context, row).map_or(UNKNOWN_ENDPOINT, |span| span.endpoint);
+        endpoints.entry((&row.service, endpoint)).or_default().push(&row.confidence_reason);
+    }
+    let undecided = |((service, endpoint), reasons): ((&str, &str), Vec<&str>)| Undecided {
+        service_name: service.to_owned(),
+        endpoint: endpoint.to_owned(),
+        reason: most_frequent(reasons.into_iter()).unwrap_or_default().to_owned(),
+    };
+    endpoints.into_iter().map(undecided).collect()
 }
 
 /// The rows of one finding.
@@ -125,7 +144,24 @@ impl Group<'_> {
             let summary = text.map(|text| text.summary.clone()).unwrap_or_default();
             Some(Measure { name: name.clone(), summary, value })
         };
-        self.names.iter().enumerate().filter_map(measure).collect()
+        let typical = Measure {
+            name: TYPICAL_WASTE.to_owned(),
+            summary: "time that a typical affected request wastes".to_owned(),
+            value: MeasureValue::Integer(self.typical_waste()),
+        };
+        let own = self.names.iter().enumerate().filter_map(measure);
+        own.chain([typical]).collect()
+    }
+
+    /// The median over the affected traces of what each wastes, in nanoseconds.
+    fn typical_waste(&self) -> i64 {
+        let mut of_trace: BTreeMap<&str, i64> = BTreeMap::new();
+        for row in &self.rows {
+            *of_trace.entry(&row.trace_id).or_default() += row.wasted_nanos;
+        }
+        let mut wasted: Vec<i64> = of_trace.into_values().collect();
+        wasted.sort_unstable();
+        wasted.get(wasted.len().saturating_sub(1) / 2).copied().unwrap_or(0)
     }
 
     fn evidence(&self, measures: Vec<Measure>) -> Evidence {

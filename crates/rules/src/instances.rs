@@ -32,11 +32,17 @@ pub(crate) struct Instance {
     pub(crate) evidence: Vec<Option<MeasureValue>>,
 }
 
+/// The word for `confidence` with which a rule says that the spans cannot tell; such a row is no
+/// finding, and its `confidence_reason` says what is missing.
+const UNDECIDED: &str = "unknown";
+
 /// All rows of one rule.
 #[derive(Debug, Default)]
 pub(crate) struct Instances {
     pub(crate) evidence: Vec<String>,
     pub(crate) rows: Vec<Instance>,
+    /// Places of which the rule can say neither yes nor no.
+    pub(crate) undecided: Vec<Instance>,
 }
 
 /// Reads a rule's rows; `rule` is for errors.
@@ -45,7 +51,7 @@ pub(crate) fn read(rule: &str, result: &QueryResult) -> Result<Instances, Error>
     check_columns(result).map_err(refuse)?;
     let evidence = evidence_columns(result);
     if result.batches.is_empty() {
-        return Ok(Instances { evidence, rows: Vec::new() });
+        return Ok(Instances { evidence, ..Instances::default() });
     }
     let batch = concat_batches(&result.schema, &result.batches)
         .map_err(|error| Error::Internal(error.to_string()))?;
@@ -70,29 +76,30 @@ pub(crate) fn read(rule: &str, result: &QueryResult) -> Result<Instances, Error>
         Some(texts) if texts.is_valid(row) => texts.value(row).to_owned(),
         _ => String::new(),
     };
-    let rows = (0..batch.num_rows())
-        .map(|row| {
-            let word = value(&confidence, row);
-            let confidence = match word.as_str() {
+    let (mut rows, mut undecided) = (Vec::new(), Vec::new());
+    for row in 0..batch.num_rows() {
+        let word = value(&confidence, row);
+        let instance = Instance {
+            service: service.value(row).to_owned(),
+            trace_id: trace_id.value(row).to_owned(),
+            span_id: span_id.value(row).to_owned(),
+            subject: subject.value(row).to_owned(),
+            occurrences: occurrences[row],
+            wasted_nanos: wasted[row].max(0),
+            confidence: match word.as_str() {
                 "" => Confidence::Likely,
+                UNDECIDED => Confidence::Possible,
                 word => Confidence::parse(word)
                     .ok_or_else(|| refuse(format!("`{word}` is no confidence")))?,
-            };
-            Ok(Instance {
-                service: service.value(row).to_owned(),
-                trace_id: trace_id.value(row).to_owned(),
-                span_id: span_id.value(row).to_owned(),
-                subject: subject.value(row).to_owned(),
-                occurrences: occurrences[row],
-                wasted_nanos: wasted[row].max(0),
-                confidence,
-                confidence_reason: value(&reason, row),
-                code: code(&value(&file, row), &value(&line, row)),
-                evidence: measures.iter().map(|column| column[row].clone()).collect(),
-            })
-        })
-        .collect::<Result<_, Error>>()?;
-    Ok(Instances { evidence, rows })
+            },
+            confidence_reason: value(&reason, row),
+            code: code(&value(&file, row), &value(&line, row)),
+            evidence: measures.iter().map(|column| column[row].clone()).collect(),
+        };
+        let kind = if word == UNDECIDED { &mut undecided } else { &mut rows };
+        kind.push(instance);
+    }
+    Ok(Instances { evidence, rows, undecided })
 }
 
 fn code(file: &str, line: &str) -> Option<String> {

@@ -1,7 +1,7 @@
 //! Rules: folders of SQL and words that find one kind of lost time each; and the engine that runs
 //! them, *spans in, findings out*.
 //!
-//! No rule is named in code outside [`registry`]. Read [`Engine`] first.
+//! No rule is named in code outside `registry`. Read [`Engine`] first.
 
 mod check;
 mod config;
@@ -19,9 +19,10 @@ mod template;
 
 pub use check::{Problem, check};
 pub use config::{Override, RuleSettings, RulesConfig, Value};
-pub use engine::{Analysis, Engine, Outcome, RuleRun};
+pub use engine::{Analysis, Engine, Outcome, RuleRun, Undecided};
 pub use error::{Error, nearest};
 pub use explain::{ExplainedStep, Explanation, explain};
+pub use grouping::TYPICAL_WASTE;
 pub use manifest::{Manifest, Param, RemediationText};
 pub use rule::{Rule, RuleSet};
 pub use template::show_nanos;

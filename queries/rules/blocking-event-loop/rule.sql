@@ -1,4 +1,5 @@
--- One row for each stretch in which a place blocked the event loop of its process.
+-- One row for each stretch in which a place blocked the event loop of its process, and for each of a
+-- place that cannot be told.
 WITH instances AS (
     -- Every leaf span and gap long enough to hold a silence, judged alone. Blocked: no concurrent
     -- request of the process started or ended a span although several were to be expected; a span
@@ -51,13 +52,13 @@ WITH instances AS (
         places.decidable,
         requests,
         CASE
+            WHEN places.instances < places.endpoint_share_min * requests
+                THEN 'clear: it happens in too few of the requests to be the code of this endpoint'
             WHEN places.decidable < places.decidable_min
                 OR places.decidable < places.decidable_share_min * places.instances
                 THEN 'unknown: too few requests ran beside these to tell; one client alone can never tell'
             WHEN places.blocked < places.blocked_share_min * places.decidable
                 THEN 'clear: other requests went on meanwhile'
-            WHEN places.instances < places.endpoint_share_min * requests
-                THEN 'clear: it happens in too few of the requests to be the code of this endpoint'
             ELSE 'blocked'
         END AS verdict
     FROM places
@@ -69,9 +70,15 @@ SELECT
     instances.span_id,
     instances.place AS subject,
     1 AS occurrences,
-    instances.waiting_nanos AS wasted_nanos,
-    CASE WHEN instances.has_process_identity THEN 'likely' ELSE 'possible' END AS confidence,
+    CASE WHEN verdicts.verdict = 'blocked' THEN instances.waiting_nanos ELSE 0 END AS wasted_nanos,
     CASE
+        WHEN verdicts.verdict <> 'blocked' THEN 'unknown'
+        WHEN instances.has_process_identity THEN 'likely'
+        ELSE 'possible'
+    END AS confidence,
+    CASE
+        WHEN verdicts.verdict <> 'blocked'
+            THEN 'too few requests ran side by side to tell whether the event loop stood still; record it with several clients at a time'
         WHEN instances.has_process_identity
             THEN 'while it ran no other request of the process started or ended a span, in most of the requests that can be told; threads that hold the GIL look alike'
         ELSE 'the resource names no process (service.instance.id, process.pid or a host): several processes may look like one'
@@ -86,5 +93,7 @@ SELECT
     instances.code_line_number
 FROM instances
 JOIN verdicts USING (process_id, endpoint, place, is_gap)
-WHERE instances.verdict = 'blocked' AND verdicts.verdict = 'blocked'
+WHERE
+    (verdicts.verdict = 'blocked' AND instances.verdict = 'blocked')
+    OR (verdicts.verdict LIKE 'unknown%' AND verdicts.instances >= instances.decidable_min)
 ORDER BY wasted_nanos DESC, instances.trace_id, instances.span_id, instances.place

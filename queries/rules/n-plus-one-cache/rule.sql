@@ -3,15 +3,19 @@ WITH repeats AS (
     -- The commands of one shape under one entry and one path of names. A pipeline is one command.
     SELECT
         service_name,
-        endpoint,
-        kind,
+        min(endpoint) AS endpoint,
+        min(kind) AS kind,
         trace_id,
         entry_span_id,
         name_path,
         query_shape,
         count(*) AS repeats,
         sum(critical_nanos) AS commands_nanos,
-        max(critical_nanos) AS longest_nanos,
+        2 * sum(critical_nanos) < sum(duration_nanos) AS is_concurrent,
+        CASE
+            WHEN 2 * sum(critical_nanos) < sum(duration_nanos) THEN min(duration_nanos)
+            ELSE max(critical_nanos - least(stalled_nanos, critical_nanos))
+        END AS one_nanos,
         sum(pause_nanos) - first_value(pause_nanos ORDER BY start_time_unix_nano, span_id) AS pauses_nanos,
         sum(least(stalled_nanos, critical_nanos)) AS stalled_nanos,
         max(entry_duration_nanos) AS entry_nanos,
@@ -19,12 +23,14 @@ WITH repeats AS (
         min(code_line_number) AS code_line_number
     FROM cache_client_spans
     WHERE status_code <> 'ERROR'
-    GROUP BY service_name, endpoint, kind, trace_id, entry_span_id, name_path, query_shape
+    GROUP BY service_name, trace_id, entry_span_id, name_path, query_shape
 ), loops AS (
     -- Enough repeats, and the loop is worth a look beside the request's whole time.
     SELECT
         repeats.*,
-        greatest(0, commands_nanos + pauses_nanos - stalled_nanos) AS loop_nanos
+        greatest(0, commands_nanos + pauses_nanos - stalled_nanos - one_nanos) AS wasted_nanos,
+        is_concurrent
+            AND commands_nanos + pauses_nanos - stalled_nanos - one_nanos < params.entry_share_min * entry_nanos AS saves_little
     FROM repeats
     JOIN params USING (service_name, endpoint, kind)
     WHERE
@@ -47,9 +53,11 @@ SELECT
     loops.entry_span_id AS span_id,
     loops.query_shape AS subject,
     loops.repeats AS occurrences,
-    greatest(0, loops.loop_nanos - loops.longest_nanos) AS wasted_nanos,
-    'likely' AS confidence,
+    loops.wasted_nanos,
+    CASE WHEN loops.saves_little THEN 'possible' ELSE 'likely' END AS confidence,
     CASE
+        WHEN loops.saves_little
+            THEN 'they run at the same time: asking once would take load off the other side, and hardly make the request faster'
         WHEN shapes.repeats_least < shapes.repeats_most
             THEN 'the count changes from request to request, as the number of items does; keys are not recorded'
         ELSE 'keys are not recorded and the count is always the same: it may as well be one key read again and again; both are cured by asking once'
@@ -64,4 +72,4 @@ SELECT
     loops.code_line_number
 FROM loops
 JOIN shapes USING (service_name, endpoint, query_shape)
-ORDER BY wasted_nanos DESC, loops.trace_id, loops.entry_span_id, loops.query_shape, loops.name_path
+ORDER BY loops.wasted_nanos DESC, loops.trace_id, loops.entry_span_id, loops.query_shape, loops.name_path

@@ -4,17 +4,21 @@ WITH repeats AS (
     -- that failed and were tried again are a retry.
     SELECT
         service_name,
-        endpoint,
-        kind,
+        min(endpoint) AS endpoint,
+        min(kind) AS kind,
         trace_id,
         entry_span_id,
         name_path,
         query_shape,
         count(*) AS repeats,
-        count(DISTINCT url_full) AS distinct_urls,
+        min(url_full) <> max(url_full) AS urls_differ,
         bool_or(rpc_method IS NOT NULL) AS is_rpc,
         sum(critical_nanos) AS calls_nanos,
-        max(critical_nanos) AS longest_nanos,
+        2 * sum(critical_nanos) < sum(duration_nanos) AS is_concurrent,
+        CASE
+            WHEN 2 * sum(critical_nanos) < sum(duration_nanos) THEN min(duration_nanos)
+            ELSE max(critical_nanos - least(stalled_nanos, critical_nanos))
+        END AS one_nanos,
         sum(pause_nanos) - first_value(pause_nanos ORDER BY start_time_unix_nano, span_id) AS pauses_nanos,
         sum(least(stalled_nanos, critical_nanos)) AS stalled_nanos,
         max(entry_duration_nanos) AS entry_nanos,
@@ -22,18 +26,20 @@ WITH repeats AS (
         min(code_line_number) AS code_line_number
     FROM call_client_spans
     WHERE NOT is_failed
-    GROUP BY service_name, endpoint, kind, trace_id, entry_span_id, name_path, query_shape
+    GROUP BY service_name, trace_id, entry_span_id, name_path, query_shape
 ), loops AS (
     -- Enough repeats to different addresses: one address asked again and again is polling. An RPC
     -- span does not show its arguments, so there the reading stays open.
     SELECT
         repeats.*,
-        greatest(0, calls_nanos + pauses_nanos - stalled_nanos) AS loop_nanos
+        greatest(0, calls_nanos + pauses_nanos - stalled_nanos - one_nanos) AS wasted_nanos,
+        is_concurrent
+            AND calls_nanos + pauses_nanos - stalled_nanos - one_nanos < params.entry_share_min * entry_nanos AS saves_little
     FROM repeats
     JOIN params USING (service_name, endpoint, kind)
     WHERE
         repeats.repeats >= params.repeats_min
-        AND (distinct_urls >= params.distinct_urls_min OR is_rpc)
+        AND (urls_differ OR is_rpc)
         AND calls_nanos + pauses_nanos - stalled_nanos >= params.entry_share_min * entry_nanos
 ), shapes AS (
     -- Whether the count changes from request to request.
@@ -52,13 +58,16 @@ SELECT
     loops.entry_span_id AS span_id,
     loops.query_shape AS subject,
     loops.repeats AS occurrences,
-    greatest(0, loops.loop_nanos - loops.longest_nanos) AS wasted_nanos,
+    loops.wasted_nanos,
     CASE
+        WHEN loops.saves_little THEN 'possible'
         WHEN loops.is_rpc AND shapes.repeats_least = shapes.repeats_most THEN 'possible'
         WHEN loops.is_rpc THEN 'likely'
         ELSE 'certain'
     END AS confidence,
     CASE
+        WHEN loops.saves_little
+            THEN 'they run at the same time: asking once would take load off the other side, and hardly make the request faster'
         WHEN loops.is_rpc AND shapes.repeats_least = shapes.repeats_most
             THEN 'RPC spans do not show arguments and the count is always the same: it may be polling'
         WHEN loops.is_rpc
@@ -68,7 +77,7 @@ SELECT
     loops.repeats AS repeats,
     shapes.repeats_least,
     shapes.repeats_most,
-    loops.distinct_urls,
+    loops.urls_differ,
     loops.calls_nanos,
     loops.pauses_nanos,
     loops.entry_nanos,
@@ -76,4 +85,4 @@ SELECT
     loops.code_line_number
 FROM loops
 JOIN shapes USING (service_name, endpoint, query_shape)
-ORDER BY wasted_nanos DESC, loops.trace_id, loops.entry_span_id, loops.query_shape, loops.name_path
+ORDER BY loops.wasted_nanos DESC, loops.trace_id, loops.entry_span_id, loops.query_shape, loops.name_path

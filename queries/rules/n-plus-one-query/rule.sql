@@ -2,18 +2,24 @@
 WITH repeats AS (
     -- The statements of one shape under one entry and one path of names; a manual span an item
     -- does not hide a loop. The pause before the first repeat lies outside the loop.
+    -- Asking once costs what the longest repeat does; where repeats run at the same time and hold
+    -- each other up, what the shortest does.
     SELECT
         service_name,
-        endpoint,
-        kind,
+        min(endpoint) AS endpoint,
+        min(kind) AS kind,
         trace_id,
         entry_span_id,
         name_path,
         query_shape,
         count(*) AS repeats,
-        count(DISTINCT db_query_text) AS distinct_statements,
+        min(db_query_text) <> max(db_query_text) AS statements_differ,
         sum(critical_nanos) AS queries_nanos,
-        max(critical_nanos) AS longest_nanos,
+        2 * sum(critical_nanos) < sum(duration_nanos) AS is_concurrent,
+        CASE
+            WHEN 2 * sum(critical_nanos) < sum(duration_nanos) THEN min(duration_nanos)
+            ELSE max(critical_nanos - least(stalled_nanos, critical_nanos))
+        END AS one_nanos,
         sum(pause_nanos) - first_value(pause_nanos ORDER BY start_time_unix_nano, span_id) AS pauses_nanos,
         sum(least(stalled_nanos, critical_nanos)) AS stalled_nanos,
         max(entry_duration_nanos) AS entry_nanos,
@@ -21,12 +27,14 @@ WITH repeats AS (
         min(code_line_number) AS code_line_number
     FROM db_client_spans
     WHERE status_code <> 'ERROR'
-    GROUP BY service_name, endpoint, kind, trace_id, entry_span_id, name_path, query_shape
+    GROUP BY service_name, trace_id, entry_span_id, name_path, query_shape
 ), loops AS (
     -- Enough repeats, and the loop is worth a look beside the request's whole time.
     SELECT
         repeats.*,
-        greatest(0, queries_nanos + pauses_nanos - stalled_nanos) AS loop_nanos
+        greatest(0, queries_nanos + pauses_nanos - stalled_nanos - one_nanos) AS wasted_nanos,
+        is_concurrent
+            AND queries_nanos + pauses_nanos - stalled_nanos - one_nanos < params.entry_share_min * entry_nanos AS saves_little
     FROM repeats
     JOIN params USING (service_name, endpoint, kind)
     WHERE
@@ -50,13 +58,16 @@ SELECT
     loops.entry_span_id AS span_id,
     loops.query_shape AS subject,
     loops.repeats AS occurrences,
-    greatest(0, loops.loop_nanos - loops.longest_nanos) AS wasted_nanos,
+    loops.wasted_nanos,
     CASE
-        WHEN loops.distinct_statements > 1 THEN 'certain'
+        WHEN loops.saves_little THEN 'possible'
+        WHEN loops.statements_differ THEN 'certain'
         ELSE 'likely'
     END AS confidence,
     CASE
-        WHEN loops.distinct_statements > 1
+        WHEN loops.saves_little
+            THEN 'they run at the same time: asking once would take load off the other side, and hardly make the request faster'
+        WHEN loops.statements_differ
             THEN 'the statements differ in their literals: the loop asks for one thing after another'
         WHEN shapes.repeats_least < shapes.repeats_most
             THEN 'the count changes from request to request, as the number of rows does; parameters are not recorded'
@@ -65,7 +76,7 @@ SELECT
     loops.repeats AS repeats,
     shapes.repeats_least,
     shapes.repeats_most,
-    loops.distinct_statements,
+    loops.statements_differ,
     loops.queries_nanos,
     loops.pauses_nanos,
     loops.entry_nanos,
@@ -73,4 +84,4 @@ SELECT
     loops.code_line_number
 FROM loops
 JOIN shapes USING (service_name, endpoint, query_shape)
-ORDER BY wasted_nanos DESC, loops.trace_id, loops.entry_span_id, loops.query_shape, loops.name_path
+ORDER BY loops.wasted_nanos DESC, loops.trace_id, loops.entry_span_id, loops.query_shape, loops.name_path

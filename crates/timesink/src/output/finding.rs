@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anyhow::Result;
-use timesink_model::Finding;
-use timesink_rules::show_nanos;
+use timesink_model::{Finding, MeasureValue};
+use timesink_rules::{TYPICAL_WASTE, show_nanos};
 
 use super::paint::Paint;
 use super::wrap::{cut, wrap};
@@ -99,7 +99,11 @@ fn price(finding: &Finding) -> String {
 }
 
 fn wasted_a_trace(finding: &Finding) -> i64 {
-    finding.wasted_nanos / finding.traces_affected.max(1)
+    let typical = finding.evidence.measures.iter().find(|m| m.name == TYPICAL_WASTE);
+    match typical.map(|measure| &measure.value) {
+        Some(MeasureValue::Integer(nanos)) => *nanos,
+        _ => finding.wasted_nanos / finding.traces_affected.max(1),
+    }
 }
 
 /// Returns each label with its paragraphs.
@@ -125,7 +129,7 @@ fn fields(finding: &Finding) -> Vec<(&'static str, Vec<String>)> {
 /// What it costs: a request, of how many, of the endpoint's time, in all.
 fn wasted(finding: &Finding) -> String {
     let mut text = format!(
-        "{} a request, {} of {} requests",
+        "{} in a typical request, {} of {} requests",
         show_nanos(wasted_a_trace(finding)),
         finding.traces_affected,
         finding.traces_seen
@@ -153,9 +157,7 @@ fn percent(share: f64) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use timesink_model::{
-        Confidence, Evidence, Measure, MeasureValue, Remediation, Severity, Status,
-    };
+    use timesink_model::{Confidence, Evidence, Measure, Remediation, Severity, Status};
 
     use super::*;
 
@@ -219,7 +221,7 @@ warning[a-rule]: 25 queries of one shape in one request: 75 ms wasted
   service  checkout, GET /cart
   subject  SELECT * FROM item WHERE id = ?
   found    checkout GET /cart sends this statement 25 times.
-  wasted   75 ms a request, 31 of 40 requests, 18 % of the endpoint's time, 2.33 s in all
+  wasted   75 ms in a typical request, 31 of 40 requests, 18 % of the endpoint's time, 2.33 s in all
   sure     certain: the statements differ in their literals
   trace    4bf92f3577b34da6a3ce929d0e0e4736
   code     shop/views.py:12

@@ -27,6 +27,9 @@ const GUIDES: &str = "`timesink rules show RULE`; each step of a rule on a trace
 /// An example of a refused span, in characters.
 const EXAMPLE_COLUMNS: usize = 60;
 
+/// Endpoints that a line names of which a rule cannot tell.
+const UNDECIDED_SHOWN: usize = 3;
+
 /// Broken parts of a file that a warning names.
 const BROKEN_SHOWN: usize = 3;
 
@@ -120,6 +123,7 @@ fn outcomes(runs: &[RuleRun]) -> Vec<(&'static str, String)> {
     if !clean.is_empty() {
         lines.push(("clean", clean.join(", ")));
     }
+    lines.extend(cannot_tell(runs));
     for run in runs {
         match &run.outcome {
             Outcome::Skipped { missing } => {
@@ -136,6 +140,24 @@ fn outcomes(runs: &[RuleRun]) -> Vec<(&'static str, String)> {
         lines.push(("switched off", off.join(", ")));
     }
     lines
+}
+
+/// Places that the spans of a run leave open, those of one reason in a line.
+fn cannot_tell(runs: &[RuleRun]) -> Vec<(&'static str, String)> {
+    let mut places: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    for run in runs {
+        for open in &run.undecided {
+            let place = format!("{} {}", open.service_name, open.endpoint);
+            places.entry((&run.rule, &open.reason)).or_default().push(place);
+        }
+    }
+    let line = |((rule, reason), mut places): ((&str, &str), Vec<String>)| {
+        let more = places.len().saturating_sub(UNDECIDED_SHOWN);
+        places.truncate(UNDECIDED_SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        ("cannot tell", format!("{rule}: {reason} ({}{more})", places.join(", ")))
+    };
+    places.into_iter().map(line).collect()
 }
 
 fn names(runs: &[RuleRun], is_so: impl Fn(&Outcome) -> bool) -> Vec<&str> {
