@@ -1,5 +1,5 @@
--- One row per leaf span or gap of a process that serves requests on an event loop: what may have
--- blocked the loop, with the stall test's raw measures.
+-- One row per leaf span or gap of a process that serves, or may serve, requests on an event loop:
+-- what may have blocked the loop, with the stall test's raw measures.
 SELECT
     service_name,
     endpoint,
@@ -9,24 +9,28 @@ SELECT
     entry_span_id,
     process_id,
     has_process_identity,
+    is_event_loop,
     operation AS place,
     FALSE AS is_gap,
+    end_time_unix_nano,
     duration_nanos AS nanos,
     silence_nanos,
     expected_edges,
     foreign_edges,
     concurrent_traces,
     waiting_nanos,
+    request_silence_nanos,
+    request_edges,
+    expected_request_edges,
     critical_nanos,
     code_file_path,
     code_line_number
 FROM spans_with_facts
 WHERE
-    is_event_loop
-    AND is_leaf
+    is_leaf
     AND kind NOT IN ('SERVER', 'CONSUMER')
     AND asgi_event_type IS NULL
-    AND silence_nanos IS NOT NULL
+    AND (silence_nanos IS NOT NULL OR request_silence_nanos IS NOT NULL)
 UNION ALL
 SELECT
     span.service_name,
@@ -37,6 +41,7 @@ SELECT
     gap.entry_span_id,
     span.process_id,
     span.has_process_identity,
+    span.is_event_loop,
     CASE gap.position
         WHEN 'lead' THEN concat('gap before ', gap.after)
         WHEN 'tail' THEN concat('gap after ', gap.before)
@@ -44,12 +49,16 @@ SELECT
         ELSE 'gap over the whole span'
     END AS place,
     TRUE AS is_gap,
+    gap.start_time_unix_nano + gap.nanos AS end_time_unix_nano,
     gap.nanos,
     gap.silence_nanos,
     gap.expected_edges,
     gap.foreign_edges,
     gap.concurrent_traces,
     gap.waiting_nanos,
+    gap.request_silence_nanos,
+    gap.request_edges,
+    gap.expected_request_edges,
     gap.critical_nanos,
     span.code_file_path,
     span.code_line_number
@@ -57,7 +66,6 @@ FROM gaps AS gap
 INNER JOIN spans_with_facts AS span
     ON gap.trace_id = span.trace_id AND gap.span_id = span.span_id
 WHERE
-    span.is_event_loop
-    AND gap.silence_nanos IS NOT NULL
+    (gap.silence_nanos IS NOT NULL OR gap.request_silence_nanos IS NOT NULL)
     -- The whole gap of a leaf is the leaf itself.
     AND NOT (span.is_leaf AND span.kind NOT IN ('SERVER', 'CONSUMER'))

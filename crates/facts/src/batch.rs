@@ -5,7 +5,7 @@ use arrow::datatypes::Int64Type;
 use timesink_model::EVENT_LOOP_SCOPES;
 
 use crate::Error;
-use crate::rows::ProcessKey;
+use crate::rows::{ProcessKey, Serving};
 
 /// The columns of one batch that the pass reads.
 pub(crate) struct Batch<'a> {
@@ -101,18 +101,23 @@ impl<'a> Batch<'a> {
         self.pid.is_valid(row).then(|| self.pid.value(row))
     }
 
-    /// Whether a SERVER span shows that its process serves requests on an event loop.
-    pub(crate) fn serves_on_event_loop(&self, row: usize) -> bool {
-        let last = value(self.scope, row).rsplit('.').next().unwrap_or_default();
-        EVENT_LOOP_SCOPES.contains(&last) || (last == "django" && self.is_django_asgi(row))
+    /// Returns what a SERVER span shows of how its process serves requests.
+    pub(crate) fn serving(&self, row: usize) -> Serving {
+        match value(self.scope, row).rsplit('.').next().unwrap_or_default() {
+            scope if EVENT_LOOP_SCOPES.contains(&scope) => Serving::EventLoop,
+            "django" => self.django_serving(row),
+            _ => Serving::Unknown,
+        }
     }
 
-    /// Whether a SERVER span of Django is from an ASGI server: only then it has a URL, but no host
-    /// name. The WSGI instrumentation records a host name, and under Django's own `runserver`
-    /// (`wsgiref`, which gives no raw target) a URL as well. Current names tell nothing.
-    fn is_django_asgi(&self, row: usize) -> bool {
-        self.url.is_valid(row)
-            && !entries(self.attributes, row).any(|(key, _)| key == "net.host.name")
+    /// Returns how Django serves. Under ASGI a span has a URL, but no host name. The WSGI
+    /// instrumentation records a host name, and under Django's own `runserver` (`wsgiref`, which
+    /// gives no raw target) a URL as well. Current names are the same for both.
+    fn django_serving(&self, row: usize) -> Serving {
+        if entries(self.attributes, row).any(|(key, _)| key == "net.host.name") {
+            return Serving::Unknown;
+        }
+        if self.url.is_valid(row) { Serving::DjangoAsgi } else { Serving::Django }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::gaps::Gap;
 use crate::intern::{Interner, Sym};
 use crate::meaning::Meaning;
 use crate::process::Processes;
+use crate::requests::RequestSilence;
 use crate::rows::{Kind, NONE, Rows};
 use crate::silence::Silence;
 use crate::stall::Stalls;
@@ -78,6 +79,9 @@ impl Columns<'_> {
         let silence = |part: fn(&Silence) -> i64| {
             optional_ints(at, |p| stalls.silences[p].as_ref().map(part))
         };
+        let requests = |part: fn(&RequestSilence) -> i64| {
+            optional_ints(at, |p| stalls.requests[p].as_ref().map(part))
+        };
         Ok(vec![
             ints(at, |p| i64::from(tree.depth[p])),
             ids.column(at, |p| Some(tree.root[p]))?,
@@ -131,7 +135,18 @@ impl Columns<'_> {
             ints(at, |p| entries.of(p).end - entries.of(p).start),
             kinds(at, |p| tree.parent(p).map(|parent| rows.kind[parent])),
             wire(|wire| wire.server_busy),
-            silence(|silence| silence.waiting_nanos),
+            optional_ints(at, |p| {
+                let of_requests = || stalls.requests[p].map(|requests| requests.waiting_nanos);
+                stalls.silences[p].map(|silence| silence.waiting_nanos).or_else(of_requests)
+            }),
+            bools(at, |p| processes.is_told_by_requests[rows.process[p] as usize]),
+            requests(|requests| requests.silence_nanos),
+            requests(|requests| i64::from(requests.edges)),
+            Arc::new(
+                at.iter()
+                    .map(|&p| stalls.requests[p].map(|requests| requests.expected_edges))
+                    .collect::<Float64Array>(),
+            ),
         ])
     }
 
@@ -145,6 +160,9 @@ impl Columns<'_> {
         let operation = |at: u32| (at != NONE).then(|| meaning.operation[at as usize]);
         let silence =
             |part: fn(&Silence) -> i64| optional_ints(all, |g| gaps[g].silence.as_ref().map(part));
+        let requests = |part: fn(&RequestSilence) -> i64| {
+            optional_ints(all, |g| gaps[g].requests.as_ref().map(part))
+        };
         let columns: Vec<ArrayRef> = vec![
             ids.traces(all, |g| gaps[g].span)?,
             ids.entries(all, |g| entries.of[span(g)])?,
@@ -170,8 +188,18 @@ impl Columns<'_> {
             silence(|silence| i64::from(silence.concurrent_traces)),
             ints(all, |g| gaps[g].stalled),
             bools(all, |g| gaps[g].before != NONE && rows.failed[gaps[g].before as usize]),
-            silence(|silence| silence.waiting_nanos),
+            optional_ints(all, |g| {
+                let of_requests = || gaps[g].requests.map(|requests| requests.waiting_nanos);
+                gaps[g].silence.map(|silence| silence.waiting_nanos).or_else(of_requests)
+            }),
             kinds(all, |g| (gaps[g].before != NONE).then(|| rows.kind[gaps[g].before as usize])),
+            requests(|requests| requests.silence_nanos),
+            requests(|requests| i64::from(requests.edges)),
+            Arc::new(
+                gaps.iter()
+                    .map(|gap| gap.requests.map(|requests| requests.expected_edges))
+                    .collect::<Float64Array>(),
+            ),
         ];
         let schema = Arc::new(schema::gaps::table().schema());
         Ok(RecordBatch::try_new(schema, columns)?)

@@ -8,6 +8,7 @@ use crate::critical::{Path, overlap};
 use crate::entry::Entries;
 use crate::intern::Sym;
 use crate::meaning::Meaning;
+use crate::requests::RequestSilence;
 use crate::rows::{Asgi, Kind, NONE, Rows};
 use crate::silence::{Silence, before_runs};
 use crate::skew::Times;
@@ -47,6 +48,7 @@ pub(crate) struct Gap {
     pub(crate) critical: i64,
     pub(crate) occupancy: Option<Occupancy>,
     pub(crate) silence: Option<Silence>,
+    pub(crate) requests: Option<RequestSilence>,
     pub(crate) stalled: i64,
 }
 
@@ -113,7 +115,6 @@ fn find_in(
             let critical = overlap(path.sections(at), start, end);
             let (start, end) = (start - skew, end - skew);
             let span = at as u32;
-            let (occupancy, silence) = (None, None);
             gaps.push(Gap {
                 span,
                 start,
@@ -121,8 +122,9 @@ fn find_in(
                 before,
                 after,
                 critical,
-                occupancy,
-                silence,
+                occupancy: None,
+                silence: None,
+                requests: None,
                 stalled: 0,
             });
         }

@@ -15,6 +15,7 @@ mod intern;
 mod meaning;
 mod process;
 mod repeated;
+mod requests;
 mod rows;
 mod sampling;
 mod sequence;
@@ -36,6 +37,7 @@ extern crate self as timesink_facts;
 
 pub use critical::PathSection;
 pub use error::Error;
+pub use requests::{RequestSilence, RequestTest};
 pub use sampling::{Sampling, sampling};
 pub use silence::Silence;
 pub use stall::{StallTest, Stretch, Verdict};
@@ -47,6 +49,8 @@ pub struct PassOptions {
     pub skew_nanos_max: i64,
     /// The stall test's thresholds, for telling the victims of a stall from its cause.
     pub stall_test: StallTest,
+    /// The same on requests alone.
+    pub request_test: RequestTest,
 }
 
 impl Default for PassOptions {
@@ -54,6 +58,7 @@ impl Default for PassOptions {
         Self {
             skew_nanos_max: 24 * 3600 * timesink_model::NANOS_PER_SECOND,
             stall_test: StallTest::default(),
+            request_test: RequestTest::default(),
         }
     }
 }
@@ -92,7 +97,7 @@ pub fn run(spans: &[RecordBatch], options: &PassOptions) -> Result<Facts, Error>
     let processes = process::Processes::group(&rows, &tree);
     let work = work::Work::measure(&rows, &times, &entries, &path, &wires, &processes);
     let mut gaps = gaps::find(&rows, &tree, &times, &entries, &meaning, &path);
-    let stalls = stall::measure(&rows, &processes, &meaning, &mut gaps, &options.stall_test);
+    let stalls = stall::measure(&rows, &processes, &meaning, &mut gaps, options);
     let columns = emit::Columns {
         rows: &rows,
         tree: &tree,

@@ -1,6 +1,6 @@
 //! Processes: what each served at the same time.
 
-use crate::rows::Rows;
+use crate::rows::{Rows, Serving};
 use crate::tree::Tree;
 
 /// The spans of one trace in one process, under their local root.
@@ -25,6 +25,8 @@ pub(crate) struct Processes {
     pub(crate) group_of: Vec<u32>,
     /// Whether the process serves requests on an event loop, by process.
     pub(crate) is_event_loop: Vec<bool>,
+    /// Whether only requests can tell that its event loop stands still, by process.
+    pub(crate) is_told_by_requests: Vec<bool>,
     /// Whether a span has no child in its process.
     pub(crate) is_leaf: Vec<bool>,
 }
@@ -38,8 +40,11 @@ impl Processes {
     pub(crate) fn group(rows: &Rows<'_>, tree: &Tree) -> Self {
         let is_leaf = leaves(rows, tree);
         let mut is_event_loop = vec![false; rows.process_keys.len()];
-        for at in 0..rows.len() {
-            is_event_loop[rows.process[at] as usize] |= rows.shows_event_loop[at];
+        let mut is_told_by_requests = is_event_loop.clone();
+        for (&process, &serving) in rows.process.iter().zip(&rows.serving) {
+            let (process, is_django) = (process as usize, Serving::DjangoAsgi == serving);
+            is_event_loop[process] |= is_django || serving == Serving::EventLoop;
+            is_told_by_requests[process] |= is_django || serving == Serving::Django;
         }
         let (mut groups, members) = gather(rows, tree);
         groups.sort_unstable_by_key(|g| (g.process, g.start, g.root));
@@ -50,7 +55,7 @@ impl Processes {
                 group_of[at as usize] = number as u32;
             }
         }
-        Self { groups, members, group_of, is_event_loop, is_leaf }
+        Self { groups, members, group_of, is_event_loop, is_told_by_requests, is_leaf }
     }
 }
 

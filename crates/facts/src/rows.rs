@@ -84,6 +84,18 @@ pub(crate) struct ProcessKey {
     pub(crate) host: String,
 }
 
+/// What a SERVER span shows of how its process serves requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Serving {
+    /// Nothing, or by threads.
+    Unknown,
+    EventLoop,
+    /// On an event loop, with threads for its queries.
+    DjangoAsgi,
+    /// On an event loop or by threads.
+    Django,
+}
+
 impl ProcessKey {
     pub(crate) fn has_identity(&self) -> bool {
         !self.instance.is_empty() || self.pid.is_some() || !self.host.is_empty()
@@ -110,8 +122,8 @@ pub(crate) struct Rows<'a> {
     pub(crate) parent_is_remote: Vec<bool>,
     pub(crate) failed: Vec<bool>,
     pub(crate) asgi: Vec<Asgi>,
-    /// Whether the span shows that its process serves requests on an event loop.
-    pub(crate) shows_event_loop: Vec<bool>,
+    /// What the span shows of how its process serves requests.
+    pub(crate) serving: Vec<Serving>,
     pub(crate) db_system: Vec<Sym>,
     pub(crate) db_query: Vec<Sym>,
     pub(crate) http_method: Vec<Sym>,
@@ -178,7 +190,7 @@ impl<'a> Rows<'a> {
             parent_is_remote: Vec::with_capacity(spans),
             failed: Vec::with_capacity(spans),
             asgi: Vec::with_capacity(spans),
-            shows_event_loop: Vec::with_capacity(spans),
+            serving: Vec::with_capacity(spans),
             db_system: Vec::with_capacity(spans),
             db_query: Vec::with_capacity(spans),
             http_method: Vec::with_capacity(spans),
@@ -223,9 +235,10 @@ impl<'a> Reader<'a> {
         rows.parent_is_remote.extend(batch.flags.iter().map(parent_is_remote));
         rows.failed.extend(all.clone().map(|row| value(batch.status_code, row) == "ERROR"));
         rows.asgi.extend(all.clone().map(|row| asgi(value(batch.asgi, row))));
-        rows.shows_event_loop.extend(
-            all.clone().map(|row| kind(row) == Kind::Server && batch.serves_on_event_loop(row)),
-        );
+        rows.serving.extend(all.clone().map(|row| match kind(row) {
+            Kind::Server => batch.serving(row),
+            _ => Serving::Unknown,
+        }));
         rows.adjusted_count.extend(all.map(|row| match value(batch.trace_state, row) {
             "" => None,
             state => crate::sampling(state).adjusted_count(),
@@ -321,7 +334,7 @@ impl Rows<'_> {
         permute(&mut self.parent_is_remote, order);
         permute(&mut self.failed, order);
         permute(&mut self.asgi, order);
-        permute(&mut self.shows_event_loop, order);
+        permute(&mut self.serving, order);
         permute(&mut self.db_system, order);
         permute(&mut self.db_query, order);
         permute(&mut self.http_method, order);

@@ -18,7 +18,7 @@ use crate::process::{Group, Processes};
 use crate::rows::Rows;
 
 /// Starts and ends this close to a candidate's own are its own.
-const EDGE_SLACK_NANOS: i64 = 20_000;
+pub(crate) const EDGE_SLACK_NANOS: i64 = 20_000;
 
 /// How far around a candidate the rate of starts and ends is taken, at least.
 const WINDOW_NANOS_MIN: i64 = 100 * NANOS_PER_MILLI;
@@ -53,7 +53,7 @@ pub(crate) fn measure(
     groups: &[Group],
     candidates: &[Candidate],
 ) -> Vec<Silence> {
-    let edges = Edges::list(rows, processes, groups);
+    let edges = Edges::list(processes, groups, rows, |_| true);
     let ranks: Vec<[u32; 4]> = candidates.iter().map(|c| edges.ranks(c)).collect();
     let by_end = by_end(groups);
     let counts = edges.count_concurrent(groups, &by_end, candidates, &ranks);
@@ -81,7 +81,7 @@ pub(crate) fn measure(
 }
 
 /// Returns the groups' numbers by their ends.
-fn by_end(groups: &[Group]) -> Vec<u32> {
+pub(crate) fn by_end(groups: &[Group]) -> Vec<u32> {
     let mut by_end: Vec<u32> = (0..groups.len() as u32).collect();
     by_end.sort_unstable_by_key(|&group| (groups[group as usize].end, group));
     by_end
@@ -120,14 +120,14 @@ impl Extent {
 }
 
 /// Every start and end in a process, by time. An edge's *rank* is how many come before it.
-struct Edges {
-    time: Vec<i64>,
-    group: Vec<u32>,
+pub(crate) struct Edges {
+    pub(crate) time: Vec<i64>,
+    pub(crate) group: Vec<u32>,
     /// Ranks of the edges by group, and where each group's begin.
     of_group: Vec<u32>,
     first_of_group: Vec<u32>,
     /// How many edges there are up to the last one of another group, by rank.
-    others: Vec<u32>,
+    pub(crate) others: Vec<u32>,
     /// For each block of edges, the last end and the first start of the groups that they are of.
     blocks: Vec<(i64, i64)>,
 }
@@ -135,11 +135,18 @@ struct Edges {
 const BLOCK_EDGES: usize = 64;
 
 impl Edges {
-    fn list(rows: &Rows<'_>, processes: &Processes, groups: &[Group]) -> Self {
+    /// Lists the edges of the spans that count.
+    pub(crate) fn list(
+        processes: &Processes,
+        groups: &[Group],
+        rows: &Rows<'_>,
+        counts: impl Fn(usize) -> bool,
+    ) -> Self {
         let mut edges = Vec::new();
         let mut first_of_group = vec![0];
         for (number, group) in groups.iter().enumerate() {
-            for &at in processes.members(group) {
+            let counted = processes.members(group).iter().filter(|&&at| counts(at as usize));
+            for &at in counted {
                 edges.push((rows.start[at as usize], number as u32));
                 edges.push((rows.end[at as usize], number as u32));
             }
@@ -165,7 +172,7 @@ impl Edges {
     }
 
     /// Returns the ranks of a group's own edges.
-    fn of(&self, group: usize) -> &[u32] {
+    pub(crate) fn of(&self, group: usize) -> &[u32] {
         &self.of_group[self.first_of_group[group] as usize..self.first_of_group[group + 1] as usize]
     }
 
@@ -366,7 +373,7 @@ impl Extents {
 }
 
 /// How many traces of a process were open, and for how long in all.
-struct Open {
+pub(crate) struct Open {
     starts: Vec<i64>,
     ends: Vec<i64>,
     /// Running sums, one more than there are traces.
@@ -375,11 +382,17 @@ struct Open {
 }
 
 impl Open {
-    fn new(groups: &[Group], by_end: &[u32]) -> Self {
+    pub(crate) fn new(groups: &[Group], by_end: &[u32]) -> Self {
         let starts: Vec<i64> = groups.iter().map(|group| group.start).collect();
         let ends: Vec<i64> = by_end.iter().map(|&group| groups[group as usize].end).collect();
         let (starts_before, ends_before) = (running_sums(&starts), running_sums(&ends));
         Self { starts, ends, starts_before, ends_before }
+    }
+
+    /// Returns how many groups are open at a time.
+    pub(crate) fn at(&self, time: i64) -> usize {
+        let begun = self.starts.partition_point(|&start| start <= time);
+        begun - self.ends.partition_point(|&end| end <= time)
     }
 
     fn concurrent(&self, group: &Group) -> u32 {
@@ -390,7 +403,7 @@ impl Open {
     }
 
     /// Returns how long all but one group were open in a stretch, added up.
-    fn waiting(&self, group: &Group, stretch: Range<i64>) -> i64 {
+    pub(crate) fn waiting(&self, group: &Group, stretch: Range<i64>) -> i64 {
         let own = (group.end.min(stretch.end) - group.start.max(stretch.start)).max(0);
         let all = self.until(stretch.end) - self.until(stretch.start);
         i64::try_from(all).unwrap_or(i64::MAX) - own

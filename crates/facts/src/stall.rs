@@ -11,10 +11,12 @@
 use hashbrown::HashMap;
 use timesink_model::NANOS_PER_MILLI;
 
+use crate::PassOptions;
 use crate::gaps::{Gap, Position};
 use crate::intern::Sym;
 use crate::meaning::Meaning;
 use crate::process::{Group, Processes};
+use crate::requests::{self, RequestCounts, RequestSilence};
 use crate::rows::{NONE, Rows};
 use crate::silence::{self, Candidate, Silence};
 
@@ -70,6 +72,12 @@ pub enum Stretch {
     Gap,
 }
 
+impl Verdict {
+    fn is_blocked(self) -> bool {
+        self == Self::Blocked
+    }
+}
+
 impl StallTest {
     /// Judges one leaf span or gap of so many nanoseconds.
     pub fn judge(&self, silence: &Silence, nanos: i64, stretch: Stretch) -> Verdict {
@@ -87,19 +95,24 @@ impl StallTest {
 #[derive(Debug)]
 pub(crate) struct Stalls {
     pub(crate) silences: Vec<Option<Silence>>,
+    pub(crate) requests: Vec<Option<RequestSilence>>,
     pub(crate) stalled_nanos: Vec<i64>,
 }
 
-/// Measures every leaf span and gap of the processes that run an event loop, and fills the gaps'.
+/// Measures every leaf span and gap of the processes that may run an event loop, and fills the
+/// gaps'.
 pub(crate) fn measure(
     rows: &Rows<'_>,
     processes: &Processes,
     meaning: &Meaning,
     gaps: &mut [Gap],
-    test: &StallTest,
+    options: &PassOptions,
 ) -> Stalls {
-    let mut stalls =
-        Stalls { silences: vec![None; rows.len()], stalled_nanos: vec![0; rows.len()] };
+    let mut stalls = Stalls {
+        silences: vec![None; rows.len()],
+        requests: vec![None; rows.len()],
+        stalled_nanos: vec![0; rows.len()],
+    };
     let mut gaps_of_group: Vec<Vec<u32>> = vec![Vec::new(); processes.groups.len()];
     for (number, gap) in gaps.iter().enumerate() {
         gaps_of_group[processes.group_of[gap.span as usize] as usize].push(number as u32);
@@ -107,11 +120,12 @@ pub(crate) fn measure(
     let runs = processes.groups.chunk_by(|a, b| a.process == b.process);
     let mut first = 0;
     for groups in runs {
-        if processes.is_event_loop[groups[0].process as usize] {
+        let process = groups[0].process as usize;
+        if processes.is_event_loop[process] || processes.is_told_by_requests[process] {
             let gaps_of_group = &gaps_of_group[first..first + groups.len()];
             let loop_of = Loop { rows, processes, meaning, groups, gaps_of_group };
             loop_of.measure(gaps, &mut stalls);
-            let blocked = loop_of.blocked(gaps, &stalls, test);
+            let blocked = loop_of.blocked(gaps, &stalls, options);
             loop_of.find_victims(&blocked, gaps, &mut stalls);
         }
         first += groups.len();
@@ -153,14 +167,23 @@ impl Loop<'_> {
                 end,
             }));
         }
-        let silences = silence::measure(self.rows, self.processes, self.groups, &candidates);
-        let mut silences = silences.into_iter();
+        let process = self.groups[0].process as usize;
+        let (mut silences, mut requests) = (Vec::new(), Vec::new());
+        if self.processes.is_event_loop[process] {
+            silences = silence::measure(self.rows, self.processes, self.groups, &candidates);
+        }
+        if self.processes.is_told_by_requests[process] {
+            requests = requests::measure(self.rows, self.processes, self.groups, &candidates);
+        }
+        let (mut silences, mut requests) = (silences.into_iter(), requests.into_iter());
         for (group, of_group) in self.groups.iter().zip(self.gaps_of_group) {
             for at in self.leaves(group) {
                 stalls.silences[at as usize] = silences.next();
+                stalls.requests[at as usize] = requests.next().flatten();
             }
             for &gap in of_group {
                 gaps[gap as usize].silence = silences.next();
+                gaps[gap as usize].requests = requests.next().flatten();
             }
         }
     }
@@ -180,22 +203,19 @@ impl Loop<'_> {
     }
 
     /// Returns the stretches in which places that block did block, by start, without overlap.
-    fn blocked(&self, gaps: &[Gap], stalls: &Stalls, test: &StallTest) -> Vec<Blocked> {
-        let mut places: HashMap<Place, Counts> = HashMap::new();
-        let mut endpoint_traces: HashMap<Sym, u32> = HashMap::new();
-        self.each_candidate(gaps, stalls, test, |place, _, silence, start, end| {
-            let verdict = test.judge(silence, end - start, stretch_of(&place));
-            places.entry(place).or_default().add(verdict);
-        });
-        for group in self.groups {
-            *endpoint_traces.entry(self.rows.name[group.root as usize]).or_default() += 1;
-        }
+    fn blocked(&self, gaps: &[Gap], stalls: &Stalls, options: &PassOptions) -> Vec<Blocked> {
+        let places = self.verdicts(gaps, stalls, options);
         let mut blocked = Vec::new();
-        self.each_candidate(gaps, stalls, test, |place, group, silence, start, end| {
-            if test.judge(silence, end - start, stretch_of(&place)) == Verdict::Blocked
-                && places[&place].blocks(test, endpoint_traces[&place.0])
-            {
-                blocked.push(Blocked { start: end - silence.silence_nanos, end, group });
+        self.each_candidate(gaps, stalls, options, |seen| {
+            let (by_all, by_requests) = places[&seen.place];
+            let silent = |silence: &&Silence| by_all && seen.judge(silence, options).is_blocked();
+            let quiet = |requests: &&RequestSilence| {
+                by_requests && requests.silence_nanos >= options.request_test.silence_nanos_min
+            };
+            let nanos = seen.silence.filter(silent).map(|silence| silence.silence_nanos);
+            let nanos = nanos.or(seen.requests.filter(quiet).map(|quiet| quiet.silence_nanos));
+            if let Some(nanos) = nanos {
+                blocked.push(Blocked { start: seen.end - nanos, end: seen.end, group: seen.group });
             }
         });
         blocked.sort_unstable_by_key(|b| (b.start, b.end, b.group));
@@ -208,40 +228,75 @@ impl Loop<'_> {
         blocked
     }
 
+    /// Returns, for each place, whether it blocks by the silence of all spans, and by that of
+    /// requests.
+    fn verdicts(
+        &self,
+        gaps: &[Gap],
+        stalls: &Stalls,
+        options: &PassOptions,
+    ) -> HashMap<Place, (bool, bool)> {
+        let mut places: HashMap<Place, (Counts, RequestCounts)> = HashMap::new();
+        self.each_candidate(gaps, stalls, options, |seen| {
+            let (counts, requests) = places.entry(seen.place).or_default();
+            if let Some(silence) = seen.silence {
+                counts.add(seen.judge(silence, options));
+            }
+            if let Some(silence) = seen.requests {
+                requests.add(silence, seen.end, &options.request_test);
+            }
+        });
+        let mut endpoint_traces: HashMap<Sym, u32> = HashMap::new();
+        for group in self.groups {
+            *endpoint_traces.entry(self.rows.name[group.root as usize]).or_default() += 1;
+        }
+        let verdict = |(place, (counts, mut requests)): (Place, (Counts, RequestCounts))| {
+            let traces = endpoint_traces[&place.0];
+            let by_all = counts.blocks(&options.stall_test, traces);
+            (place, (by_all, requests.blocks(&options.request_test, traces)))
+        };
+        places.into_iter().map(verdict).collect()
+    }
+
     fn each_candidate(
         &self,
         gaps: &[Gap],
         stalls: &Stalls,
-        test: &StallTest,
-        mut see: impl FnMut(Place, u32, &Silence, i64, i64),
+        options: &PassOptions,
+        mut see: impl FnMut(Seen<'_>),
     ) {
-        let is_long = |start: i64, end: i64| end - start >= test.silence_nanos_min;
+        let nanos_min = options.stall_test.silence_nanos_min;
         for (number, group) in self.groups.iter().enumerate() {
             let endpoint = self.rows.name[group.root as usize];
-            for at in self.leaves(group) {
-                let Some(silence) = &stalls.silences[at as usize] else { continue };
-                let place = (endpoint, None, self.meaning.operation[at as usize], Sym(0));
+            for at in self.leaves(group).filter(|&at| self.rows.duration(at as usize) >= nanos_min)
+            {
                 let (start, end) = self.interval(at);
-                if is_long(start, end) {
-                    see(place, number as u32, silence, start, end);
-                }
+                see(Seen {
+                    place: (endpoint, None, self.meaning.operation[at as usize], Sym(0)),
+                    group: number as u32,
+                    start,
+                    end,
+                    silence: stalls.silences[at as usize].as_ref(),
+                    requests: stalls.requests[at as usize].as_ref(),
+                });
             }
-            for &gap in &self.gaps_of_group[number] {
-                let gap = &gaps[gap as usize];
+            let gaps_of_group = self.gaps_of_group[number].iter().map(|&gap| &gaps[gap as usize]);
+            for gap in gaps_of_group.filter(|gap| gap.nanos() >= nanos_min) {
                 // A leaf's whole gap is the leaf itself.
-                let is_leaf = self.processes.is_leaf[gap.span as usize]
-                    && !self.rows.kind[gap.span as usize].is_entry();
-                let Some(silence) = &gap.silence else { continue };
-                if is_leaf || !is_long(gap.start, gap.end) {
+                let span = gap.span as usize;
+                if self.processes.is_leaf[span] && !self.rows.kind[span].is_entry() {
                     continue;
                 }
-                let place = (
-                    endpoint,
-                    Some(gap.position()),
-                    operation(self.meaning, gap.before),
-                    operation(self.meaning, gap.after),
-                );
-                see(place, number as u32, silence, gap.start, gap.end);
+                let neighbours =
+                    [gap.before, gap.after].map(|neighbour| operation(self.meaning, neighbour));
+                see(Seen {
+                    place: (endpoint, Some(gap.position()), neighbours[0], neighbours[1]),
+                    group: number as u32,
+                    start: gap.start,
+                    end: gap.end,
+                    silence: gap.silence.as_ref(),
+                    requests: gap.requests.as_ref(),
+                });
             }
         }
     }
@@ -268,6 +323,22 @@ impl Loop<'_> {
                 gap.stalled = foreign(gap.start, gap.end);
             }
         }
+    }
+}
+
+/// One leaf span or gap, and what was measured of it.
+struct Seen<'a> {
+    place: Place,
+    group: u32,
+    start: i64,
+    end: i64,
+    silence: Option<&'a Silence>,
+    requests: Option<&'a RequestSilence>,
+}
+
+impl Seen<'_> {
+    fn judge(&self, silence: &Silence, options: &PassOptions) -> Verdict {
+        options.stall_test.judge(silence, self.end - self.start, stretch_of(&self.place))
     }
 }
 

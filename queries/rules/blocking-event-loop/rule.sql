@@ -10,15 +10,36 @@ WITH instances AS (
         decidable_share_min,
         blocked_share_min,
         endpoint_share_min,
+        request_expected_min,
+        request_seen_share_max,
+        request_endpoint_share_min,
+        request_distinct_share_min,
         CASE
+            WHEN silence_nanos IS NULL THEN 'untested'
             WHEN silence_nanos >= silence_millis_min * 1000000 AND expected_edges >= expected_edges_min
                 THEN CASE WHEN is_gap OR foreign_edges = 0 THEN 'blocked' ELSE 'clear' END
             WHEN expected_edges * nanos < expected_edges_min * silence_nanos THEN 'unknown'
             ELSE 'clear'
-        END AS verdict
+        END AS verdict,
+        coalesce(request_silence_nanos >= silence_millis_min * 1000000, FALSE) AS is_quiet
     FROM loop_candidates AS candidate
     JOIN params USING (service_name, endpoint, kind)
     WHERE nanos >= silence_millis_min * 1000000
+), distinct_instances AS (
+    -- Two blocks of one loop never overlap; requests that wait for the loop wait together.
+    SELECT
+        instances.*,
+        is_quiet AND coalesce(
+            end_time_unix_nano - request_silence_nanos >= max(
+                CASE WHEN is_quiet THEN end_time_unix_nano END
+            ) OVER (
+                PARTITION BY process_id, endpoint, place, is_gap
+                ORDER BY end_time_unix_nano, request_silence_nanos DESC, trace_id, span_id
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) - 2000000,
+            TRUE
+        ) AS is_distinct
+    FROM instances
 ), requests AS (
     -- How many requests each endpoint of a process served.
     SELECT process_id, endpoint, count(DISTINCT trace_id) AS requests
@@ -33,15 +54,26 @@ WITH instances AS (
         is_gap,
         count(*) AS instances,
         sum(CASE verdict WHEN 'blocked' THEN 1 ELSE 0 END) AS blocked,
-        sum(CASE verdict WHEN 'unknown' THEN 0 ELSE 1 END) AS decidable,
+        sum(CASE WHEN verdict IN ('blocked', 'clear') THEN 1 ELSE 0 END) AS decidable,
+        count(request_edges) AS request_instances,
+        sum(CASE WHEN is_quiet THEN 1 ELSE 0 END) AS quiet,
+        sum(CASE WHEN is_distinct THEN 1 ELSE 0 END) AS distinct_quiet,
+        sum(request_edges) AS request_edges,
+        sum(expected_request_edges) AS expected_request_edges,
+        bool_or(is_event_loop) AS is_event_loop,
         max(decidable_min) AS decidable_min,
         max(decidable_share_min) AS decidable_share_min,
         max(blocked_share_min) AS blocked_share_min,
-        max(endpoint_share_min) AS endpoint_share_min
-    FROM instances
+        max(endpoint_share_min) AS endpoint_share_min,
+        max(request_expected_min) AS request_expected_min,
+        max(request_seen_share_max) AS request_seen_share_max,
+        max(request_endpoint_share_min) AS request_endpoint_share_min,
+        max(request_distinct_share_min) AS request_distinct_share_min
+    FROM distinct_instances
     GROUP BY process_id, endpoint, place, is_gap
 ), verdicts AS (
-    -- What each place comes to, and why.
+    -- What each place comes to, and why. Where threads make spans of their own beside the loop, as
+    -- in Django, only the requests that are taken and answered meanwhile tell, all added up.
     SELECT
         process_id,
         endpoint,
@@ -50,8 +82,18 @@ WITH instances AS (
         places.instances,
         places.blocked,
         places.decidable,
+        places.request_instances,
+        places.quiet,
         requests,
         CASE
+            WHEN places.request_instances >= places.decidable_min
+                AND places.request_instances >= places.request_endpoint_share_min * requests
+                AND places.expected_request_edges >= places.request_expected_min
+                AND places.request_edges <= places.request_seen_share_max * places.expected_request_edges
+                AND places.distinct_quiet >= places.decidable_min
+                AND places.distinct_quiet >= places.request_distinct_share_min * places.quiet
+                THEN 'blocked: no request was taken or answered'
+            WHEN NOT places.is_event_loop THEN 'clear: requests were taken or answered'
             WHEN places.instances < places.endpoint_share_min * requests
                 THEN 'clear: it happens in too few of the requests to be the code of this endpoint'
             WHEN places.decidable < places.decidable_min
@@ -63,37 +105,59 @@ WITH instances AS (
         END AS verdict
     FROM places
     JOIN requests USING (process_id, endpoint)
+), stretches AS (
+    -- The instances that count, each with what it was judged by.
+    SELECT
+        instances.*,
+        verdicts.verdict AS place_verdict,
+        verdicts.verdict LIKE 'blocked:%' AS is_by_requests,
+        CASE WHEN verdicts.verdict LIKE 'blocked:%' THEN verdicts.quiet ELSE verdicts.blocked END
+            AS instances_blocked,
+        CASE WHEN verdicts.verdict LIKE 'blocked:%' THEN verdicts.request_instances ELSE verdicts.decidable END
+            AS instances_decidable,
+        verdicts.instances
+    FROM instances
+    JOIN verdicts USING (process_id, endpoint, place, is_gap)
+    WHERE
+        (verdicts.verdict = 'blocked' AND instances.verdict = 'blocked')
+        OR (verdicts.verdict LIKE 'blocked:%' AND is_quiet)
+        OR (verdicts.verdict LIKE 'unknown%' AND verdicts.instances >= instances.decidable_min)
 )
 SELECT
-    instances.service_name,
-    instances.trace_id,
-    instances.span_id,
-    instances.place AS subject,
+    service_name,
+    trace_id,
+    span_id,
+    place AS subject,
     1 AS occurrences,
-    CASE WHEN verdicts.verdict = 'blocked' THEN instances.waiting_nanos ELSE 0 END AS wasted_nanos,
+    CASE WHEN place_verdict LIKE 'blocked%' THEN waiting_nanos ELSE 0 END AS wasted_nanos,
     CASE
-        WHEN verdicts.verdict <> 'blocked' THEN 'unknown'
-        WHEN instances.has_process_identity THEN 'likely'
+        WHEN place_verdict NOT LIKE 'blocked%' THEN 'unknown'
+        WHEN has_process_identity THEN 'likely'
         ELSE 'possible'
     END AS confidence,
     CASE
-        WHEN verdicts.verdict <> 'blocked'
+        WHEN place_verdict NOT LIKE 'blocked%'
             THEN 'too few requests ran side by side to tell whether the event loop stood still; record it with several clients at a time'
-        WHEN instances.has_process_identity
-            THEN 'while it ran no other request of the process started or ended a span, in most of the requests that can be told; threads that hold the GIL look alike'
-        ELSE 'the resource names no process (service.instance.id, process.pid or a host): several processes may look like one'
+        WHEN NOT has_process_identity
+            THEN 'the resource names no process (service.instance.id, or process.pid with a host): several processes may look like one'
+        WHEN is_by_requests AND NOT is_event_loop
+            THEN 'while it ran hardly any other request of the process was taken or answered; spans do not show whether this Django runs on an event loop, threads that hold the GIL look alike'
+        WHEN is_by_requests
+            THEN 'while it ran hardly any other request of the process was taken or answered; threads that hold the GIL look alike'
+        ELSE 'while it ran no other request of the process started or ended a span, in most of the requests that can be told; threads that hold the GIL look alike'
     END AS confidence_reason,
-    instances.silence_nanos AS blocked_nanos,
-    instances.concurrent_traces,
-    instances.expected_edges,
-    verdicts.blocked AS instances_blocked,
-    verdicts.decidable AS instances_decidable,
-    verdicts.instances,
-    instances.code_file_path,
-    instances.code_line_number
-FROM instances
-JOIN verdicts USING (process_id, endpoint, place, is_gap)
-WHERE
-    (verdicts.verdict = 'blocked' AND instances.verdict = 'blocked')
-    OR (verdicts.verdict LIKE 'unknown%' AND verdicts.instances >= instances.decidable_min)
-ORDER BY wasted_nanos DESC, instances.trace_id, instances.span_id, instances.place
+    CASE WHEN is_by_requests THEN request_silence_nanos ELSE silence_nanos END AS blocked_nanos,
+    CAST(
+        round(
+            CAST(waiting_nanos AS DOUBLE)
+            / greatest(1, CASE WHEN is_by_requests THEN request_silence_nanos ELSE silence_nanos END)
+        ) AS BIGINT
+    ) AS requests_waiting,
+    CASE WHEN is_by_requests THEN expected_request_edges ELSE expected_edges END AS expected_edges,
+    instances_blocked,
+    instances_decidable,
+    instances,
+    code_file_path,
+    code_line_number
+FROM stretches
+ORDER BY wasted_nanos DESC, trace_id, span_id, place

@@ -184,8 +184,28 @@ pub fn table() -> Table {
         ),
         Column::optional(
             "waiting_nanos",
+            int.clone(),
+            "How long other traces of the process were open during `silence_nanos` (else `request_silence_nanos`), added up, ns.",
+        ),
+        Column::required(
+            "is_told_by_requests",
+            DataType::Boolean,
+            "Whether its process may run an event loop beside threads, as Django does under ASGI, so that only requests can tell that it stands still.",
+        ),
+        Column::optional(
+            "request_silence_nanos",
+            int.clone(),
+            "Where `is_told_by_requests` and another request is open, on a leaf: ns from the last start or end of another trace's SERVER span in it, else from its start, to its end.",
+        ),
+        Column::optional(
+            "request_edges",
             int,
-            "How long other traces of the process were open during `silence_nanos`, added up, ns.",
+            "Starts and ends of other traces' SERVER spans inside the span.",
+        ),
+        Column::optional(
+            "expected_request_edges",
+            DataType::Float64,
+            "Such starts and ends to be expected in the span, by their rate within 100 ms around it.",
         ),
     ];
     Table {

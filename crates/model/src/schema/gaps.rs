@@ -69,8 +69,15 @@ pub fn table() -> Table {
             DataType::Boolean,
             "Whether the operation before it failed: a backoff sleep looks like work.",
         ),
-        Column::optional("waiting_nanos", int, "As in `facts`, for the gap."),
+        Column::optional("waiting_nanos", int.clone(), "As in `facts`, for the gap."),
         Column::optional("before_kind", TEXT, "The kind of the span before it."),
+        Column::optional("request_silence_nanos", int.clone(), "As in `facts`, for the gap."),
+        Column::optional("request_edges", int, "As in `facts`, for the gap."),
+        Column::optional(
+            "expected_request_edges",
+            DataType::Float64,
+            "As in `facts`, for the gap.",
+        ),
     ];
     Table {
         name: "gaps",

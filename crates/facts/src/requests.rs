@@ -1,0 +1,306 @@
+//! The stall test on requests alone: SERVER spans of other traces that start or end meanwhile.
+//!
+//! Django under ASGI runs its queries in threads, whose spans go on while the loop stands still, so
+//! that the silence of all spans tells nothing there. New requests are taken and answered by the
+//! loop: they still tell, though they are few, so that a place is judged by all its requests added
+//! up. What waits for the loop is as silent as what blocks it. Two things tell them apart: the
+//! place that blocks is in nearly every request of its endpoint, and two blocks never overlap.
+
+use timesink_model::NANOS_PER_MILLI;
+
+use crate::process::{Group, Processes};
+use crate::rows::{Kind, Rows};
+use crate::silence::{Candidate, EDGE_SLACK_NANOS, Edges, Open, by_end};
+
+/// How far around a candidate the rate of starts and ends is taken.
+const WINDOW_NANOS: i64 = 100 * NANOS_PER_MILLI;
+
+/// Blocks that overlap by less follow one another.
+const OVERLAP_NANOS_MAX: i64 = 2 * NANOS_PER_MILLI;
+
+/// The thresholds of the test. The rule `blocking-event-loop` declares the same ones.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RequestTest {
+    /// The shortest silence that counts.
+    pub silence_nanos_min: i64,
+    /// Instances of a place that can be judged.
+    pub instances_min: u32,
+    /// Starts and ends to be expected over all instances of a place.
+    pub expected_edges_min: f64,
+    /// Share of them that may be seen.
+    pub seen_share_max: f64,
+    /// Share of the endpoint's traces in which the place occurs.
+    pub endpoint_share_min: f64,
+    /// Share of the place's silences that do not begin before another of them ended.
+    pub distinct_share_min: f64,
+}
+
+impl Default for RequestTest {
+    fn default() -> Self {
+        Self {
+            silence_nanos_min: 10 * NANOS_PER_MILLI,
+            instances_min: 5,
+            expected_edges_min: 20.0,
+            seen_share_max: 0.25,
+            endpoint_share_min: 0.6,
+            distinct_share_min: 0.65,
+        }
+    }
+}
+
+/// What other requests did during one leaf span or gap; only measured while one is open.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RequestSilence {
+    /// From the last start or end of another trace's SERVER span inside the candidate, else from
+    /// its start, to its end.
+    pub silence_nanos: i64,
+    /// Such starts and ends to be expected in the whole candidate, by their rate around it.
+    pub expected_edges: f64,
+    /// Such starts and ends inside the candidate.
+    pub edges: u32,
+    /// How long other traces of the process were open during the silence, added up.
+    pub waiting_nanos: i64,
+}
+
+/// Measures the candidates of one process, which come by group.
+pub(crate) fn measure(
+    rows: &Rows<'_>,
+    processes: &Processes,
+    groups: &[Group],
+    candidates: &[Candidate],
+) -> Vec<Option<RequestSilence>> {
+    let edges = Edges::list(processes, groups, rows, |at| rows.kind[at] == Kind::Server);
+    let served: Vec<Group> = groups
+        .iter()
+        .filter(|group| rows.kind[group.root as usize] == Kind::Server)
+        .cloned()
+        .collect();
+    let requests = Requests {
+        edges,
+        open: Open::new(&served, &by_end(&served)),
+        all: Open::new(groups, &by_end(groups)),
+        is_served: groups.iter().map(|g| rows.kind[g.root as usize] == Kind::Server).collect(),
+    };
+    candidates.iter().map(|candidate| requests.measure(groups, candidate)).collect()
+}
+
+/// The requests of one process.
+struct Requests {
+    edges: Edges,
+    /// Traces that a SERVER span heads.
+    open: Open,
+    all: Open,
+    is_served: Vec<bool>,
+}
+
+impl Requests {
+    fn measure(&self, groups: &[Group], candidate: &Candidate) -> Option<RequestSilence> {
+        let &Candidate { group, start, end } = candidate;
+        let (group, times) = (group as usize, &self.edges.time);
+        let middle = end - ((end - start) / 2).min(RequestTest::default().silence_nanos_min / 2);
+        if self.open_at(groups, group, middle) == 0 {
+            return None;
+        }
+        let below = |time: i64| times.partition_point(|&edge| edge < time);
+        let from = times.partition_point(|&edge| edge <= start + EDGE_SLACK_NANOS);
+        let to = below(end - EDGE_SLACK_NANOS).max(from);
+        let (first, last) = (*times.first()?, *times.last()?);
+        let (around_from, around_to) =
+            ((start - WINDOW_NANOS).max(first), (end + WINDOW_NANOS).min(last));
+        let observed = (start - around_from).max(0) + (around_to - end).max(0);
+        if observed == 0 {
+            return None;
+        }
+        let around = self.foreign(group, below(around_from), below(start))
+            + self.foreign(group, below(end), below(around_to));
+        let since = self.last_foreign(group, from, to).map_or(start, |rank| times[rank]);
+        Some(RequestSilence {
+            silence_nanos: end - since,
+            expected_edges: f64::from(around) / observed as f64 * (end - start) as f64,
+            edges: self.foreign(group, from, to),
+            waiting_nanos: self.all.waiting(&groups[group], since..end),
+        })
+    }
+
+    /// Returns how many other requests were open at a time.
+    fn open_at(&self, groups: &[Group], group: usize, time: i64) -> usize {
+        let own = &groups[group];
+        let is_own = self.is_served[group] && own.start <= time && time < own.end;
+        self.open.at(time) - usize::from(is_own)
+    }
+
+    /// Returns how many edges between two ranks are of other traces.
+    fn foreign(&self, group: usize, from: usize, to: usize) -> u32 {
+        let own = self.edges.of(group);
+        let below = |rank: usize| own.partition_point(|&edge| (edge as usize) < rank);
+        match to.checked_sub(from) {
+            Some(all) => (all - (below(to) - below(from))) as u32,
+            None => 0,
+        }
+    }
+
+    /// Returns the last rank between two that is of another trace.
+    fn last_foreign(&self, group: usize, from: usize, to: usize) -> Option<usize> {
+        let last = to.checked_sub(1).filter(|&last| last >= from)?;
+        let last = match self.edges.group[last] as usize == group {
+            true => (self.edges.others[last] as usize).checked_sub(1)?,
+            false => last,
+        };
+        (last >= from).then_some(last)
+    }
+}
+
+/// All instances of one place.
+#[derive(Debug, Default)]
+pub(crate) struct RequestCounts {
+    instances: u32,
+    edges: u64,
+    expected_edges: f64,
+    /// End and start of each silence that is long enough.
+    silences: Vec<(i64, i64)>,
+}
+
+impl RequestCounts {
+    pub(crate) fn add(&mut self, silence: &RequestSilence, end: i64, test: &RequestTest) {
+        self.instances += 1;
+        self.edges += u64::from(silence.edges);
+        self.expected_edges += silence.expected_edges;
+        if silence.silence_nanos >= test.silence_nanos_min {
+            self.silences.push((end, end - silence.silence_nanos));
+        }
+    }
+
+    /// Whether the place blocks the loop; an endpoint has so many traces.
+    pub(crate) fn blocks(&mut self, test: &RequestTest, endpoint_traces: u32) -> bool {
+        self.instances >= test.instances_min
+            && f64::from(self.instances) >= test.endpoint_share_min * f64::from(endpoint_traces)
+            && self.expected_edges >= test.expected_edges_min
+            && self.edges as f64 <= test.seen_share_max * self.expected_edges
+            && self.are_distinct(test)
+    }
+
+    fn are_distinct(&mut self, test: &RequestTest) -> bool {
+        self.silences.sort_unstable();
+        let mut ended = i64::MIN;
+        let mut distinct = 0;
+        for &(end, start) in &self.silences {
+            distinct += u32::from(start >= ended);
+            ended = end - OVERLAP_NANOS_MAX;
+        }
+        distinct >= test.instances_min
+            && f64::from(distinct) >= test.distinct_share_min * self.silences.len() as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{Pass, Span, span};
+
+    const CALL: u64 = 2;
+    const VICTIM: u64 = 10;
+
+    /// Rounds of a Django request with a call from 5 to 55 ms amid short requests; threads of other
+    /// requests go on with their queries meanwhile.
+    fn rounds(rounds: i64, goes_on: bool) -> Vec<Span> {
+        (0..rounds).flat_map(|round| one_round(round, goes_on)).collect()
+    }
+
+    fn one_round(round: i64, goes_on: bool) -> Vec<Span> {
+        let (base, first) = (round * 200, round as u64 * 1000);
+        let server = |id: u64, start, end| {
+            let span = span(first + id, 0, base + start, base + end).server().scope("django");
+            span.trace((first + id).into())
+        };
+        let child = |id: u64, of: u64, start, end| {
+            let span = span(first + id, first + of, base + start, base + end);
+            span.trace((first + of).into()).query("SELECT 1")
+        };
+        let mut spans = vec![
+            server(1, 0, 60).named("GET blocking"),
+            child(CALL, 1, 5, 55).query("SELECT pg_sleep(1)"),
+            // Taken before the block, answered after it; its thread has a query meanwhile.
+            server(VICTIM, 2, 70).named("GET items"),
+            child(VICTIM + 1, VICTIM, 8, 20),
+        ];
+        let busy = (-80..0).chain(60..100).chain(if goes_on { 6..50 } else { 0..0 });
+        spans.extend(
+            (20..)
+                .zip(busy.step_by(4))
+                .map(|(id, start)| server(id, start, start + 2).named("GET items")),
+        );
+        spans
+    }
+
+    #[test]
+    fn requests_tell_although_threads_go_on() {
+        let pass = Pass::over(&rounds(6, false));
+        assert_eq!(pass.int(CALL, "request_edges"), Some(0));
+        assert_eq!(pass.millis(CALL, "request_silence_nanos"), Some(50.0));
+        assert_eq!(pass.millis(CALL, "waiting_nanos"), Some(50.0));
+        let expected = pass.float(CALL, "expected_request_edges").expect("measured");
+        assert!(expected > 10.0, "{expected}");
+        for round in 0..6 {
+            let stalled = |id| pass.millis(round * 1000 + id, "stalled_nanos");
+            assert_eq!([1, CALL, VICTIM].map(stalled), [Some(0.0), Some(0.0), Some(50.0)]);
+        }
+    }
+
+    #[test]
+    fn a_process_that_takes_requests_is_not_blocked() {
+        let pass = Pass::over(&rounds(6, true));
+        assert!(pass.int(CALL, "request_edges") > Some(10));
+        assert_eq!(pass.millis(VICTIM, "stalled_nanos"), Some(0.0));
+    }
+
+    #[test]
+    fn a_few_silences_prove_nothing() {
+        let pass = Pass::over(&rounds(4, false));
+        assert_eq!(pass.int(CALL, "request_edges"), Some(0));
+        assert_eq!(pass.millis(VICTIM, "stalled_nanos"), Some(0.0));
+    }
+
+    #[test]
+    fn without_another_request_there_is_nothing_to_hear() {
+        let spans =
+            [span(1, 0, 0, 60).server().scope("django"), span(CALL, 1, 5, 55).query("SELECT 1")];
+        assert_eq!(Pass::over(&spans).int(CALL, "request_edges"), None);
+    }
+
+    #[test]
+    fn only_django_is_told_by_requests() {
+        for (library, expected) in [("django", true), ("fastapi", false), ("flask", false)] {
+            let spans = [span(1, 0, 0, 60).server().scope(library)];
+            assert_eq!(Pass::over(&spans).flag(1, "is_told_by_requests"), expected, "{library}");
+        }
+        let wsgi = span(1, 0, 0, 9).server().scope("django").attribute("net.host.name", "a");
+        assert!(!Pass::over(&[wsgi]).flag(1, "is_told_by_requests"));
+    }
+
+    /// Silences by end and start: what waits for the loop waits together.
+    #[test]
+    fn silences_that_overlap_are_no_blocks() {
+        let ms = NANOS_PER_MILLI;
+        let test = RequestTest::default();
+        let counts = |silences: &[(i64, i64)]| {
+            let mut counts = RequestCounts::default();
+            for &(start, end) in silences {
+                let silence = RequestSilence {
+                    silence_nanos: (end - start) * ms,
+                    expected_edges: 5.0,
+                    edges: 0,
+                    waiting_nanos: 0,
+                };
+                counts.add(&silence, end * ms, &test);
+            }
+            counts.blocks(&test, 10)
+        };
+        let apart: Vec<(i64, i64)> = (0..10).map(|at| (at * 50, at * 50 + 50)).collect();
+        assert!(counts(&apart));
+        let together: Vec<(i64, i64)> =
+            (0..10).map(|at| (at / 5 * 300 + at % 5, at / 5 * 300 + 90)).collect();
+        assert!(!counts(&together));
+        // In too few of the endpoint's requests.
+        assert!(!counts(&apart[..5]));
+    }
+}
