@@ -1,4 +1,5 @@
--- One row per HTTP or RPC call to another service, failed ones too.
+-- One row per HTTP or RPC call to another service, failed ones too. A call that waits for messages
+-- on purpose is none.
 SELECT
     service_name,
     endpoint,
@@ -16,6 +17,14 @@ SELECT
     server_address,
     server_port,
     server_service_name,
+    -- Whom it calls: host and port of an HTTP call, else the address or the service called.
+    CASE
+        WHEN url_full IS NOT NULL
+            THEN split_part(split_part(query_shape, ' ', -1), '/', 1)
+        WHEN server_address IS NOT NULL AND server_port IS NOT NULL
+            THEN concat(server_address, ':', CAST(server_port AS VARCHAR))
+        ELSE coalesce(server_address, rpc_service, query_shape)
+    END AS peer,
     code_file_path,
     code_line_number,
     start_time_unix_nano,
@@ -31,6 +40,9 @@ WHERE
     kind = 'CLIENT'
     AND query_shape IS NOT NULL
     AND db_query_text IS NULL
-    AND db_system_name IS NULL
+    -- A database behind an API, DynamoDB for example, is called.
+    AND (db_system_name IS NULL OR rpc_method IS NOT NULL)
+    AND coalesce(messaging_operation_type, '') <> 'receive'
+    AND coalesce(rpc_method, '') <> 'ReceiveMessage'
     AND (http_request_method IS NOT NULL OR rpc_method IS NOT NULL OR url_full IS NOT NULL)
     AND coalesce(parent_kind, '') <> 'PRODUCER'

@@ -15,6 +15,7 @@ SELECT
     own_nanos,
     stalled_nanos,
     status_code,
-    root_span_id
+    root_span_id,
+    tiling_span_id
 FROM spans_with_facts
 WHERE entry_span_id = span_id

@@ -13,6 +13,7 @@ WITH repeats AS (
         count(*) AS repeats,
         min(url_full) <> max(url_full) AS urls_differ,
         bool_or(rpc_method IS NOT NULL) AS is_rpc,
+        regexp_like(query_shape, '[?&](page|page_?token|offset|skip|cursor|start|after|continuation)=', 'i') AS asks_for_pages,
         sum(critical_nanos) AS calls_nanos,
         2 * sum(critical_nanos) < sum(duration_nanos) AS is_concurrent,
         CASE
@@ -27,20 +28,36 @@ WITH repeats AS (
     FROM call_client_spans
     WHERE NOT is_failed
     GROUP BY service_name, trace_id, entry_span_id, name_path, query_shape
+), paced AS (
+    -- Long pauses between quick repeats are polling, or work on each item: asking once saves the
+    -- repeats, not the pauses.
+    SELECT
+        repeats.*,
+        CASE WHEN is_spaced THEN 0 ELSE pauses_nanos END AS saved_pauses_nanos
+    FROM (
+        SELECT
+            repeats.*,
+            pauses_nanos >= 3 * calls_nanos
+                AND pauses_nanos >= params.pause_millis_max * 1000000 * (repeats - 1) AS is_spaced,
+            params.repeats_min,
+            params.entry_share_min
+        FROM repeats
+        JOIN params USING (service_name, endpoint, kind)
+    ) AS repeats
 ), loops AS (
     -- Enough repeats to different addresses: one address asked again and again is polling. An RPC
     -- span does not show its arguments, so there the reading stays open.
     SELECT
-        repeats.*,
-        greatest(0, calls_nanos + pauses_nanos - stalled_nanos - one_nanos) AS wasted_nanos,
+        paced.*,
+        greatest(0, calls_nanos + saved_pauses_nanos - stalled_nanos - one_nanos) AS wasted_nanos,
         is_concurrent
-            AND calls_nanos + pauses_nanos - stalled_nanos - one_nanos < params.entry_share_min * entry_nanos AS saves_little
-    FROM repeats
-    JOIN params USING (service_name, endpoint, kind)
+            AND calls_nanos + saved_pauses_nanos - stalled_nanos - one_nanos
+            < entry_share_min * entry_nanos AS saves_little
+    FROM paced
     WHERE
-        repeats.repeats >= params.repeats_min
+        repeats >= repeats_min
         AND (urls_differ OR is_rpc)
-        AND calls_nanos + pauses_nanos - stalled_nanos >= params.entry_share_min * entry_nanos
+        AND calls_nanos + pauses_nanos - stalled_nanos >= entry_share_min * entry_nanos
 ), shapes AS (
     -- Whether the count changes from request to request.
     SELECT
@@ -60,12 +77,16 @@ SELECT
     loops.repeats AS occurrences,
     loops.wasted_nanos,
     CASE
-        WHEN loops.saves_little THEN 'possible'
+        WHEN loops.saves_little OR loops.is_spaced OR loops.asks_for_pages THEN 'possible'
         WHEN loops.is_rpc AND shapes.repeats_least = shapes.repeats_most THEN 'possible'
         WHEN loops.is_rpc THEN 'likely'
         ELSE 'certain'
     END AS confidence,
     CASE
+        WHEN loops.asks_for_pages
+            THEN 'the calls ask for one page after another: fewer, larger pages may help, one call for all may not be there'
+        WHEN loops.is_spaced
+            THEN 'long pauses lie between quick repeats: polling, or work on each item, which asking once does not save'
         WHEN loops.saves_little
             THEN 'they run at the same time: asking once would take load off the other side, and hardly make the request faster'
         WHEN loops.is_rpc AND shapes.repeats_least = shapes.repeats_most

@@ -28,18 +28,34 @@ WITH repeats AS (
     FROM db_client_spans
     WHERE status_code <> 'ERROR'
     GROUP BY service_name, trace_id, entry_span_id, name_path, query_shape
+), paced AS (
+    -- Long pauses between quick repeats are polling, or work on each item: asking once saves the
+    -- repeats, not the pauses.
+    SELECT
+        repeats.*,
+        CASE WHEN is_spaced THEN 0 ELSE pauses_nanos END AS saved_pauses_nanos
+    FROM (
+        SELECT
+            repeats.*,
+            pauses_nanos >= 3 * queries_nanos
+                AND pauses_nanos >= params.pause_millis_max * 1000000 * (repeats - 1) AS is_spaced,
+            params.repeats_min,
+            params.entry_share_min
+        FROM repeats
+        JOIN params USING (service_name, endpoint, kind)
+    ) AS repeats
 ), loops AS (
     -- Enough repeats, and the loop is worth a look beside the request's whole time.
     SELECT
-        repeats.*,
-        greatest(0, queries_nanos + pauses_nanos - stalled_nanos - one_nanos) AS wasted_nanos,
+        paced.*,
+        greatest(0, queries_nanos + saved_pauses_nanos - stalled_nanos - one_nanos) AS wasted_nanos,
         is_concurrent
-            AND queries_nanos + pauses_nanos - stalled_nanos - one_nanos < params.entry_share_min * entry_nanos AS saves_little
-    FROM repeats
-    JOIN params USING (service_name, endpoint, kind)
+            AND queries_nanos + saved_pauses_nanos - stalled_nanos - one_nanos
+            < entry_share_min * entry_nanos AS saves_little
+    FROM paced
     WHERE
-        repeats.repeats >= params.repeats_min
-        AND queries_nanos + pauses_nanos - stalled_nanos >= params.entry_share_min * entry_nanos
+        repeats >= repeats_min
+        AND queries_nanos + pauses_nanos - stalled_nanos >= entry_share_min * entry_nanos
 ), shapes AS (
     -- Whether the count changes from request to request: that of a duplicate does not.
     SELECT
@@ -60,11 +76,13 @@ SELECT
     loops.repeats AS occurrences,
     loops.wasted_nanos,
     CASE
-        WHEN loops.saves_little THEN 'possible'
+        WHEN loops.saves_little OR loops.is_spaced THEN 'possible'
         WHEN loops.statements_differ THEN 'certain'
         ELSE 'likely'
     END AS confidence,
     CASE
+        WHEN loops.is_spaced
+            THEN 'long pauses lie between quick repeats: polling, or work on each item, which asking once does not save'
         WHEN loops.saves_little
             THEN 'they run at the same time: asking once would take load off the other side, and hardly make the request faster'
         WHEN loops.statements_differ

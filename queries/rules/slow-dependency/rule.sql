@@ -1,7 +1,40 @@
 -- One row for each request that waits for the better part of its time for another service's work.
-WITH waits AS (
+WITH unrecorded AS (
+    -- Whom each service calls without ever a recorded answer: a call without one to a service that
+    -- answers others on record has only lost its spans.
+    SELECT service_name, peer
+    FROM call_client_spans
+    GROUP BY service_name, peer
+    HAVING NOT bool_or(server_service_name IS NOT NULL)
+), calls AS (
+    -- The calls to services that record no spans, on the way of the request: a background task
+    -- makes nobody wait. Failed calls are left to other rules.
+    SELECT
+        call.service_name,
+        call.endpoint,
+        call.entry_span_id,
+        call.trace_id,
+        call.span_id,
+        call.peer,
+        call.entry_duration_nanos,
+        call.duration_nanos,
+        call.critical_nanos,
+        call.critical_nanos - least(call.critical_nanos, call.stalled_nanos) AS waited_nanos
+    FROM call_client_spans AS call
+    JOIN unrecorded USING (service_name, peer)
+    JOIN entries
+        ON entries.trace_id = call.trace_id AND entries.span_id = call.entry_span_id
+    WHERE NOT call.is_failed AND call.tiling_span_id = entries.tiling_span_id
+), trees AS (
+    -- Traces in one piece: where several spans have no parent on record, others are missing.
+    SELECT trace_id, count(*) = 1 AS is_whole
+    FROM spans_with_facts
+    WHERE root_span_id = span_id
+    GROUP BY trace_id
+), waits AS (
     -- How long each request waited for the work of each other recorded service: its spans' shares
-    -- of the request's critical path, with what its event loop lost to others' stalls off.
+    -- of the request's critical path, with what its event loop lost to others' stalls off, and
+    -- without what it waited itself for services that record nothing.
     SELECT
         root.service_name,
         root.endpoint,
@@ -9,6 +42,7 @@ WITH waits AS (
         root.trace_id,
         root.span_id,
         root.duration_nanos AS root_nanos,
+        trees.is_whole,
         span.service_name AS subject,
         TRUE AS is_recorded,
         sum(span.critical_nanos - least(span.critical_nanos, span.stalled_nanos)) AS waited_nanos,
@@ -16,41 +50,43 @@ WITH waits AS (
     FROM entries AS root
     JOIN spans_with_facts AS span
         ON span.trace_id = root.trace_id AND span.tiling_span_id = root.span_id
-    WHERE root.span_id = root.root_span_id AND span.service_name <> root.service_name
+    JOIN trees ON trees.trace_id = root.trace_id
+    LEFT JOIN calls ON calls.trace_id = span.trace_id AND calls.span_id = span.span_id
+    WHERE
+        root.span_id = root.root_span_id
+        AND span.service_name <> root.service_name
+        AND calls.span_id IS NULL
     GROUP BY root.service_name, root.endpoint, root.kind, root.trace_id, root.span_id,
-        root.duration_nanos, span.service_name
+        root.duration_nanos, trees.is_whole, span.service_name
 ), external_calls AS (
-    -- How long each request waited for a service that records no spans, by its address. Failed
-    -- calls are left to other rules.
+    -- How long each request waited for a service that records no spans. Many calls at the same time
+    -- hold each other up, which is no fault of the other side.
     SELECT
-        call.service_name,
-        call.endpoint,
-        call.entry_span_id,
-        call.trace_id,
-        max(call.entry_duration_nanos) AS root_nanos,
-        CASE
-            WHEN call.server_port IS NULL OR call.server_port IN (80, 443)
-                THEN coalesce(call.server_address, split_part(call.query_shape, ' ', 2))
-            ELSE concat(call.server_address, ':', CAST(call.server_port AS VARCHAR))
-        END AS subject,
-        sum(call.critical_nanos - least(call.critical_nanos, call.stalled_nanos)) AS waited_nanos,
-        max(call.critical_nanos - least(call.critical_nanos, call.stalled_nanos)) AS longest_nanos
-    FROM call_client_spans AS call
-    WHERE call.server_service_name IS NULL AND NOT call.is_failed
-    GROUP BY call.service_name, call.endpoint, call.entry_span_id, call.trace_id,
-        call.server_address, call.server_port, split_part(call.query_shape, ' ', 2)
+        service_name,
+        endpoint,
+        entry_span_id,
+        trace_id,
+        max(entry_duration_nanos) AS root_nanos,
+        peer AS subject,
+        sum(waited_nanos) AS waited_nanos,
+        max(waited_nanos) AS longest_nanos
+    FROM calls
+    GROUP BY service_name, endpoint, entry_span_id, trace_id, peer
+    HAVING count(*) < 5 OR 2 * sum(critical_nanos) >= sum(duration_nanos)
 ), dependencies AS (
-    -- Both together: what a request waits for.
-    SELECT service_name, endpoint, kind, trace_id, span_id, root_nanos, subject, is_recorded,
-        waited_nanos, longest_nanos
+    -- Both together: what a request waits for. A call that nothing called is no request.
+    SELECT service_name, endpoint, kind, trace_id, span_id, root_nanos, is_whole, subject,
+        is_recorded, waited_nanos, longest_nanos
     FROM waits
+    WHERE kind NOT IN ('CLIENT', 'PRODUCER')
     UNION ALL
     SELECT entries.service_name, entries.endpoint, entries.kind, entries.trace_id, entries.span_id,
-        root_nanos, subject, FALSE AS is_recorded, waited_nanos, longest_nanos
+        root_nanos, FALSE AS is_whole, subject, FALSE AS is_recorded, waited_nanos, longest_nanos
     FROM external_calls
     JOIN entries
         ON entries.trace_id = external_calls.trace_id
         AND entries.span_id = external_calls.entry_span_id
+    WHERE entries.kind NOT IN ('CLIENT', 'PRODUCER')
 ), slow AS (
     -- Slow in most requests: without a baseline, "slow" needs an absolute floor beside the share.
     SELECT
@@ -76,11 +112,13 @@ SELECT
     dependencies.subject,
     1 AS occurrences,
     dependencies.waited_nanos AS wasted_nanos,
-    CASE WHEN dependencies.is_recorded THEN 'certain' ELSE 'likely' END AS confidence,
+    CASE WHEN dependencies.is_recorded AND dependencies.is_whole THEN 'certain' ELSE 'likely' END AS confidence,
     CASE
-        WHEN dependencies.is_recorded
-            THEN 'its own spans cover the time that the request waited for'
-        ELSE 'it records no spans: the time may be its own, or the way there and back'
+        WHEN NOT dependencies.is_recorded
+            THEN 'it records no spans: the time may be its own, or the way there and back'
+        WHEN NOT dependencies.is_whole
+            THEN 'its spans cover the time that the request waited for, but spans of the trace are missing: some of the time may be theirs'
+        ELSE 'its own spans cover the time that the request waited for'
     END AS confidence_reason,
     dependencies.waited_nanos,
     dependencies.root_nanos AS request_nanos,

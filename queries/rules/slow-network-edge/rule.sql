@@ -2,7 +2,8 @@
 WITH calls AS (
     -- Calls that succeeded, with the time that the server's span does not explain. It is a
     -- difference of durations, so skewed clocks do not touch it. A caller whose own event loop
-    -- stood still notices its answers late: that is taken off.
+    -- stood still notices its answers late: that is taken off. Where the halves do not make the
+    -- whole, something lies between them: several attempts in one span, for example.
     SELECT
         edge.service_name,
         edge.endpoint,
@@ -19,10 +20,13 @@ WITH calls AS (
         calls_min,
         wire_millis_min,
         wire_share_min,
-        busy_share_max
+        busy_share_max,
+        even_share_min
     FROM service_edges AS edge
     JOIN params USING (service_name, endpoint, kind)
-    WHERE edge.status_code <> 'ERROR' AND edge.wire_nanos IS NOT NULL
+    WHERE
+        edge.status_code <> 'ERROR'
+        AND abs(edge.wire_nanos - edge.wire_before_nanos - edge.wire_after_nanos) < 1000000
 ), edges AS (
     -- Each edge by its medians: a single slow call is no slow network.
     SELECT
@@ -39,11 +43,29 @@ WITH calls AS (
         max(calls_min) AS calls_min,
         max(wire_millis_min) AS wire_millis_min,
         max(wire_share_min) AS wire_share_min,
-        max(busy_share_max) AS busy_share_max
+        max(busy_share_max) AS busy_share_max,
+        max(even_share_min) AS even_share_min
     FROM calls
     GROUP BY service_name, endpoint, subject
+), spreads AS (
+    -- In which share of its calls the way there takes about as long as the median: what a queue
+    -- costs changes from call to call, a connection or a distance does not.
+    SELECT
+        calls.service_name,
+        calls.endpoint,
+        calls.subject,
+        avg(
+            CASE
+                WHEN calls.wire_before_nanos BETWEEN before_median / 1.5 AND before_median * 1.5 THEN 1.0
+                ELSE 0.0
+            END
+        ) AS even_share
+    FROM calls
+    JOIN edges USING (service_name, endpoint, subject)
+    GROUP BY calls.service_name, calls.endpoint, calls.subject
 ), slow_edges AS (
-    -- Slow, a large part of the call, and not waiting for a server that was busy with others.
+    -- Slow, a large part of the call, and not waiting for a server that was busy with others: that
+    -- only happens on the way there.
     SELECT
         service_name,
         endpoint,
@@ -52,13 +74,18 @@ WITH calls AS (
         call_median,
         before_median,
         after_median,
-        before_median >= 4 * greatest(after_median, 0) AS is_before
+        before_median >= 4 * greatest(after_median, 0) AS is_before,
+        even_share < even_share_min AS is_uneven
     FROM edges
+    JOIN spreads USING (service_name, endpoint, subject)
     WHERE
         calls >= calls_min
         AND wire_median >= wire_millis_min * 1000000
         AND wire_median >= wire_share_min * call_median
-        AND busy_sum < busy_share_max * greatest(before_sum, 1)
+        AND (
+            busy_sum < busy_share_max * greatest(before_sum, 1)
+            OR after_median >= wire_millis_min * 1000000
+        )
 )
 SELECT
     calls.service_name,
@@ -67,8 +94,10 @@ SELECT
     calls.subject,
     1 AS occurrences,
     least(coalesce(calls.wire_critical_nanos, 0), calls.wire_nanos) AS wasted_nanos,
-    'likely' AS confidence,
+    CASE WHEN slow_edges.is_before AND slow_edges.is_uneven THEN 'possible' ELSE 'likely' END AS confidence,
     CASE
+        WHEN slow_edges.is_before AND slow_edges.is_uneven
+            THEN 'client and server spans differ before the server begins, by more in one call than in another: a queue in front of the server that these spans do not show, or the way there'
         WHEN slow_edges.is_before
             THEN 'client and server spans differ, mostly before the server begins: a new connection for each call, or delay on the way there; spans do not tell these apart'
         ELSE 'client and server spans differ on both ways: the network or a proxy between them'
@@ -80,4 +109,6 @@ SELECT
     slow_edges.calls
 FROM calls
 JOIN slow_edges USING (service_name, endpoint, subject)
+-- Only what the request waited for is worth a finding.
+WHERE calls.wire_critical_nanos > 0
 ORDER BY wasted_nanos DESC, calls.trace_id, calls.span_id

@@ -14,6 +14,11 @@ WITH last_io AS (
         AND call.kind = 'CLIENT'
         AND call.start_time_unix_nano < entries.end_time_unix_nano
     GROUP BY entries.trace_id, entries.span_id
+), lost AS (
+    -- Traces of which a service lost spans: what they would have covered looks uncovered.
+    SELECT DISTINCT trace_id, service_name, TRUE AS is_lost
+    FROM spans_with_facts
+    WHERE is_orphan AND kind NOT IN ('SERVER', 'CONSUMER')
 ), explicit AS (
     -- Spans without calls of their own that begin after the last I/O, and template renderings: a
     -- template loads those that it extends or includes while it renders, so its own time counts.
@@ -23,13 +28,22 @@ WITH last_io AS (
         'SERVER' AS kind,
         span.trace_id,
         span.entry_span_id,
-        span.process_id,
+        span.has_process_identity,
         span.entry_duration_nanos,
         CASE
             WHEN span.jinja2_template_name IS NULL THEN span.operation
             ELSE concat(span.operation, ' ', span.jinja2_template_name)
         END AS subject,
-        CASE WHEN span.jinja2_template_name IS NULL THEN 'span' ELSE 'template' END AS shown_by,
+        CASE
+            WHEN span.jinja2_template_name IS NOT NULL THEN 'template'
+            -- The words for what this rule looks for, as libraries and people name such spans.
+            WHEN regexp_like(
+                lower(span.operation),
+                'seriali[sz]|render|encod|dump|json|xml|csv|marshal|template|respon'
+            )
+                THEN 'span'
+            ELSE 'work'
+        END AS shown_by,
         span.self_nanos AS nanos,
         least(span.critical_nanos, span.self_nanos) AS critical_nanos,
         span.stalled_nanos,
@@ -47,20 +61,24 @@ WITH last_io AS (
         AND (span.is_leaf OR span.jinja2_template_name IS NOT NULL)
         AND span.asgi_event_type IS NULL
         AND span.tiling_span_id <> span.span_id
+        -- Work that the asyncio instrumentation shows in a thread or task of its own.
+        AND coalesce(span.scope_name, '') <> 'opentelemetry.instrumentation.asyncio'
         AND (span.start_time_unix_nano >= last_io.io_end OR span.jinja2_template_name IS NOT NULL)
 ), tails AS (
     -- The uncovered time from the last I/O to the first byte of the response, or to the end of the
-    -- request where the framework does not show that byte. After a failed call it may be a backoff.
+    -- request where the framework does not show that byte; in the request's own span or in one of
+    -- the application around its work. After a failed call it may be a backoff. An RPC's answer
+    -- is small as a rule: there it is rather work of another kind.
     SELECT
         span.service_name,
         span.endpoint,
-        span.kind,
+        'SERVER' AS kind,
         gap.trace_id,
         gap.entry_span_id,
-        span.process_id,
+        span.has_process_identity,
         span.entry_duration_nanos,
         concat('gap after ', gap.before) AS subject,
-        'gap' AS shown_by,
+        CASE WHEN span.rpc_method IS NULL THEN 'gap' ELSE 'work' END AS shown_by,
         gap.nanos,
         gap.critical_nanos,
         gap.stalled_nanos,
@@ -73,31 +91,38 @@ WITH last_io AS (
     FROM gaps AS gap
     JOIN spans_with_facts AS span ON gap.trace_id = span.trace_id AND gap.span_id = span.span_id
     JOIN last_io ON last_io.trace_id = gap.trace_id AND last_io.entry_span_id = gap.entry_span_id
+    LEFT JOIN lost ON lost.trace_id = gap.trace_id AND lost.service_name = span.service_name
     WHERE
         gap.position = 'tail'
-        AND span.kind = 'SERVER'
+        AND span.entry_kind = 'SERVER'
+        AND (span.kind = 'SERVER' OR span.tiling_span_id = gap.entry_span_id)
+        AND span.jinja2_template_name IS NULL
         AND NOT gap.before_failed
+        AND lost.is_lost IS NULL
         AND gap.start_time_unix_nano >= last_io.io_end
 ), work AS (
     -- Both together: what a request does once it has its data.
-    SELECT service_name, endpoint, kind, trace_id, entry_span_id, process_id, entry_duration_nanos,
-        subject, shown_by, nanos, critical_nanos, stalled_nanos, silence_nanos, expected_edges,
-        foreign_edges, is_gap, code_file_path, code_line_number
+    SELECT service_name, endpoint, kind, trace_id, entry_span_id, has_process_identity, entry_duration_nanos,
+        subject, shown_by, nanos, critical_nanos, stalled_nanos, silence_nanos,
+        expected_edges, foreign_edges, is_gap, code_file_path, code_line_number
     FROM explicit
     UNION ALL
-    SELECT service_name, endpoint, kind, trace_id, entry_span_id, process_id, entry_duration_nanos,
-        subject, shown_by, nanos, critical_nanos, stalled_nanos, silence_nanos, expected_edges,
-        foreign_edges, is_gap, code_file_path, code_line_number
+    SELECT service_name, endpoint, kind, trace_id, entry_span_id, has_process_identity, entry_duration_nanos,
+        subject, shown_by, nanos, critical_nanos, stalled_nanos, silence_nanos,
+        expected_edges, foreign_edges, is_gap, code_file_path, code_line_number
     FROM tails
 ), candidates AS (
-    -- Long enough, and a large enough part of the request, once stalls that others caused are off.
-    -- On an event loop half the shortest tail is long enough a silence to say something.
+    -- Long enough, and a large enough part of the request: what counts is the part on its critical
+    -- path, once stalls that others caused are off. On an event loop half the shortest tail is long
+    -- enough a silence to say something, if the process is known.
     SELECT
         candidate.*,
+        greatest(0, critical_nanos - stalled_nanos) AS wasted_nanos,
         trace_share_min,
+        requests_min,
         clear_share_max,
         CASE
-            WHEN silence_nanos IS NULL THEN 'unknown'
+            WHEN silence_nanos IS NULL OR NOT has_process_identity THEN 'unknown'
             WHEN silence_nanos >= tail_millis_min * 500000 AND expected_edges >= expected_edges_min
                 THEN CASE WHEN is_gap OR foreign_edges = 0 THEN 'blocked' ELSE 'clear' END
             WHEN expected_edges * nanos < expected_edges_min * silence_nanos THEN 'unknown'
@@ -106,8 +131,8 @@ WITH last_io AS (
     FROM work AS candidate
     JOIN params USING (service_name, endpoint, kind)
     WHERE
-        nanos - stalled_nanos >= tail_millis_min * 1000000
-        AND nanos - stalled_nanos >= entry_share_min * entry_duration_nanos
+        critical_nanos - stalled_nanos >= tail_millis_min * 1000000
+        AND critical_nanos - stalled_nanos >= entry_share_min * entry_duration_nanos
 ), requests AS (
     -- How many requests each endpoint served.
     SELECT service_name, endpoint, count(DISTINCT trace_id) AS requests
@@ -122,8 +147,10 @@ WITH last_io AS (
         subject,
         count(DISTINCT trace_id) AS slow_requests,
         sum(CASE loop_verdict WHEN 'clear' THEN 1 ELSE 0 END) AS clear,
+        sum(CASE loop_verdict WHEN 'blocked' THEN 1 ELSE 0 END) AS blocked,
         sum(CASE loop_verdict WHEN 'unknown' THEN 0 ELSE 1 END) AS decidable,
         max(trace_share_min) AS trace_share_min,
+        max(requests_min) AS requests_min,
         max(clear_share_max) AS clear_share_max
     FROM candidates
     GROUP BY service_name, endpoint, subject
@@ -134,16 +161,26 @@ SELECT
     candidates.entry_span_id AS span_id,
     candidates.subject,
     1 AS occurrences,
-    greatest(0, candidates.critical_nanos - candidates.stalled_nanos) AS wasted_nanos,
-    CASE candidates.shown_by WHEN 'template' THEN 'certain' ELSE 'likely' END AS confidence,
-    CASE candidates.shown_by
-        WHEN 'template' THEN 'the template engine recorded the rendering itself'
-        WHEN 'span' THEN 'a span of the application covers the work after the last I/O; spans do not say what it computes'
+    candidates.wasted_nanos,
+    CASE
+        WHEN places.slow_requests < places.requests_min THEN 'possible'
+        WHEN candidates.shown_by = 'template' THEN 'certain'
+        WHEN candidates.shown_by = 'work' AND 2 * places.blocked <= places.slow_requests THEN 'possible'
+        ELSE 'likely'
+    END AS confidence,
+    CASE
+        WHEN places.slow_requests < places.requests_min
+            THEN 'too few requests to tell it from a cold start or an outlier'
+        WHEN candidates.shown_by = 'template' THEN 'the template engine recorded the rendering itself'
+        WHEN candidates.shown_by = 'work' AND 2 * places.blocked <= places.slow_requests
+            THEN 'it lies where responses are built, but nothing shows that it is computing, or what'
+        WHEN candidates.shown_by <> 'gap'
+            THEN 'a span of the application covers the work after the last I/O; spans do not say what it computes'
         ELSE 'no span covers the time between the last I/O and the response: building the response is the likely reason, a sleep would look the same'
     END AS confidence_reason,
-    candidates.nanos AS tail_nanos,
+    candidates.wasted_nanos AS tail_nanos,
     candidates.entry_duration_nanos AS entry_nanos,
-    CAST(candidates.nanos AS DOUBLE) / candidates.entry_duration_nanos AS tail_share,
+    CAST(candidates.wasted_nanos AS DOUBLE) / candidates.entry_duration_nanos AS tail_share,
     candidates.stalled_nanos,
     candidates.code_file_path,
     candidates.code_line_number
