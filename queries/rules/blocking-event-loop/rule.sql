@@ -108,8 +108,21 @@ WITH instances AS (
 ), stretches AS (
     -- The instances that count, each with what it was judged by.
     SELECT
-        instances.*,
-        verdicts.verdict AS place_verdict,
+        instances.service_name,
+        instances.trace_id,
+        instances.span_id,
+        place,
+        is_gap,
+        is_event_loop,
+        has_process_identity,
+        silence_nanos,
+        request_silence_nanos,
+        waiting_nanos,
+        expected_edges,
+        expected_request_edges,
+        code_file_path,
+        code_line_number,
+        verdicts.verdict,
         verdicts.verdict LIKE 'blocked:%' AS is_by_requests,
         CASE WHEN verdicts.verdict LIKE 'blocked:%' THEN verdicts.quiet ELSE verdicts.blocked END
             AS instances_blocked,
@@ -129,14 +142,14 @@ SELECT
     span_id,
     place AS subject,
     1 AS occurrences,
-    CASE WHEN place_verdict LIKE 'blocked%' THEN waiting_nanos ELSE 0 END AS wasted_nanos,
+    CASE WHEN verdict LIKE 'blocked%' THEN waiting_nanos ELSE 0 END AS wasted_nanos,
     CASE
-        WHEN place_verdict NOT LIKE 'blocked%' THEN 'unknown'
+        WHEN verdict NOT LIKE 'blocked%' THEN 'unknown'
         WHEN has_process_identity THEN 'likely'
         ELSE 'possible'
     END AS confidence,
     CASE
-        WHEN place_verdict NOT LIKE 'blocked%'
+        WHEN verdict NOT LIKE 'blocked%'
             THEN 'too few requests ran side by side to tell whether the event loop stood still; record it with several clients at a time'
         WHEN NOT has_process_identity
             THEN 'the resource names no process (service.instance.id, or process.pid with a host): several processes may look like one'
