@@ -68,3 +68,26 @@ warning[slow-serialization]: 70 ms after the last I/O, 94 % of the request: 70 m
 ",
     );
 }
+
+/// Scenario: one recording cannot be told, another holds a blocked loop of Django, a third neither.
+/// Guarantee: *cannot tell* is not *clean*, and only what blocks is named.
+#[test]
+fn what_stalls_what_does_not_and_what_cannot_be_told() {
+    let one_client = run(&["analyze", &recording("fa_requests_bad_only_c1.jsonl.gz")]).stdout;
+    assert!(one_client.starts_with("no findings in 280 spans"), "{one_client}");
+    let (clean, undecided) = one_client.split_once("cannot tell").unwrap();
+    assert!(!clean.contains("blocking-event-loop"), "{one_client}");
+    assert!(undecided.contains("(profile-api GET /profile/{uid})"), "{one_client}");
+
+    let bad = recording("django_asgi_requests_bad_c8.jsonl.gz");
+    let bad = run(&["analyze", "--format", "jsonl", &bad]).stdout;
+    let findings: Vec<serde_json::Value> =
+        bad.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(findings.len(), 1, "{bad}");
+    assert_eq!(findings[0]["rule"], "blocking-event-loop");
+    assert_eq!(findings[0]["endpoint"], "GET dashboard/<int:uid>");
+    assert!(findings[0]["subject"].as_str().unwrap().starts_with("requests GET "), "{bad}");
+
+    let good = run(&["analyze", &recording("django_asgi_httpx_good_c8.jsonl.gz")]).stdout;
+    assert!(good.starts_with("no findings in 658 spans"), "{good}");
+}
