@@ -77,7 +77,7 @@ fn what_stalls_what_does_not_and_what_cannot_be_told() {
     assert!(one_client.starts_with("no findings in 280 spans"), "{one_client}");
     let (clean, undecided) = one_client.split_once("cannot tell").unwrap();
     assert!(!clean.contains("blocking-event-loop"), "{one_client}");
-    assert!(undecided.contains("(profile-api GET /profile/{uid})"), "{one_client}");
+    assert!(undecided.contains("(profile-api GET"), "{one_client}");
 
     let bad = recording("django_asgi_requests_bad_c8.jsonl.gz");
     let bad = run(&["analyze", "--format", "jsonl", &bad]).stdout;
