@@ -342,6 +342,20 @@ fn names_other_signals_of_protobuf() {
     assert_eq!(mixed.decoded.rejected.total(), 0);
 }
 
+/// *Scenario*: objects and arrays nest in `data`, as deep as a small compressed file can say.
+/// *Guarantee*: the stack holds, and the time stays in proportion to the size.
+#[test]
+fn data_in_data_does_not_overflow_the_stack() {
+    for (before, after) in [("{\"data\":", "}"), ("[{\"data\":", "}]"), ("{\"data\":[", "]}")] {
+        for times in [10, 100_000] {
+            let text = format!("{}1{}", before.repeat(times), after.repeat(times));
+            let error = error(&gzip(text.as_bytes()));
+            assert!(error.contains("expected OTLP JSON (one object"), "{error}");
+            let _ = read_bytes(before.repeat(times).as_bytes());
+        }
+    }
+}
+
 /// *Scenario*: some lines of a file are broken. *Guarantee*: the others are read, each broken one
 /// is named with its line and byte.
 #[test]

@@ -163,14 +163,17 @@ impl Seen {
     }
 }
 
-/// An answer without traces has an empty `data`, or `null`.
+/// An answer without traces has an empty `data`, or `null`. An object there is not looked into: it
+/// could have `data` again, as deep as the file likes.
 fn is_jaeger_data(cursor: &mut Cursor<'_>, arrays_max: usize) -> bool {
-    cursor.null()
-        || match shape_of(cursor, arrays_max) {
-            Shape::Array(None) => true,
-            Shape::Array(Some(first)) => *first == Shape::JaegerTrace,
-            _ => false,
-        }
+    if cursor.peek() != Some(b'[') {
+        return cursor.null();
+    }
+    match shape_of(cursor, arrays_max) {
+        Shape::Array(None) => true,
+        Shape::Array(Some(first)) => *first == Shape::JaegerTrace,
+        _ => false,
+    }
 }
 
 impl Shape {
