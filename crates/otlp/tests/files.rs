@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write as _};
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray as _, RecordBatch};
 use proptest::prelude::*;
@@ -408,6 +409,37 @@ fn names_at_most_a_hundred_broken_lines() {
     let read = content(text.as_bytes());
     assert_eq!((read.broken.len(), read.broken_count), (BROKEN_MAX, 1000));
     assert_eq!(read.broken[99].line, Some(101));
+}
+
+/// *Scenario*: small documents without number are broken or unknown, or name many lists. *Guarantee*:
+/// the time stays in proportion to the size; what took its square took minutes here.
+#[test]
+fn many_broken_parts_take_no_longer_than_as_many_good_ones() {
+    let times = 200_000;
+    let list = |part: &str| format!("[{}]", vec![part; times].join(",\n"));
+    let unknown = list("{\"data\":{\"a\":1}}");
+    let cut = "{\"resourceSpans\":[{\n".repeat(times);
+    let astray = format!("{{\"resourceSpans\":[\n{}", "\n{\"a\"".repeat(times));
+    let no_objects = list("{\"resourceSpans\":[1]}");
+    let before = format!("\"x\":\"{}\"", "x".repeat(1 << 19));
+    let lists = vec!["\"scopeSpans\":[{}]"; 900_000].join(",");
+    let lists = format!("{{\"resourceSpans\":[{{{before},{lists}}}]}}");
+    for (text, count, line) in [
+        (unknown, 200_000, BROKEN_MAX as u64),
+        (cut, 200_000, BROKEN_MAX as u64 + 1),
+        (astray, 200_000, BROKEN_MAX as u64 + 3),
+        (no_objects, 200_000, BROKEN_MAX as u64),
+    ] {
+        let started = Instant::now();
+        let text = format!("{text}\n{}", request(0, 2));
+        let read = read(text.as_bytes(), &options(2)).expect("two spans");
+        assert_eq!((span_count(&read), read.broken_count), (2, count), "{:?}", read.broken[0]);
+        assert_eq!(read.broken.last().and_then(|broken| broken.line), Some(line));
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    }
+    let started = Instant::now();
+    assert_eq!(content(lists.as_bytes()).broken_count, 0);
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
 /// *Scenario*: a file is cut off at any byte. *Guarantee*: no panic, no span that the whole file

@@ -266,10 +266,11 @@ impl Layout {
         let (mut part, unread) = decode_values(&head, self.start, options);
         let unread = match source.failure() {
             // Where the input breaks off the text is no JSON either: one word of it is enough.
-            Some(failure) => Some(broken_at(&head, head.len(), failure.to_owned())),
+            Some(failure) => Some(broken_at(head.len(), failure.to_owned())),
             None => unread,
         };
         part.note_all_broken(unread.into_iter().collect());
+        number_lines(&head, &mut part.broken);
         Ok(Whole { part, compression: source.compression() })
     }
 
@@ -332,11 +333,22 @@ fn text_before(bytes: &[u8]) -> Option<Broken> {
     (!text.is_empty()).then_some(Broken { line: Some(1), byte: 0, what })
 }
 
-/// Says what is wrong with a document at `offset`.
-fn broken_at(text: &[u8], offset: usize, what: String) -> Broken {
-    let before = &text[..offset.min(text.len())];
-    let line = memchr::memchr_iter(b'\n', before).count() as u64 + 1;
-    Broken { line: Some(line), byte: offset as u64, what }
+/// Says what is wrong with a document at `offset`; [`number_lines`] adds the line.
+fn broken_at(offset: usize, what: String) -> Broken {
+    Broken { line: None, byte: offset as u64, what }
+}
+
+/// Gives entries, in the order of the file, their lines: those that are named in the end, by one
+/// walk over the text, however many parts are broken.
+fn number_lines(text: &[u8], broken: &mut [Broken]) {
+    let (mut counted, mut line) = (0, 1);
+    for entry in broken {
+        let offset = usize::try_from(entry.byte).map_or(text.len(), |byte| byte.min(text.len()));
+        let between = text.get(counted..offset).unwrap_or_default();
+        line += memchr::memchr_iter(b'\n', between).count() as u64;
+        counted = counted.max(offset);
+        entry.line = Some(line);
+    }
 }
 
 /// A piece of a document that a worker decodes.
@@ -376,7 +388,7 @@ const ELEMENT_BYTES_MAX: usize = 16 << 20;
 const OTLP_LISTS: &[&str] = &["scopeSpans", "spans"];
 
 impl Piece<'_> {
-    fn decode(self, document: &[u8], options: &ReadOptions) -> Part {
+    fn decode(self, options: &ReadOptions) -> Part {
         // The document as a whole is bounded.
         let message_bytes_max = options.document_bytes_max;
         let mut decoder =
@@ -386,7 +398,7 @@ impl Piece<'_> {
             Self::Zipkin(spans) => zipkin::decode(&spans, &mut decoder),
             Self::Elements(lists) => {
                 for elements in lists {
-                    if let Some(broken) = elements.decode(document, &mut decoder) {
+                    if let Some(broken) = elements.decode(&mut decoder) {
                         part.note_broken(broken);
                     }
                 }
@@ -398,13 +410,13 @@ impl Piece<'_> {
 }
 
 impl Elements<'_> {
-    fn decode(&self, document: &[u8], decoder: &mut Decoder) -> Option<Broken> {
+    fn decode(&self, decoder: &mut Decoder) -> Option<Broken> {
         let Frame { before, after, decode } = &*self.frame;
         let message = [before, self.text, after].concat();
         let error = decode(&message, decoder).err().filter(|_| !self.is_cut)?;
         let (at, what) = describe(error);
         let offset = self.offset + at.saturating_sub(before.len());
-        Some(broken_at(document, offset, what))
+        Some(broken_at(offset, what))
     }
 }
 
@@ -429,7 +441,7 @@ fn decode_values<'t>(
         unread = walk.values(start);
         walk.finish();
     };
-    let parts = pool::run(options.threads, produce, |piece| piece.decode(text, options));
+    let parts = pool::run(options.threads, produce, |piece| piece.decode(options));
     let mut part = Part::join(parts);
     part.add(noted);
     (part, unread)
@@ -512,7 +524,7 @@ impl<'a> Walk<'a, '_> {
     /// Notes a break and goes on at the next line that may start a value, or returns the break.
     fn pass(&mut self, syntax: Syntax, cursor: &mut Cursor<'a>) -> Option<Broken> {
         let (at, what) = describe(not_json(self.text, syntax));
-        let broken = broken_at(self.text, at, what);
+        let broken = broken_at(at, what);
         // What breaks a document may be the start of the next one.
         let from = at.saturating_sub(1);
         let rest = self.text.get(from..).unwrap_or_default();
@@ -578,7 +590,7 @@ impl<'a> Walk<'a, '_> {
     fn note_unknown(&mut self, offset: usize, shape: &Shape) {
         if !self.is_astray {
             let what = format!("expected {EXPECTED}, found {shape}");
-            self.noted.note_broken(broken_at(self.text, offset, what));
+            self.noted.note_broken(broken_at(offset, what));
         }
     }
 
@@ -717,8 +729,9 @@ impl<'a> Walk<'a, '_> {
         push_json_string(&mut before, list.as_bytes());
         before.extend_from_slice(b":[");
         let after = [b"]}", &frame.after[..]].concat();
-        // What is repeated for every piece must be small beside it.
-        let is_small = before.len() <= PIECE_BYTES;
+        // What is repeated for every piece must be small beside it, and each list makes a piece.
+        let is_small = before.len() <= PIECE_BYTES
+            && before.len().saturating_mul(arrays.len()) <= ELEMENT_BYTES_MAX;
         is_small.then_some((Frame { before, after, decode: frame.decode }, arrays))
     }
 
@@ -726,7 +739,7 @@ impl<'a> Walk<'a, '_> {
         let (text, offset) = (&self.text[elements.clone()], elements.start);
         let frame = Arc::clone(frame);
         self.waiting.push(Elements { text, offset, frame, is_cut });
-        self.waiting_bytes += text.len();
+        self.waiting_bytes += text.len() + size_of::<Elements<'_>>();
         if self.waiting_bytes >= PIECE_BYTES {
             self.flush();
         }
