@@ -20,6 +20,9 @@ const ENDS_BEFORE_START: &str = "ends before it starts";
 const TOO_LONG: &str = "lasts longer than 7 days";
 const IN_THE_FUTURE: &str = "starts more than a day in the future";
 
+/// Bytes that the columns take which every batch has: views, integers, offsets and NULLs.
+const ROW_BYTES: usize = 256;
+
 /// A resource or a scope: what all its spans have in common.
 #[derive(Debug, Default)]
 pub(crate) struct Common {
@@ -121,10 +124,20 @@ impl Batch {
 
     /// Bytes of text and lists so far.
     pub(crate) fn byte_size(&self) -> usize {
-        self.arena.bytes.len()
-            + self.attributes.byte_size()
+        self.own_byte_size()
             + self.resource.attributes.byte_size()
             + self.scope.attributes.as_ref().map_or(0, |attributes| attributes.byte_size())
+    }
+
+    /// Bytes of memory, about, but for what resources and scopes repeat.
+    pub(crate) fn own_memory_bytes(&self) -> usize {
+        let promoted = self.span.promoted.count() + self.resource.promoted.count();
+        self.own_byte_size() + self.rows * (ROW_BYTES + promoted * size_of::<u128>())
+    }
+
+    fn own_byte_size(&self) -> usize {
+        self.arena.bytes.len()
+            + self.attributes.byte_size()
             + self.events.as_ref().map_or(0, |events| events.byte_size())
             + self.links.as_ref().map_or(0, |links| links.byte_size())
     }

@@ -4,8 +4,11 @@
 //! closes: only then do the spans get the columns of their resource, so that a resource that stands
 //! behind its spans costs nothing. Batches that fill up meanwhile wait for it.
 
+use std::sync::Arc;
+
 use crate::DecoderOptions;
 use crate::batch::{Batch, Common};
+use crate::budget::Budget;
 use crate::decoder::Decoded;
 use crate::draft::{Refusal, Repairs};
 use crate::promote::Plans;
@@ -28,6 +31,9 @@ const _: () = assert!(BATCH_BYTES_MAX + REPEATED_BYTES_CEILING < i32::MAX as usi
 #[derive(Debug)]
 pub(crate) struct Builder {
     options: DecoderOptions,
+    /// Shared with the other decoders of a read. Once it is overspent what was decoded is of no
+    /// use: spans are let go so that memory does not grow on.
+    budget: Arc<Budget>,
     /// The resource and the scope that are being read.
     pub(crate) resource: Common,
     pub(crate) scope: Common,
@@ -44,9 +50,10 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    pub(crate) fn new(options: DecoderOptions) -> Self {
+    pub(crate) fn new(options: DecoderOptions, budget: Arc<Budget>) -> Self {
         Self {
             options,
+            budget,
             resource: Common::default(),
             scope: Common::default(),
             batch: Batch::default(),
@@ -60,6 +67,10 @@ impl Builder {
 
     pub(crate) fn options(&self) -> &DecoderOptions {
         &self.options
+    }
+
+    pub(crate) fn is_overspent(&self) -> bool {
+        self.budget.is_overspent()
     }
 
     /// Begins a message.
@@ -133,9 +144,13 @@ impl Builder {
         let rows = self.open_batches().map(|batch| batch.scope_row_count()).sum::<usize>();
         let repairs = self.scope.repairs;
         self.note(repairs, || "a scope".to_owned());
-        if !self.may_repeat(rows, self.scope.byte_size()) {
+        let bytes = self.scope.byte_size();
+        if !self.may_repeat(rows, bytes) {
             let forgotten = self.open_batches().map(Batch::forget_scope).sum();
-            self.refuse_repeated(forgotten, self.scope.byte_size());
+            self.refuse_repeated(forgotten, bytes);
+        } else if !self.budget.spend(rows.saturating_mul(bytes)) {
+            let forgotten: usize = self.open_batches().map(Batch::forget_scope).sum();
+            self.accepted -= forgotten as u64;
         }
         let scope = std::mem::take(&mut self.scope);
         self.open_batches().for_each(|batch| batch.close_scope(&scope));
@@ -147,9 +162,13 @@ impl Builder {
         let rows = self.open_batches().map(|batch| batch.resource_row_count()).sum::<usize>();
         let repairs = self.resource.repairs;
         self.note(repairs, || "a resource".to_owned());
-        if !self.may_repeat(rows, self.resource.byte_size()) {
+        let bytes = self.resource.byte_size();
+        if !self.may_repeat(rows, bytes) {
             let forgotten = self.open_batches().map(Batch::forget_resource).sum();
-            self.refuse_repeated(forgotten, self.resource.byte_size());
+            self.refuse_repeated(forgotten, bytes);
+        } else if !self.budget.spend(rows.saturating_mul(bytes)) {
+            let forgotten: usize = self.open_batches().map(Batch::forget_resource).sum();
+            self.accepted -= forgotten as u64;
         }
         let resource = std::mem::take(&mut self.resource);
         self.open_batches().for_each(|batch| batch.close_resource(&resource));
@@ -183,6 +202,9 @@ impl Builder {
     }
 
     fn finish_batch(&mut self, batch: Batch) {
+        if !self.budget.spend(batch.own_memory_bytes()) {
+            return;
+        }
         let (spans, quarantine) = batch.finish();
         self.decoded.spans.extend(spans);
         self.decoded.quarantine.extend(quarantine);

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
+use crate::budget::Budget;
 use crate::builder::{Builder, MESSAGE_BYTES_CEILING};
 use crate::draft::Repairs;
 use crate::json::Syntax;
@@ -106,7 +108,17 @@ pub struct Decoded {
 impl Decoder {
     /// Returns an empty decoder.
     pub fn new(options: DecoderOptions) -> Self {
-        Self { builder: Builder::new(options) }
+        Self::within(options, Arc::default())
+    }
+
+    /// Returns an empty decoder that shares a budget with others. Once that is overspent it takes
+    /// messages without reading them.
+    pub(crate) fn within(options: DecoderOptions, budget: Arc<Budget>) -> Self {
+        Self { builder: Builder::new(options, budget) }
+    }
+
+    pub(crate) fn is_overspent(&self) -> bool {
+        self.builder.is_overspent()
     }
 
     /// Takes one `ExportTraceServiceRequest` (the same bytes as a `TracesData`).
@@ -115,6 +127,9 @@ impl Decoder {
     /// The message is too large, or its outer framing is broken; what is readable is kept.
     pub fn protobuf(&mut self, message: &[u8]) -> Result<(), MessageError> {
         self.open_message(message)?;
+        if self.is_overspent() {
+            return Ok(());
+        }
         match protobuf::read_request(message, &mut self.builder) {
             None => Ok(()),
             Some(broken) => Err(malformed_protobuf(message, broken)),
@@ -128,6 +143,9 @@ impl Decoder {
     /// a break are kept.
     pub fn json(&mut self, message: &[u8]) -> Result<(), MessageError> {
         self.open_message(message)?;
+        if self.is_overspent() {
+            return Ok(());
+        }
         let text = self.utf8(message);
         let read = otlp_json::read_request(&text, &mut self.builder);
         let contents = read.map_err(|syntax| malformed_json(&text, syntax))?;

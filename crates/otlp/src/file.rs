@@ -16,8 +16,10 @@ mod source;
 
 use std::fmt;
 use std::io::Read;
+use std::sync::Arc;
 
-use crate::{Decoded, DecoderOptions};
+use crate::budget::Budget;
+use crate::{Decoded, Decoder, DecoderOptions};
 
 pub use error::{Broken, FileError};
 
@@ -36,8 +38,11 @@ pub const DOCUMENT_BYTES_MAX: usize = 2 << 30;
 /// The default of [`ReadOptions::file_bytes_max`].
 pub const FILE_BYTES_MAX: u64 = 64 << 30;
 
-/// How to read a file. Sizes are of the decompressed bytes, so they bound what a small compressed
-/// file can grow to.
+/// The default of [`ReadOptions::decoded_bytes_max`].
+pub const DECODED_BYTES_MAX: u64 = 4 << 30;
+
+/// How to read a file. Sizes are of the decompressed bytes, and of what is decoded from them: they
+/// bound what a small compressed file can grow to.
 #[derive(Debug, Clone)]
 pub struct ReadOptions {
     /// How to decode. Its `message_bytes_max` is not used: the limits here take its place.
@@ -50,6 +55,9 @@ pub struct ReadOptions {
     pub document_bytes_max: usize,
     /// The most that is read of any file.
     pub file_bytes_max: u64,
+    /// The most memory, about, that the spans of a file may take: each carries its resource, so
+    /// that a small file can hold far more than its own size.
+    pub decoded_bytes_max: u64,
 }
 
 impl ReadOptions {
@@ -61,6 +69,7 @@ impl ReadOptions {
             message_bytes_max: MESSAGE_BYTES_MAX,
             document_bytes_max: DOCUMENT_BYTES_MAX,
             file_bytes_max: FILE_BYTES_MAX,
+            decoded_bytes_max: DECODED_BYTES_MAX,
         }
     }
 }
@@ -128,29 +137,56 @@ pub struct FileContent {
 /// The most entries of [`FileContent::broken`]; what is beyond is counted.
 pub const BROKEN_MAX: usize = 100;
 
+/// One read of a file: how, and what its threads share.
+#[derive(Debug)]
+struct Reading<'a> {
+    options: &'a ReadOptions,
+    budget: Arc<Budget>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(options: &'a ReadOptions) -> Self {
+        Self { options, budget: Arc::new(Budget::new(options.decoded_bytes_max)) }
+    }
+
+    fn decoder(&self, message_bytes_max: usize) -> Decoder {
+        let options = DecoderOptions { message_bytes_max, ..self.options.decoder.clone() };
+        Decoder::within(options, Arc::clone(&self.budget))
+    }
+
+    /// Returns whether the file is refused whatever follows.
+    fn is_overspent(&self) -> bool {
+        self.budget.is_overspent()
+    }
+}
+
 /// Reads a whole file, decompressing it if need be.
 ///
 /// # Errors
 /// Nothing in it could be read: it is empty, of another format, holds no traces, or is broken from
-/// its start. A file of which a part could be read is no error.
+/// its start; or its spans take too much memory. A file of which a part could be read is no error.
 pub fn read(input: impl Read + Send, options: &ReadOptions) -> Result<FileContent, FileError> {
+    let reading = Reading::new(options);
     let mut source = Source::open(input, options.file_bytes_max)?;
     let mut head = Vec::new();
     source.fill(&mut head, detect::HEAD_BYTES);
     let (format, whole) = match content(&source, &head)? {
         Content::Json { start } => {
             let layout = Layout::of(&mut source, &mut head, start, options)?;
-            (layout.format(), layout.decode(source, head, options)?)
+            (layout.format(), layout.decode(source, head, &reading)?)
         }
         Content::Protobuf(framing) => {
             let chunks = Chunks::new(source, head, framing, options);
-            let mut whole = decode_chunks(chunks, options, part::protobuf);
+            let mut whole = decode_chunks(chunks, &reading, part::protobuf);
             if framing == Framing::Fields {
                 whole.part.messages = whole.part.messages.min(1);
             }
             (Format::OtlpProtobuf, whole)
         }
     };
+    if reading.is_overspent() {
+        return Err(FileError::TooMuchDecoded { bytes_max: options.decoded_bytes_max });
+    }
     let Whole { part, compression } = whole;
     part.check_anything_was_read()?;
     let Part { decoded, messages, other_signals, broken, broken_count, .. } = part;

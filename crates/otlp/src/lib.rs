@@ -10,6 +10,7 @@
 
 mod attributes;
 mod batch;
+mod budget;
 mod builder;
 mod columns;
 mod decoder;
@@ -30,7 +31,7 @@ mod zipkin;
 pub use decoder::{Decoded, Decoder, DecoderOptions, MessageError, Signal};
 pub use encode::{encode_json, encode_protobuf};
 pub use file::{
-    BROKEN_MAX, Broken, Compression, DOCUMENT_BYTES_MAX, FILE_BYTES_MAX, FileContent, FileError,
-    Format, MESSAGE_BYTES_MAX, ReadOptions, read,
+    BROKEN_MAX, Broken, Compression, DECODED_BYTES_MAX, DOCUMENT_BYTES_MAX, FILE_BYTES_MAX,
+    FileContent, FileError, Format, MESSAGE_BYTES_MAX, ReadOptions, read,
 };
 pub use rejected::{Counted, Reason, Rejected, Repair, Tally};

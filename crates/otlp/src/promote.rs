@@ -58,6 +58,11 @@ impl PromotedColumns {
         &mut self.columns[usize::from(column)]
     }
 
+    /// Returns how many columns are filled.
+    pub(crate) fn count(&self) -> usize {
+        self.columns.iter().flatten().count()
+    }
+
     /// Forgets every row from `rows` on.
     pub(crate) fn truncate(&mut self, rows: usize) {
         for column in self.columns.iter_mut().flatten() {

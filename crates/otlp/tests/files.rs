@@ -673,6 +673,58 @@ fn a_length_that_lies_costs_the_rest() {
     assert_eq!((span_count(&read), read.broken_count), (2, 1));
 }
 
+/// Requests, each with a resource of 256 KiB over a hundred spans: in zstd a few hundred bytes each.
+fn heavy_requests(times: usize) -> Vec<Value> {
+    let mut request = request(0, 100);
+    let filler = json!({"key": "filler", "value": {"stringValue": "x".repeat(256 << 10)}});
+    for resource_spans in request["resourceSpans"].as_array_mut().expect("an array") {
+        let attributes = &mut resource_spans["resource"]["attributes"];
+        attributes.as_array_mut().expect("an array").push(filler.clone());
+    }
+    vec![request; times]
+}
+
+/// *Scenario*: a file of a few KiB repeats large resources over many spans. *Guarantee*: it is
+/// refused by name of the limit, in every form, by any number of threads, and what is decoded
+/// behind the limit is not kept.
+#[test]
+fn spans_over_the_limit_of_memory_are_refused() {
+    let requests = heavy_requests(4);
+    let messages: Vec<Vec<u8>> = requests[..1].iter().map(protobuf).collect();
+    let text = lines(requests.iter().cloned());
+    let limit = |threads, decoded_bytes_max| ReadOptions { decoded_bytes_max, ..options(threads) };
+    for threads in [1, 3] {
+        for form in [
+            zstd(text.as_bytes()),
+            zstd(json!(requests).to_string().as_bytes()),
+            varint_delimited(&vec![messages.concat(); 4]),
+        ] {
+            let taken = read(form.as_slice(), &limit(threads, 110 << 20)).expect("within limits");
+            assert_eq!(span_count(&taken), 400);
+            let error = read(form.as_slice(), &limit(threads, 100 << 20)).expect_err("too much");
+            assert_eq!(
+                error.to_string(),
+                "spans that take more than 104857600 bytes of memory are over the limit \
+                 (`decoded_bytes_max`): read the file in parts, or allow more"
+            );
+        }
+        assert!(read(JAEGER, &limit(threads, 1000)).is_err());
+        assert!(read(ZIPKIN, &limit(threads, 1000)).is_err());
+    }
+}
+
+/// Spans without anything but their ids take columns too.
+#[test]
+fn small_spans_count_towards_the_limit_of_memory() {
+    let spans: Vec<Value> = (1..10_001)
+        .map(|n: u64| json!({"traceId": format!("{n:032x}"), "spanId": format!("{n:016x}")}))
+        .collect();
+    let text = json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).to_string();
+    let limit = |decoded_bytes_max| ReadOptions { decoded_bytes_max, ..options(1) };
+    assert!(read(text.as_bytes(), &limit(5 << 20)).is_ok());
+    assert!(read(text.as_bytes(), &limit(1 << 20)).is_err());
+}
+
 #[test]
 fn a_document_over_the_limit_is_refused() {
     let object = request(0, 40).to_string();

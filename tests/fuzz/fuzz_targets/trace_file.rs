@@ -27,6 +27,7 @@ fn read_with(file: &[u8], threads: usize) -> Result<FileContent, FileError> {
         message_bytes_max: BYTES_MAX / 4,
         document_bytes_max: BYTES_MAX / 2,
         file_bytes_max: BYTES_MAX as u64,
+        decoded_bytes_max: 64 * BYTES_MAX as u64,
         ..ReadOptions::new(NOW)
     };
     read(file, &options)

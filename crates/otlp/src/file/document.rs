@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use crate::json::{Cursor, Items, Syntax};
 use crate::values::push_json_string;
-use crate::{Decoder, DecoderOptions, MessageError, Signal, jaeger, zipkin};
+use crate::{Decoder, MessageError, Signal, jaeger, zipkin};
 
 use super::chunks::{Chunks, Framing};
 use super::detect::without_mark;
 use super::error::EXPECTED;
 use super::part::{self, Part, Whole, decode_chunks, describe, not_json};
 use super::source::Source;
-use super::{Broken, FileError, Format, ReadOptions, pool};
+use super::{Broken, FileError, Format, ReadOptions, Reading, pool};
 
 /// What a JSON value is, by its keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -231,39 +231,40 @@ impl Layout {
         self,
         source: Source<'_>,
         head: Vec<u8>,
-        options: &ReadOptions,
+        reading: &Reading<'_>,
     ) -> Result<Whole, FileError> {
         let before = text_before(&head[..self.start]);
         let mut whole = if self.has_lines {
-            self.decode_lines(source, head, options)
+            self.decode_lines(source, head, reading)
         } else {
-            self.decode_document(source, head, options)?
+            self.decode_document(source, head, reading)?
         };
         whole.part.note_all_broken(before.into_iter().collect());
         Ok(whole)
     }
 
-    fn decode_lines(self, source: Source<'_>, head: Vec<u8>, options: &ReadOptions) -> Whole {
-        let mut chunks = Chunks::new(source, head, Framing::Lines, options);
+    fn decode_lines(self, source: Source<'_>, head: Vec<u8>, reading: &Reading<'_>) -> Whole {
+        let mut chunks = Chunks::new(source, head, Framing::Lines, reading.options);
         chunks.skip(self.start);
         let work = match self.format {
             Format::JaegerJson => part::jaeger_json,
             _ => part::otlp_json,
         };
-        decode_chunks(chunks, options, work)
+        decode_chunks(chunks, reading, work)
     }
 
     fn decode_document(
         self,
         mut source: Source<'_>,
         mut head: Vec<u8>,
-        options: &ReadOptions,
+        reading: &Reading<'_>,
     ) -> Result<Whole, FileError> {
+        let options = reading.options;
         source.fill(&mut head, options.document_bytes_max.saturating_add(1));
         if head.len() > options.document_bytes_max {
             return Err(self.too_large(options));
         }
-        let (mut part, unread) = decode_values(&head, self.start, options);
+        let (mut part, unread) = decode_values(&head, self.start, reading);
         let unread = match source.failure() {
             // Where the input breaks off the text is no JSON either: one word of it is enough.
             Some(failure) => Some(broken_at(head.len(), failure.to_owned())),
@@ -388,11 +389,9 @@ const ELEMENT_BYTES_MAX: usize = 16 << 20;
 const OTLP_LISTS: &[&str] = &["scopeSpans", "spans"];
 
 impl Piece<'_> {
-    fn decode(self, options: &ReadOptions) -> Part {
+    fn decode(self, reading: &Reading<'_>) -> Part {
         // The document as a whole is bounded.
-        let message_bytes_max = options.document_bytes_max;
-        let mut decoder =
-            Decoder::new(DecoderOptions { message_bytes_max, ..options.decoder.clone() });
+        let mut decoder = reading.decoder(reading.options.document_bytes_max);
         let mut part = Part::default();
         match self {
             Self::Zipkin(spans) => zipkin::decode(&spans, &mut decoder),
@@ -424,7 +423,7 @@ impl Elements<'_> {
 fn decode_values<'t>(
     text: &'t [u8],
     start: usize,
-    options: &ReadOptions,
+    reading: &Reading<'_>,
 ) -> (Part, Option<Broken>) {
     let mut noted = Part::default();
     let mut unread = None;
@@ -441,7 +440,7 @@ fn decode_values<'t>(
         unread = walk.values(start);
         walk.finish();
     };
-    let parts = pool::run(options.threads, produce, |piece| piece.decode(options));
+    let parts = pool::run(reading.options.threads, produce, |piece| piece.decode(reading));
     let mut part = Part::join(parts);
     part.add(noted);
     (part, unread)

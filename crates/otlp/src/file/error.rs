@@ -46,6 +46,12 @@ pub enum FileError {
          OTLP JSON with one object a line, which is read in pieces"
     )]
     TooLarge { format: &'static str, bytes_max: usize },
+    /// Its spans would fill the memory, perhaps because a large resource stands over many of them.
+    #[error(
+        "spans that take more than {bytes_max} bytes of memory are over the limit \
+         (`decoded_bytes_max`): read the file in parts, or allow more"
+    )]
+    TooMuchDecoded { bytes_max: u64 },
     /// It is broken from its start on.
     #[error("{first}{}", more(*count))]
     Broken { first: Broken, count: u64 },

@@ -1,11 +1,11 @@
 //! [`Part`]: what was decoded of a part of a file, and the workers' view of its messages.
 
 use crate::json::Syntax;
-use crate::{Decoded, Decoder, DecoderOptions, MessageError, Signal, jaeger};
+use crate::{Decoded, Decoder, MessageError, Signal, jaeger};
 
 use super::chunks::{Chunk, Chunks, Framing};
 use super::document::{Shape, shape};
-use super::{BROKEN_MAX, Broken, Compression, FileError, ReadOptions, detect, pool};
+use super::{BROKEN_MAX, Broken, Compression, FileError, Reading, detect, pool};
 
 /// What came out of a part of a file, or of all its parts.
 #[derive(Debug, Default)]
@@ -100,15 +100,17 @@ impl Part {
 /// Decodes a row of messages, each piece of it with `work`.
 pub(crate) fn decode_chunks(
     mut chunks: Chunks<'_>,
-    options: &ReadOptions,
-    work: impl Fn(&Chunk, &ReadOptions) -> Part + Sync,
+    reading: &Reading<'_>,
+    work: impl Fn(&Chunk, &Reading<'_>) -> Part + Sync,
 ) -> Whole {
     let produce = |send: &mut dyn FnMut(Chunk)| {
-        while let Some(chunk) = chunks.next() {
+        while !reading.is_overspent()
+            && let Some(chunk) = chunks.next()
+        {
             send(chunk);
         }
     };
-    let parts = pool::run(options.threads, produce, |chunk| work(&chunk, options));
+    let parts = pool::run(reading.options.threads, produce, |chunk| work(&chunk, reading));
     let mut part = Part::join(parts);
     let compression = chunks.compression();
     part.note_all_broken(chunks.finish());
@@ -116,16 +118,16 @@ pub(crate) fn decode_chunks(
 }
 
 /// Decodes OTLP protobuf messages.
-pub(crate) fn protobuf(chunk: &Chunk, options: &ReadOptions) -> Part {
-    decode_messages(chunk, options, |message, decoder| match detect::other_signal(message) {
+pub(crate) fn protobuf(chunk: &Chunk, reading: &Reading<'_>) -> Part {
+    decode_messages(chunk, reading, |message, decoder| match detect::other_signal(message) {
         Some(signal) => Err(MessageError::OtherSignal { signal }),
         None => decoder.protobuf(message),
     })
 }
 
 /// Decodes lines of OTLP JSON.
-pub(crate) fn otlp_json(chunk: &Chunk, options: &ReadOptions) -> Part {
-    decode_messages(chunk, options, |line, decoder| {
+pub(crate) fn otlp_json(chunk: &Chunk, reading: &Reading<'_>) -> Part {
+    decode_messages(chunk, reading, |line, decoder| {
         let spans_before = decoder.spans_accepted();
         decoder.json(line)?;
         if decoder.spans_accepted() > spans_before {
@@ -139,8 +141,8 @@ pub(crate) fn otlp_json(chunk: &Chunk, options: &ReadOptions) -> Part {
 }
 
 /// Decodes lines of Jaeger JSON.
-pub(crate) fn jaeger_json(chunk: &Chunk, options: &ReadOptions) -> Part {
-    decode_messages(chunk, options, |line, decoder| match shape(line) {
+pub(crate) fn jaeger_json(chunk: &Chunk, reading: &Reading<'_>) -> Part {
+    decode_messages(chunk, reading, |line, decoder| match shape(line) {
         Shape::JaegerTraces | Shape::JaegerTrace | Shape::Empty => {
             jaeger::decode(line, decoder).map_err(|syntax| not_json(line, syntax))
         }
@@ -178,13 +180,10 @@ pub(crate) fn describe(error: MessageError) -> (usize, String) {
 /// Decodes the messages of a piece; blank lines are none.
 fn decode_messages(
     chunk: &Chunk,
-    options: &ReadOptions,
+    reading: &Reading<'_>,
     decode: impl Fn(&[u8], &mut Decoder) -> Result<(), MessageError>,
 ) -> Part {
-    let mut decoder = Decoder::new(DecoderOptions {
-        message_bytes_max: options.message_bytes_max,
-        ..options.decoder.clone()
-    });
+    let mut decoder = reading.decoder(reading.options.message_bytes_max);
     let mut part = Part::default();
     for (number, content) in chunk.messages.iter().enumerate() {
         let message = &chunk.bytes[content.clone()];

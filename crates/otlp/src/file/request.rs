@@ -43,6 +43,9 @@ impl Request {
         scope: &[u8],
         span: &[u8],
     ) {
+        if decoder.is_overspent() {
+            return;
+        }
         let scope_spans = self.resource_spans(resource).scope_spans(scope);
         scope_spans.spans.bytes(2, span);
         self.bytes += resource.len() + scope.len() + span.len();
