@@ -278,7 +278,12 @@ fn says_what_a_foreign_file_is() {
     check(&zstd(b"\x7fELF\x02"), "found a program");
     let jaeger =
         [b"\x0a\x2e\x0a\x10".as_slice(), &[7; 16], b"\x12\x08", &[9; 8], &[0x1a, 2, b'o', b'p']];
-    check(&jaeger.concat(), "found Jaeger protobuf: export the traces as Jaeger JSON");
+    let (batch, span) = (jaeger.concat(), jaeger.concat()[2..].to_vec());
+    for bytes in
+        [&batch, &span, &varint_delimited(&[batch.clone()]), &varint_delimited(&[span.clone()])]
+    {
+        check(bytes, "found Jaeger protobuf: export the traces as Jaeger JSON");
+    }
 }
 
 #[test]
@@ -327,6 +332,53 @@ fn takes_empty_requests() {
         let read = content(text.as_bytes());
         assert_eq!((span_count(&read), broken(&read).len()), (0, 0), "{text}");
     }
+}
+
+/// A length-delimited field.
+fn field(number: u32, content: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    prost::encoding::encode_key(number, prost::encoding::WireType::LengthDelimited, &mut bytes);
+    prost::encoding::encode_varint(content.len() as u64, &mut bytes);
+    [&bytes, content].concat()
+}
+
+/// *Scenario*: fields of a later version of OTLP, or a key that is not UTF-8, come first on some
+/// level. *Guarantee*: the file is told all the same, in every framing.
+#[test]
+fn tells_protobuf_whatever_fields_come_first() {
+    let resource = |key: &[u8]| field(1, &[field(1, key), field(2, &field(1, b"shop"))].concat());
+    let span = [field(1, &[7; 16]), field(2, &[9; 8]), field(5, b"GET /")].concat();
+    let scope_spans = |first: &[u8]| [first, &field(2, &span)].concat();
+    let resource_spans = |first: &[u8], resource: &[u8], scope: &[u8]| {
+        [first, &field(1, resource), &field(2, &scope_spans(scope))].concat()
+    };
+    let service = resource(b"service.name");
+    // A number, a text, a message, and a group with a number in it.
+    let number = vec![0x90, 0x03, 0x01];
+    let group = vec![0xeb, 0x04, 0x08, 0x01, 0xeb, 0x04, 0xec, 0x04, 0xec, 0x04];
+    for unknown in [number, group, field(1000, b""), field(50, b"\x0a\x02x"), field(99, &span)] {
+        for message in [
+            [&unknown, &field(1, &resource_spans(b"", &service, b""))[..]].concat(),
+            [&field(1, &resource_spans(b"", &service, b""))[..], &unknown].concat(),
+            field(1, &resource_spans(&unknown, &service, b"")),
+            field(1, &resource_spans(b"", &[&unknown[..], &service].concat(), b"")),
+            field(1, &resource_spans(b"", b"", &unknown)),
+            field(1, &resource_spans(b"", &resource(b"\xff\xfe"), b"")),
+        ] {
+            let delimited = varint_delimited(&[message.clone(), message.clone()]);
+            let big_endian = big_endian_delimited(&[message.clone(), message.clone()]);
+            for (bytes, spans) in [(message, 1), (delimited, 2), (big_endian, 2)] {
+                let read = read_bytes(&bytes).unwrap_or_else(|e| panic!("{e}: {bytes:02x?}"));
+                let found = (read.format, span_count(&read), broken(&read));
+                assert_eq!(found, (OtlpProtobuf, spans, vec![]), "{bytes:02x?}");
+            }
+        }
+    }
+    let blank = content(&field(1, b""));
+    assert_eq!((blank.format, span_count(&blank)), (OtlpProtobuf, 0));
+    let open_group = [&field(1, &resource_spans(b"", &service, b""))[..], &[0xeb, 0x04]].concat();
+    let read = content(&open_group);
+    assert_eq!((span_count(&read), read.broken_count), (1, 1));
 }
 
 #[test]

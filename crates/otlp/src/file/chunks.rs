@@ -319,6 +319,13 @@ fn next_line(bytes: &[u8], at: usize, is_last: bool) -> Next {
 
 /// The field of a message, its tag included (encoding guide, "Message Structure").
 fn next_field(bytes: &[u8], at: usize) -> Next {
+    match varint(&bytes[at..]) {
+        Some((tag, tag_bytes)) if tag & 7 == 3 => next_group(bytes, at, at + tag_bytes),
+        _ => next_plain_field(bytes, at),
+    }
+}
+
+fn next_plain_field(bytes: &[u8], at: usize) -> Next {
     const EXPECTED: &str = "a field of `ExportTraceServiceRequest`";
     let Some((tag, tag_bytes)) = varint(&bytes[at..]) else {
         return cut_prefix(bytes, at, EXPECTED);
@@ -336,4 +343,34 @@ fn next_field(bytes: &[u8], at: usize) -> Next {
         _ => return Next::Lost { expected: EXPECTED },
     };
     delimited(bytes, at, start, length)
+}
+
+/// The group whose tag stands at `at`: proto3 does not have them, and readers step over them.
+fn next_group(bytes: &[u8], at: usize, content: usize) -> Next {
+    const EXPECTED: &str = "the end of a group";
+    let (mut position, mut open) = (content, 1_usize);
+    while open > 0 {
+        let Some((tag, tag_bytes)) = varint(bytes.get(position..).unwrap_or_default()) else {
+            return match bytes.len().saturating_sub(position) {
+                0..10 => Next::Cut { content: at, missing: 0 },
+                _ => Next::Lost { expected: EXPECTED },
+            };
+        };
+        match (tag & 7, next_field_end(bytes, position)) {
+            (3, _) => (open, position) = (open + 1, position + tag_bytes),
+            (4, _) => (open, position) = (open - 1, position + tag_bytes),
+            (_, Some(end)) => position = end,
+            (0..=2 | 5, None) => return Next::Cut { content: at, missing: 0 },
+            (_, None) => return Next::Lost { expected: EXPECTED },
+        }
+    }
+    Next::Whole { content: at..position, end: position }
+}
+
+/// Where the field at `at`, which is no group, ends; `None` if it is cut off or broken.
+fn next_field_end(bytes: &[u8], at: usize) -> Option<usize> {
+    match next_plain_field(bytes, at) {
+        Next::Whole { end, .. } => Some(end),
+        _ => None,
+    }
 }

@@ -1,7 +1,8 @@
 //! What kind of content a file starts with.
 //!
 //! JSON starts like JSON. OTLP protobuf has no magic number, but the first bytes of a message agree
-//! with the proto files three levels deep, which no text and no other binary format does by chance.
+//! with the proto files three levels deep in one place at least, which no text and no other binary
+//! format does by chance.
 //! Everything else is named, as far as it is known.
 
 use crate::Signal;
@@ -89,8 +90,14 @@ fn is_text(head: &[u8]) -> bool {
     !valid.contains(is_control)
 }
 
+/// A length that fits what is there speaks for its framing; one that reaches behind the end of the
+/// content could be the tag of a field as well.
 fn protobuf_framing(head: &[u8]) -> Option<Framing> {
-    let framings = [Framing::BigEndian, Framing::Varint, Framing::Fields];
+    let is_whole_content = head.len() < HEAD_BYTES;
+    let fits = |framing| !(is_whole_content && first_message(head, framing).is_cut());
+    let delimited = [Framing::BigEndian, Framing::Varint];
+    let (fitting, reaching): (Vec<_>, Vec<_>) = delimited.into_iter().partition(|f| fits(*f));
+    let framings = fitting.into_iter().chain([Framing::Fields]).chain(reaching);
     framings.into_iter().find(|framing| {
         // As the first byte of four this would be a length of over 160 MiB; it is a field's tag.
         let is_tag = *framing == Framing::BigEndian && head.first() >= Some(&RESOURCE_SPANS);
@@ -124,92 +131,134 @@ fn first_message(head: &[u8], framing: Framing) -> Head<'_> {
     }
 }
 
+/// The tag of a request's first field.
 const RESOURCE_SPANS: u8 = 0x0a;
 
-/// A tag of the fields looked at, and a length.
-const TAG_BYTES_MAX: usize = 11;
+/// A field of a message: its number, and its content if that is length-delimited.
+type HeadField<'a> = (u64, Option<Head<'a>>);
+
+/// The bytes are no fields of a message.
+#[derive(Debug)]
+struct NoMessage;
 
 impl<'a> Head<'a> {
-    /// Enters the length-delimited field that starts here, if it lies within this message; also
-    /// returns what is behind it.
-    fn enter(self) -> Option<(Head<'a>, Head<'a>)> {
-        let (length, length_bytes) = varint(self.bytes.get(1..)?)?;
-        let start = 1 + length_bytes;
-        let length = usize::try_from(length).ok()?;
-        let behind = self.length.checked_sub(start.checked_add(length)?)?;
+    /// Returns whether the message goes on behind the bytes that are there.
+    fn is_cut(self) -> bool {
+        self.bytes.len() < self.length
+    }
+
+    /// Takes the next field off. `None` where the message ends, or the part of it that is there.
+    /// The tags around a group count as fields, so that what is in it is stepped over too.
+    fn next(&mut self) -> Result<Option<HeadField<'a>>, NoMessage> {
+        let Some((tag, tag_bytes)) = self.varint_at(0)? else { return Ok(None) };
+        let (number, wire_type) = (tag >> 3, tag & 7);
+        let (start, length) = match wire_type {
+            0 | 2 => {
+                let Some((value, bytes)) = self.varint_at(tag_bytes)? else { return Ok(None) };
+                let length = if wire_type == 2 { value } else { 0 };
+                (tag_bytes + bytes, usize::try_from(length).map_err(|_| NoMessage)?)
+            }
+            1 => (tag_bytes, 8),
+            5 => (tag_bytes, 4),
+            3 | 4 => (tag_bytes, 0),
+            _ => return Err(NoMessage),
+        };
+        let behind = start.checked_add(length).and_then(|end| self.length.checked_sub(end));
+        let (Some(behind), 1..) = (behind, number) else { return Err(NoMessage) };
         let rest = &self.bytes[start..];
-        let (inner, after) = rest.split_at(rest.len().min(length));
-        Some((Head { bytes: inner, length }, Head { bytes: after, length: behind }))
+        let (content, after) = rest.split_at(rest.len().min(length));
+        *self = Head { bytes: after, length: behind };
+        Ok(Some((number, (wire_type == 2).then_some(Head { bytes: content, length }))))
     }
 
-    /// Returns whether so little of the message is in the head that its first tag and length may
-    /// not be.
-    fn is_cut_in_tag(self) -> bool {
-        self.bytes.len() < TAG_BYTES_MAX && self.length > self.bytes.len()
+    /// Reads the varint at `at`; `None` where the message ends before it, or is not there.
+    fn varint_at(self, at: usize) -> Result<Option<(u64, usize)>, NoMessage> {
+        let bytes = self.bytes.get(at..).unwrap_or_default();
+        match varint(bytes) {
+            Some(found) => Ok(Some(found)),
+            None if bytes.len() < 10 && self.is_cut() => Ok(None),
+            None if at == 0 && bytes.is_empty() => Ok(None),
+            None => Err(NoMessage),
+        }
     }
 
-    /// Returns whether this is empty, or starts with a tag that `is_known` takes with its content.
-    fn starts(self, is_known: impl Fn(u8, Head<'_>) -> bool) -> bool {
-        match self.bytes.first() {
-            None => true,
-            Some(_) if self.is_cut_in_tag() => true,
-            Some(tag) => self.enter().is_some_and(|(inner, _)| is_known(*tag, inner)),
+    /// Returns whether `is_sought` is true of a field with content, up to where the fields break.
+    fn any(mut self, is_sought: impl Fn(u64, Head<'_>) -> bool) -> bool {
+        while let Ok(Some((number, content))) = self.next() {
+            if content.is_some_and(|content| is_sought(number, content)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Returns whether the fields add up and `is_known` is true of all of them.
+    fn all(mut self, is_known: impl Fn(u64, Option<Head<'_>>) -> bool) -> bool {
+        loop {
+            match self.next() {
+                Ok(Some((number, content))) if is_known(number, content) => {}
+                Ok(None) => return true,
+                Ok(Some(_)) | Err(NoMessage) => return false,
+            }
         }
     }
 }
 
 /// `ExportTraceServiceRequest`, and the same of logs and metrics: their outer levels are alike
 /// (`trace_service.proto`, `trace.proto`). All of its fields must add up: a wrong length in front
-/// of it, of another framing, comes to light where they end.
-fn request(mut message: Head<'_>) -> bool {
-    while !message.bytes.is_empty() {
-        let tag = message.bytes.first();
-        match message.enter() {
-            Some((inner, rest)) if tag == Some(&RESOURCE_SPANS) && resource_spans(inner) => {
-                message = rest;
-            }
-            _ => return tag == Some(&RESOURCE_SPANS) && message.is_cut_in_tag(),
-        }
+/// of it, of another framing, comes to light where they end. Fields that we do not know may come
+/// first on every level; then one attribute, scope or span must be found in its place.
+fn request(message: Head<'_>) -> bool {
+    let is_proof = |number, content: Head<'_>| number == 1 && content.any(is_in_resource_spans);
+    let is_blank = |number, content: Option<Head<'_>>| {
+        number == 1 && content.is_some_and(|content| content.all(is_blank_in_resource_spans))
+    };
+    let has_proof = message.any(is_proof) || other_signal(message.bytes).is_some();
+    if has_proof {
+        message.all(|_, _| true)
+    } else {
+        message.any(|_, _| true) && message.all(is_blank)
     }
-    true
 }
 
-/// `ResourceSpans`: a resource, scope spans, or a schema URL comes first.
-fn resource_spans(message: Head<'_>) -> bool {
-    message.starts(|tag, inner| match tag {
-        0x0a => resource(inner),
-        0x12 => scope_spans(inner),
-        0x1a => is_text(inner.bytes),
-        _ => false,
-    })
-}
-
-/// `Resource`: attributes or entity references come first, or their dropped count, a varint.
-fn resource(message: Head<'_>) -> bool {
-    message.bytes.first() == Some(&0x10)
-        || message.starts(|tag, inner| match tag {
-            0x0a => key_value(inner),
-            0x1a => true,
+/// A `Resource` with an attribute, or `ScopeSpans` with a scope or a span.
+fn is_in_resource_spans(number: u64, content: Head<'_>) -> bool {
+    match number {
+        1 => content.any(|number, attribute| number == 1 && is_key_value(attribute)),
+        2 | 1000 => content.any(|number, content| match number {
+            1 => is_scope(content),
+            2 => is_span(content),
             _ => false,
-        })
+        }),
+        _ => false,
+    }
 }
 
-fn key_value(message: Head<'_>) -> bool {
-    message.starts(|tag, inner| match tag {
-        0x0a => is_text(inner.bytes),
-        0x12 => true,
+/// `ResourceSpans` without spans: nothing in it but empty messages and a schema URL.
+fn is_blank_in_resource_spans(number: u64, content: Option<Head<'_>>) -> bool {
+    content.is_some_and(|content| match number {
+        1 | 2 => content.length == 0,
+        3 => is_text(content.bytes),
         _ => false,
     })
 }
 
-/// `ScopeSpans`: a scope, a span or a schema URL comes first.
-fn scope_spans(message: Head<'_>) -> bool {
-    message.starts(|tag, inner| match tag {
-        0x0a => inner.starts(|tag, _| matches!(tag, 0x0a | 0x12 | 0x1a)),
-        0x12 => true,
-        0x1a => is_text(inner.bytes),
-        _ => false,
-    })
+/// A key, in whatever bytes, and a value of one of the types of `AnyValue`.
+fn is_key_value(attribute: Head<'_>) -> bool {
+    let is_value = |number, content: Option<Head<'_>>| {
+        matches!(number, 1..=8) && (content.is_some() == matches!(number, 1 | 5..=7))
+    };
+    attribute.any(|number, key| number == 1 && key.length > 0)
+        && attribute.any(|number, value| number == 2 && value.all(is_value))
+}
+
+fn is_scope(scope: Head<'_>) -> bool {
+    scope.any(|number, name| number == 1 && name.length > 0 && is_text(name.bytes))
+}
+
+fn is_span(span: Head<'_>) -> bool {
+    span.any(|number, id| number == 1 && id.length == 16)
+        && span.any(|number, id| number == 2 && id.length == 8)
 }
 
 /// Reads a varint and how many bytes it takes.
@@ -335,11 +384,15 @@ fn is_tar(head: &[u8]) -> bool {
     head.get(257..262) == Some(b"ustar")
 }
 
-/// Jaeger's `Batch`, or a row of `Span`s with their lengths (jaeger-idl, `api_v2/model.proto`): a
-/// trace id of 16 bytes as field 1, a span id of 8 as field 2.
+/// Jaeger's `Span`, or a `Batch` of them, perhaps behind its length (jaeger-idl,
+/// `api_v2/model.proto`): a trace id of 16 bytes as field 1, a span id of 8 as field 2.
 fn is_jaeger_protobuf(head: &[u8]) -> bool {
-    let is_span = |at: usize| {
-        head.get(at..at + 2) == Some(&[0x0a, 16]) && head.get(at + 18..at + 20) == Some(&[0x12, 8])
+    let is_span =
+        |span: &[u8]| span.starts_with(&[0x0a, 16]) && span.get(18..20) == Some(&[0x12, 8]);
+    let behind_length = |bytes: &'_ [u8]| varint(bytes).map_or(bytes.len(), |(_, length)| length);
+    let is_batch = |batch: &[u8]| {
+        batch.strip_prefix(&[0x0a]).is_some_and(|rest| is_span(&rest[behind_length(rest)..]))
     };
-    (0..12).any(is_span)
+    let behind = &head[behind_length(head)..];
+    [head, behind].into_iter().any(|message| is_span(message) || is_batch(message))
 }
