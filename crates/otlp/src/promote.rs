@@ -1,5 +1,6 @@
 //! From the attributes of one span or resource to the columns of their own.
 
+use std::cmp::Reverse;
 use std::ops::Range;
 
 use arrow::array::ArrayRef;
@@ -120,11 +121,12 @@ struct Plan {
     keys: Vec<u8>,
     ends: Vec<usize>,
     is_server: bool,
+    /// For each column the attributes that may fill it, the one to believe first.
     picks: Vec<Pick>,
     namespace: Option<usize>,
 }
 
-/// An attribute, by its number in the row, that a column takes.
+/// An attribute, by its number in the row, that a column takes unless one before it has a value.
 #[derive(Debug, Clone, Copy)]
 struct Pick {
     column: u8,
@@ -166,19 +168,20 @@ impl Plans {
 
 impl Plan {
     fn new(source: &Source<'_>, spellings: &Spellings) -> Self {
-        let mut best: [Option<Pick>; COLUMNS_MAX] = [None; COLUMNS_MAX];
+        let mut picks = Vec::new();
+        let mut namespace = None;
         let keys = &source.attributes.keys;
         for (entry, number) in source.entries.clone().enumerate() {
             for &Meaning { column, rank, when, take } in spellings.meanings(keys.get(number)) {
-                let place = &mut best[usize::from(column)];
-                // Of a repeated key the last is believed, as in a map.
-                let is_better = place.is_none_or(|pick| rank <= pick.rank);
-                if is_better && source.fits(when) {
-                    *place = Some(Pick { column, rank, take, entry });
+                if column == NAMESPACE {
+                    namespace = Some(entry);
+                } else if source.fits(when) {
+                    picks.push(Pick { column, rank, take, entry });
                 }
             }
         }
-        let namespace = best[usize::from(NAMESPACE)].take().map(|pick| pick.entry);
+        // Of a repeated key the last is believed first.
+        picks.sort_unstable_by_key(|pick| (pick.column, pick.rank, Reverse(pick.entry)));
         let start = keys.start(source.entries.start);
         let ends = source.entries.clone().map(|number| keys.start(number + 1) - start);
         let is_kept = source.entries.len() <= PLAN_ENTRIES_MAX;
@@ -186,7 +189,7 @@ impl Plan {
             keys: if is_kept { source.key_bytes().to_vec() } else { Vec::new() },
             ends: if is_kept { ends.collect() } else { Vec::new() },
             is_server: source.is_server,
-            picks: best.into_iter().flatten().collect(),
+            picks,
             namespace,
         }
     }
@@ -221,13 +224,18 @@ impl<'a> Source<'a> {
         let plan = plans.plan(self, spellings);
         let first = self.entries.start;
         let namespace = plan.namespace.map(|entry| first + entry);
+        let mut filled = None;
         for Pick { column, take, entry, .. } in &plan.picks {
+            if filled == Some(*column) {
+                continue;
+            }
             let value = match spellings.column_kind(*column) {
                 ColumnKind::Text => self.text(first + entry, *take, namespace),
                 ColumnKind::Int => self.int(first + entry, *take),
                 ColumnKind::Bool => self.bool(first + entry),
             };
             if let Some(value) = value {
+                filled = Some(*column);
                 put(*column, value);
             }
         }
@@ -409,6 +417,23 @@ mod tests {
     #[test]
     fn of_a_repeated_key_the_last_is_believed() {
         check(false, &["s http.route=/a", "s http.route=/b"], &["http.route=/b"]);
+    }
+
+    #[test]
+    fn a_value_that_a_column_cannot_take_does_not_hide_an_older_one() {
+        let check = |written: &[&str], expected: &[&str]| check(false, written, expected);
+        check(&["s server.port=", "i net.peer.port=5432"], &["server.port=5432"]);
+        check(&["i net.peer.port=5432", "s server.port=none"], &["server.port=5432"]);
+        let method = ["http.request.method=GET"];
+        check(&["a http.request.method=[]", "s http.method=GET"], &method);
+        check(&["n http.request.method=", "s http.method=GET"], &method);
+        check(
+            &["s http.target=?a", "s http.target=/b", "s http.target=?c"],
+            &["url.path=/b", "url.query=c"],
+        );
+        check(&["a http.request.method=[]", "a http.method=[]"], &[]);
+        // An empty text is a text.
+        check(&["s http.request.method=", "s http.method=GET"], &["http.request.method="]);
     }
 
     #[test]
