@@ -1,5 +1,7 @@
 //! Rows of attributes under construction: for each row a list of keys, values as text, and kinds.
 
+use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, ListArray, MapArray, StringArray, StructArray};
@@ -143,6 +145,40 @@ impl Attributes {
         self.row_ends.push(offset(self.kinds.len()));
     }
 
+    /// Returns whether two of these attributes have the same key.
+    pub(crate) fn repeat_a_key(&self, entries: Range<usize>) -> bool {
+        let key = |number| self.keys.get(number);
+        if entries.len() <= COMPARED_MAX {
+            let is_repeated = |n: usize| (entries.start..n).any(|before| key(before) == key(n));
+            return entries.clone().any(is_repeated);
+        }
+        let mut seen = HashSet::with_capacity(entries.len());
+        !entries.into_iter().all(|number| seen.insert(key(number)))
+    }
+
+    /// Keeps the last attribute of each key in the row that is being written: OTLP wants keys to be
+    /// unique (common.proto, `KeyValue`), and readers of a map believe the first or the last one.
+    /// Returns whether there was one to forget.
+    pub(crate) fn keep_last_of_each_key(&mut self) -> bool {
+        let row = self.row_start()..self.len();
+        if !self.repeat_a_key(row.clone()) {
+            return false;
+        }
+        let mut seen = HashSet::new();
+        let is_last = |number: &usize| seen.insert(self.keys.get(*number));
+        let last: Vec<usize> = row.rev().filter(is_last).collect();
+        let copy =
+            |n: usize| (self.keys.get(n).to_vec(), self.values.get(n).to_vec(), self.kinds[n]);
+        let kept: Vec<_> = last.into_iter().rev().map(copy).collect();
+        self.reopen_row();
+        for (key, value, kind) in kept {
+            self.keys.bytes.extend_from_slice(&key);
+            self.values.bytes.extend_from_slice(&value);
+            self.close(kind);
+        }
+        true
+    }
+
     /// Forgets every row from `rows` on, and what is not closed yet.
     pub(crate) fn truncate_rows(&mut self, rows: usize) {
         self.row_ends.truncate(rows + 1);
@@ -227,6 +263,9 @@ impl Attributes {
         }
     }
 }
+
+/// So many keys are compared with each other; more are put into a set.
+const COMPARED_MAX: usize = 16;
 
 /// Bytes of bookkeeping for one attribute: two offsets and its kind.
 const ENTRY_BYTES: usize = 9;

@@ -10,7 +10,7 @@ use timesink_model::schema::quarantine;
 use crate::attributes::Attributes;
 use crate::columns::{Arena, IntColumn, TextColumn, view};
 use crate::draft::{Draft, Id, KIND_VIEWS, Repairs, SERVER, STATUS_CODE_VIEWS, enum_view};
-use crate::promote::{Plans, Promoted, PromotedColumns, Source};
+use crate::promote::{Plans, Promoted, PromotedColumns, RepeatedKey, Source};
 use crate::rejected::{Reason, Repair};
 use crate::semconv;
 
@@ -48,6 +48,11 @@ impl Common {
         self.version.clear();
         self.attributes.clear();
         self.dropped_attributes_count = 0;
+    }
+
+    /// Keeps one attribute of each key.
+    pub(crate) fn settle_keys(&mut self) {
+        self.repairs.note_if(self.attributes.keep_last_of_each_key(), Repair::Key);
     }
 
     /// Bytes that each of its spans may carry.
@@ -252,6 +257,15 @@ impl Batch {
     }
 
     fn put_promoted(&mut self, plans: &mut Plans) {
+        if self.put_unique(plans).is_err() {
+            self.attributes.keep_last_of_each_key();
+            self.draft.repairs.note(Repair::Key);
+            let settled = self.put_unique(plans);
+            debug_assert!(settled.is_ok(), "each key was kept once");
+        }
+    }
+
+    fn put_unique(&mut self, plans: &mut Plans) -> Result<(), RepeatedKey> {
         let entries = self.attributes.row_start()..self.attributes.len();
         let is_server = self.draft.kind == SERVER;
         let source = Source { attributes: &self.attributes, entries, is_server };
@@ -263,7 +277,7 @@ impl Batch {
             Promoted::Text(text) => columns.text(column).put(row, arena.put(&text)),
             Promoted::Int(value) => columns.int(column).put(row, value),
             Promoted::Bool(value) => columns.bool(column).put(row, value),
-        });
+        })
     }
 
     /// Gives the rows since the last scope their scope.
@@ -302,16 +316,26 @@ impl Batch {
         let entries = 0..resource.attributes.len();
         let source = Source { attributes: &resource.attributes, entries, is_server: false };
         let promoted_columns = &mut columns.promoted;
-        source.each(&semconv::RESOURCE, &mut Plans::default(), |column, promoted| match promoted {
-            Promoted::Stored { text, .. } => {
-                promoted_columns.text(column).put_run(rows.clone(), arena.put(text));
-            }
-            Promoted::Text(text) => {
-                promoted_columns.text(column).put_run(rows.clone(), arena.put(&text));
-            }
-            Promoted::Int(value) => promoted_columns.int(column).put_run(rows.clone(), value),
-            Promoted::Bool(value) => promoted_columns.bool(column).put_run(rows.clone(), value),
-        });
+        let unique =
+            source.each(
+                &semconv::RESOURCE,
+                &mut Plans::default(),
+                |column, promoted| match promoted {
+                    Promoted::Stored { text, .. } => {
+                        promoted_columns.text(column).put_run(rows.clone(), arena.put(text));
+                    }
+                    Promoted::Text(text) => {
+                        promoted_columns.text(column).put_run(rows.clone(), arena.put(&text));
+                    }
+                    Promoted::Int(value) => {
+                        promoted_columns.int(column).put_run(rows.clone(), value)
+                    }
+                    Promoted::Bool(value) => {
+                        promoted_columns.bool(column).put_run(rows.clone(), value)
+                    }
+                },
+            );
+        debug_assert!(unique.is_ok(), "a resource is settled before it is given to its spans");
         let count = resource.dropped_attributes_count;
         put_count_run(&mut columns.dropped_attributes_count, rows, count);
         self.arena_start = self.arena.bytes.len();

@@ -142,6 +142,7 @@ impl Builder {
     /// Ends the scope: gives it to its spans.
     pub(crate) fn close_scope(&mut self) {
         let rows = self.open_batches().map(|batch| batch.scope_row_count()).sum::<usize>();
+        self.scope.settle_keys();
         let repairs = self.scope.repairs;
         self.note(repairs, || "a scope".to_owned());
         let bytes = self.scope.byte_size();
@@ -160,6 +161,7 @@ impl Builder {
     /// Ends the resource: gives it to its spans, and finishes the batches that waited for it.
     pub(crate) fn close_resource(&mut self) {
         let rows = self.open_batches().map(|batch| batch.resource_row_count()).sum::<usize>();
+        self.resource.settle_keys();
         let repairs = self.resource.repairs;
         self.note(repairs, || "a resource".to_owned());
         let bytes = self.resource.byte_size();

@@ -1,7 +1,8 @@
 //! Batches back to OTLP, exactly: every value, in the order in which it arrived.
 //!
 //! Neighbouring rows of one resource and one scope share it in the message. What OTLP cannot tell
-//! apart is not told apart: an absent resource, scope or status from an empty one.
+//! apart is not told apart: an absent resource, scope or status from an empty one. Of attributes
+//! with the same key, which OTLP forbids, the decoder kept the last one.
 
 use arrow::array::{
     Array, AsArray, Int64Array, ListArray, MapArray, RecordBatch, StringArray, StringViewArray,

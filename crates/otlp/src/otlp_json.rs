@@ -4,6 +4,7 @@
 //! - Field names are lowerCamelCase; the names of the proto files are taken too. Unknown fields are
 //!   skipped, `null` is as good as absent, and of a repeated field the last counts; only the lists
 //!   `resourceSpans`, `scopeSpans` and `spans` add up.
+//! - Of attributes with the same key the last one counts.
 //! - Integers are numbers or strings, enums numbers or names, ids hex digits of either case.
 //! - A value of a wrong type costs its span. In a resource or scope the attribute, or the field, is
 //!   left out.
@@ -338,6 +339,7 @@ fn read_event(cursor: &mut Cursor<'_>, batch: &mut Batch) -> Result<(), Fault> {
             _ => cursor.skip_value()?,
         }
     }
+    repairs.note_if(events.attributes.keep_last_of_each_key(), Repair::Key);
     events.close(time, dropped);
     Ok(())
 }
@@ -369,6 +371,7 @@ fn read_link(cursor: &mut Cursor<'_>, batch: &mut Batch) -> Result<(), Fault> {
             _ => cursor.skip_value()?,
         }
     }
+    repairs.note_if(links.attributes.keep_last_of_each_key(), Repair::Key);
     let closed = links.close(trace_id, span_id, flags, dropped);
     repairs.note_if(!closed, Repair::Item);
     Ok(())

@@ -5,7 +5,8 @@
 //! - A field that is unknown, or known with another wire type, is skipped; so are the profiling
 //!   fields of `AnyValue` and `KeyValue` and the `entity_refs` of a resource.
 //! - Of a repeated single field the last counts; a repeated `resource`, `scope` or `status` is
-//!   merged, attributes one after the other. Of an attribute's values the last one that is one.
+//!   merged, attributes one after the other. Of an attribute's values the last one that is one, of
+//!   attributes with the same key the last one.
 //! - A span whose own bytes break is refused whole. A resource or scope that breaks keeps what was
 //!   read before the break, and so does everything around it.
 
@@ -189,6 +190,7 @@ fn read_event(part: Bytes<'_>, batch: &mut Batch) -> Result<(), Refusal> {
         }
         Ok(())
     })?;
+    repairs.note_if(events.attributes.keep_last_of_each_key(), Repair::Key);
     events.close(time, dropped);
     Ok(())
 }
@@ -214,6 +216,7 @@ fn read_link(part: Bytes<'_>, batch: &mut Batch) -> Result<(), Refusal> {
         }
         Ok(())
     })?;
+    repairs.note_if(links.attributes.keep_last_of_each_key(), Repair::Key);
     let closed = links.close(trace_id, span_id, flags, dropped);
     repairs.note_if(!closed, Repair::Item);
     Ok(())

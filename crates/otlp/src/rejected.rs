@@ -53,11 +53,14 @@ pub enum Repair {
     Value,
     /// A link, or something in a resource or scope, that could not be read was left out.
     Item,
+    /// A key came more than once among the attributes of one span, event, link, resource or scope:
+    /// the last one was kept.
+    Key,
 }
 
 impl Repair {
     /// Every repair, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Text, Self::OwnParent, Self::Value, Self::Item];
+    pub const ALL: [Self; 5] = [Self::Text, Self::OwnParent, Self::Value, Self::Item, Self::Key];
 
     /// Returns the repair in words, lower case, without a full stop.
     pub fn as_str(self) -> &'static str {
@@ -68,6 +71,7 @@ impl Repair {
             Self::Item => {
                 "a link or a part of a resource or scope that could not be read was left out"
             }
+            Self::Key => "of attributes with the same key the last one was kept",
         }
     }
 }

@@ -344,6 +344,49 @@ fn of_a_repeated_field_the_last_counts() {
     taken(&protobuf(&fields), &columns);
 }
 
+/// *Scenario*: a key comes twice, with few or many others. *Guarantee*: the column and the map have
+/// the last value, and it is said.
+#[test]
+fn of_attributes_with_the_same_key_the_last_counts() {
+    let attribute = |key: &str, value: &str| {
+        format!(r#"{{"key":"{key}","value":{{"stringValue":"{value}"}}}}"#)
+    };
+    let binary = |key: &str, value: &str| {
+        [field(1, key.as_bytes()), field(2, &field(1, value.as_bytes()))].concat()
+    };
+    for others in [0, 40] {
+        let mut pairs = vec![("http.route".to_owned(), "/a"), ("b".to_owned(), "1")];
+        pairs.extend((0..others).map(|number| (format!("key{number}"), "x")));
+        pairs.push(("http.route".to_owned(), "/b"));
+        let kept: Vec<String> = pairs[1..].iter().map(|(k, v)| format!("{k}: {v}")).collect();
+        let map = format!("{{{}}}", kept.join(", "));
+        let list: Vec<String> = pairs.iter().map(|(key, value)| attribute(key, value)).collect();
+        let list = format!(r#""attributes":[{}]"#, list.join(","));
+        let fields: Vec<u8> = pairs.iter().flat_map(|(k, v)| field(9, &binary(k, v))).collect();
+        for decoded in [json(&list), protobuf(&fields)] {
+            taken_mended(&decoded, &[("attributes", &map), ("http_route", "/b")]);
+            let kinds = "s".repeat(kept.len());
+            taken_mended(&decoded, &[("attribute_kinds", &kinds)]);
+            mended(&decoded, Repair::Key);
+        }
+        for place in ["events", "links"] {
+            let ids = r#""traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331""#;
+            let decoded = json(&format!(r#""{place}":[{{{ids},{list}}}]"#));
+            mended(&decoded, Repair::Key);
+            let items = column(&decoded.spans[0], place, 1);
+            assert!(items.contains(&format!("attributes: {map}")), "{items}");
+        }
+        let text = format!(
+            r#"{{"resourceSpans":[{{"resource":{{{list}}},"scopeSpans":[
+            {{"scope":{{{list}}},"spans":[{{{SPAN}}},{{{SPAN}}}]}}]}}]}}"#
+        );
+        let decoded = decode(|decoder| decoder.json(text.as_bytes()));
+        assert_eq!(column(&decoded.spans[0], "resource_attributes", 1), map);
+        assert_eq!(column(&decoded.spans[0], "scope_attributes", 1), map);
+        assert_eq!(decoded.repaired.total(), 2);
+    }
+}
+
 #[test]
 fn text_that_is_not_utf_8_gets_the_replacement_character() {
     let decoded = protobuf(&field(5, b"caf\xe9"));
@@ -368,7 +411,8 @@ fn attributes(values: &[&str], kinds: &str, expected: &str) {
     let mut list = String::new();
     for (number, value) in values.iter().enumerate() {
         let comma = if number == 0 { "" } else { "," };
-        write!(list, r#"{comma}{{"key":"k","value":{value}}}"#).expect("memory");
+        let key = ["k", "l", "m"][number];
+        write!(list, r#"{comma}{{"key":"{key}","value":{value}}}"#).expect("memory");
     }
     let decoded = json(&format!(r#""attributes":[{list}]"#));
     taken(&decoded, &[("attribute_kinds", kinds), ("attributes", expected)]);
@@ -379,18 +423,18 @@ fn every_type_of_value_has_its_text() {
     attributes(&[r#"{"stringValue":"x\ny"}"#], "s", "{k: x\ny}");
     attributes(&[r#"{"stringValue":""}"#], "s", "{k: }");
     attributes(&[r#"{"intValue":"-9223372036854775808"}"#], "i", "{k: -9223372036854775808}");
-    attributes(&[r#"{"intValue":"007"}"#, r#"{"intValue":-0}"#], "ii", "{k: 7, k: 0}");
-    attributes(&[r#"{"intValue":12}"#, r#"{"intValue":1e2}"#], "ii", "{k: 12, k: 100}");
-    attributes(&[r#"{"doubleValue":1}"#, r#"{"doubleValue":"0.1"}"#], "dd", "{k: 1.0, k: 0.1}");
+    attributes(&[r#"{"intValue":"007"}"#, r#"{"intValue":-0}"#], "ii", "{k: 7, l: 0}");
+    attributes(&[r#"{"intValue":12}"#, r#"{"intValue":1e2}"#], "ii", "{k: 12, l: 100}");
+    attributes(&[r#"{"doubleValue":1}"#, r#"{"doubleValue":"0.1"}"#], "dd", "{k: 1.0, l: 0.1}");
     attributes(&[r#"{"doubleValue":1e300}"#], "d", "{k: 1e300}");
     attributes(
         &[r#"{"doubleValue":"NaN"}"#, r#"{"doubleValue":"-Infinity"}"#],
         "dd",
-        "{k: NaN, k: -Infinity}",
+        "{k: NaN, l: -Infinity}",
     );
-    attributes(&[r#"{"boolValue":true}"#, r#"{"boolValue":false}"#], "bb", "{k: true, k: false}");
-    attributes(&[r#"{"bytesValue":"AQI="}"#, r#"{"bytesValue":"_w"}"#], "yy", "{k: AQI=, k: /w==}");
-    attributes(&["{}", "null", r#"{"future":1}"#], "nnn", "{k: , k: , k: }");
+    attributes(&[r#"{"boolValue":true}"#, r#"{"boolValue":false}"#], "bb", "{k: true, l: false}");
+    attributes(&[r#"{"bytesValue":"AQI="}"#, r#"{"bytesValue":"_w"}"#], "yy", "{k: AQI=, l: /w==}");
+    attributes(&["{}", "null", r#"{"future":1}"#], "nnn", "{k: , l: , m: }");
     attributes(&[r#"{"arrayValue":{}}"#], "a", "{k: []}");
     attributes(&[r#"{"kvlistValue":{"values":null}}"#], "k", "{k: {}}");
 }

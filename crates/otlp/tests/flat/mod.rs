@@ -20,10 +20,10 @@ pub(crate) fn flatten(request: ExportTraceServiceRequest) -> Vec<Flat> {
     for resource_spans in request.resource_spans {
         let mut resource = resource_spans.resource.unwrap_or_default();
         resource.entity_refs.clear();
-        settle_all(&mut resource.attributes);
+        settle_own(&mut resource.attributes);
         for scope_spans in resource_spans.scope_spans {
             let mut scope = scope_spans.scope.unwrap_or_default();
-            settle_all(&mut scope.attributes);
+            settle_own(&mut scope.attributes);
             for mut span in scope_spans.spans {
                 settle_span(&mut span);
                 spans.push(Flat {
@@ -42,9 +42,20 @@ fn settle_span(span: &mut Span) {
     if span.parent_span_id == [0; 8] || span.parent_span_id == span.span_id {
         span.parent_span_id.clear();
     }
-    settle_all(&mut span.attributes);
-    span.events.iter_mut().for_each(|event| settle_all(&mut event.attributes));
-    span.links.iter_mut().for_each(|link| settle_all(&mut link.attributes));
+    settle_own(&mut span.attributes);
+    span.events.iter_mut().for_each(|event| settle_own(&mut event.attributes));
+    span.links.iter_mut().for_each(|link| settle_own(&mut link.attributes));
+}
+
+/// Of attributes with the same key the last one counts.
+fn settle_own(attributes: &mut Vec<KeyValue>) {
+    settle_all(attributes);
+    let keys: Vec<String> = attributes.iter().map(|attribute| attribute.key.clone()).collect();
+    let mut number = 0;
+    attributes.retain(|attribute| {
+        number += 1;
+        !keys[number..].contains(&attribute.key)
+    });
 }
 
 fn settle_all(attributes: &mut [KeyValue]) {
