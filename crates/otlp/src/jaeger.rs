@@ -24,7 +24,7 @@ use crate::file::request::{
     into_text, kind_number, nanos, parse_id, parse_integer, rename, resource, status_number, take,
     take_scope, take_text, text, unescaped,
 };
-use crate::json::{Cursor, Scalar, Syntax};
+use crate::json::{Cursor, END_EXPECTED, Scalar, Syntax};
 use crate::rejected::Reason;
 use crate::values::{NESTING_MAX, Value, parse_base64, parse_decimal, parse_double};
 
@@ -39,7 +39,7 @@ pub(crate) fn decode(document: &[u8], decoder: &mut Decoder) -> Result<(), Synta
     request.flush(decoder);
     read?;
     if !cursor.at_end() {
-        return cursor.expected("the end of the document");
+        return cursor.expected(END_EXPECTED);
     }
     Ok(())
 }

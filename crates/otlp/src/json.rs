@@ -6,6 +6,9 @@
 
 use std::borrow::Cow;
 
+/// What is expected behind the one value of a text.
+pub(crate) const END_EXPECTED: &str = "the end of the message";
+
 /// Where the text stopped being JSON of the expected form, and what should have been there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Syntax {

@@ -14,7 +14,7 @@ use crate::batch::{Batch, Common};
 use crate::builder::Builder;
 use crate::decoder::Signal;
 use crate::draft::{Id, KINDS, Refusal, Repairs, STATUS_CODES};
-use crate::json::{Cursor, Items, Raw, Scalar, Syntax, unescape};
+use crate::json::{Cursor, END_EXPECTED, Items, Raw, Scalar, Syntax, unescape};
 use crate::rejected::{Reason, Repair};
 use crate::values::{
     NESTING_MAX, parse_base64, parse_decimal, parse_double, push_base64, push_bool, push_double,
@@ -61,7 +61,7 @@ pub(crate) fn read_request(text: &[u8], builder: &mut Builder) -> Result<Content
         cursor.skip_value()?;
     }
     if !cursor.at_end() {
-        return cursor.expected("the end of the message");
+        return cursor.expected(END_EXPECTED);
     }
     Ok(contents)
 }

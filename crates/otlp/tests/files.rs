@@ -435,6 +435,73 @@ fn keeps_good_lines_among_broken_ones() {
     assert_eq!(read.broken_count, 3);
 }
 
+/// *Scenario*: several objects stand on a line, whatever lines come before. *Guarantee*: all are
+/// read, those behind a broken one included.
+#[test]
+fn reads_every_object_of_a_line() {
+    let [a, b, c] = [request(0, 2), request(2, 4), request(4, 6)].map(|r| r.to_string());
+    let check = |text: String, spans: usize, expected: &[&str]| {
+        let read = content(text.as_bytes());
+        assert_eq!((span_count(&read), broken(&read)), (spans, own(expected)), "{text}");
+    };
+    fn own(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(ToString::to_string).collect()
+    }
+    check(format!("{a} {b}\n{c}\n"), 6, &[]);
+    check(format!("{a}\n{b} {c}\n"), 6, &[]);
+    check(format!("{a}\n{b}{c}{{}}{a}\n"), 8, &[]);
+    let place = a.len() + 1 + b.len() + 1;
+    let behind = format!("line 2 (byte {place}): expected the end of the message, found `x`");
+    check(format!("{a}\n{b} x\n"), 4, &[&behind]);
+    let number = "{\"resourceSpans\":1}";
+    let at = place + number.len() - 2;
+    let type_of = format!("line 2 (byte {at}): expected `[`, found `1`");
+    check(format!("{a}\n{b} {number} {c}\n"), 6, &[&type_of]);
+    let cut = format!("{a}\n{b} {}\n{c}\n", &c[..c.len() - 8]);
+    let read = content(cut.as_bytes());
+    assert!(span_count(&read) > 6 && read.broken_count == 1, "{:?}", read.broken);
+    let jaeger: Value = serde_json::from_slice(JAEGER).expect("JSON");
+    let read = content(format!("{jaeger}\n{jaeger} {jaeger}\n").as_bytes());
+    assert_eq!((span_count(&read), read.broken_count), (12, 0));
+}
+
+/// JSON text sequences (RFC 7464) have a mark before each record.
+#[test]
+fn reads_json_text_sequences() {
+    let requests = [request(0, 2), request(2, 4)];
+    let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("JSON");
+    for records in [requests.each_ref().map(ToString::to_string), requests.each_ref().map(pretty)] {
+        let text = format!("\u{1e}{}\n\u{1e}{}\n", records[0], records[1]);
+        let read = content(text.as_bytes());
+        assert_eq!((read.format, span_count(&read), read.messages), (OtlpJson, 4, 2));
+        assert_eq!(broken(&read), Vec::<String>::new());
+    }
+    let text = format!("\u{1e}{}\n\u{1e}{{\"x\"}}\n", requests[0]);
+    let place = requests[0].to_string().len() + 2 + 1 + 4;
+    let expected = format!("line 2 (byte {place}): expected `:`, found `}}`");
+    assert_eq!(broken(&content(text.as_bytes())), [expected]);
+}
+
+/// `gzip` passes zeros behind a member by, too.
+#[test]
+fn zeros_behind_gzip_members_are_padding() {
+    let requests = [request(0, 2), request(2, 4)].map(|request| format!("{request}\n"));
+    let [one, two] = requests.each_ref().map(|request| gzip(request.as_bytes()));
+    for zeros in [1, 1000, 300_000] {
+        let zeros = vec![0; zeros];
+        for input in [
+            [&one[..], &two, &zeros].concat(),
+            [&one[..], &zeros, &two].concat(),
+            [&one[..], &zeros, &two, &zeros].concat(),
+        ] {
+            let read = content(&input);
+            assert_eq!((span_count(&read), broken(&read)), (4, vec![]), "{}", zeros.len());
+        }
+    }
+    let read = content(&[&one[..], &two, &[0, 0, 7]].concat());
+    assert_eq!((span_count(&read), read.broken_count), (4, 1));
+}
+
 #[test]
 fn a_broken_first_line_costs_itself() {
     let good = request(0, 2).to_string();

@@ -45,6 +45,9 @@ pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
+/// What stands before each record of a JSON text sequence (RFC 7464): it is passed by.
+pub(crate) const RECORD_MARK: u8 = 0x1e;
+
 /// How many bytes of JSON must be free of control characters, which protobuf is full of.
 const CLEAN_BYTES: usize = 64;
 
@@ -61,7 +64,7 @@ fn json_start(head: &[u8]) -> Option<usize> {
 }
 
 fn white_space(bytes: &[u8]) -> usize {
-    bytes.iter().take_while(|byte| byte.is_ascii_whitespace()).count()
+    bytes.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == RECORD_MARK).count()
 }
 
 /// An object or array whose first item, if we see one, can be one.
@@ -73,7 +76,8 @@ fn starts_json(text: &[u8]) -> bool {
         b'[' => first.is_none_or(|byte| matches!(byte, b'{' | b'[' | b']')),
         _ => false,
     };
-    let is_clean = |byte: &u8| !byte.is_ascii_control() || byte.is_ascii_whitespace();
+    let is_clean =
+        |byte: &u8| !byte.is_ascii_control() || byte.is_ascii_whitespace() || *byte == RECORD_MARK;
     fits && text.iter().take(CLEAN_BYTES).all(is_clean)
 }
 

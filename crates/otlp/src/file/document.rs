@@ -12,7 +12,7 @@ use crate::values::push_json_string;
 use crate::{Decoder, MessageError, Signal, jaeger, zipkin};
 
 use super::chunks::{Chunks, Framing};
-use super::detect::without_mark;
+use super::detect::{RECORD_MARK, without_mark};
 use super::error::EXPECTED;
 use super::part::{self, Part, Whole, decode_chunks, describe, not_json};
 use super::source::Source;
@@ -314,6 +314,7 @@ fn read_line(
 /// there. A broken first line does not make a document of the good lines behind it.
 fn has_lines(first: &[u8], rest: &[u8], is_more: bool) -> bool {
     let rest = rest.trim_ascii_start();
+    let rest = rest.strip_prefix(&[RECORD_MARK]).unwrap_or(rest);
     if rest.is_empty() && !is_more {
         return false;
     }
@@ -328,7 +329,8 @@ fn has_lines(first: &[u8], rest: &[u8], is_more: bool) -> bool {
 
 /// Notes text before the first value, a byte order mark and white space aside.
 fn text_before(bytes: &[u8]) -> Option<Broken> {
-    let text = String::from_utf8_lossy(without_mark(bytes).trim_ascii()).into_owned();
+    let text = String::from_utf8_lossy(without_mark(bytes));
+    let text = text.trim_matches(|c: char| c.is_ascii_whitespace() || c == char::from(RECORD_MARK));
     let start: String = text.chars().take(40).collect();
     let what = format!("expected a JSON object, found `{}`", start.escape_debug());
     (!text.is_empty()).then_some(Broken { line: Some(1), byte: 0, what })
@@ -493,7 +495,11 @@ impl<'a> Walk<'a, '_> {
         let mut cursor = Cursor::new(self.text);
         cursor.jump(start);
         let mut unread = None;
-        while unread.is_none() && cursor.peek().is_some() {
+        while let (None, Some(next)) = (&unread, cursor.peek()) {
+            if next == RECORD_MARK {
+                cursor.jump(cursor.offset() + 1);
+                continue;
+            }
             let broken_before = self.noted.broken_count;
             match self.value(&mut cursor, ARRAYS_MAX) {
                 Ok(()) if self.noted.broken_count == broken_before => self.noted.messages += 1,

@@ -1,9 +1,11 @@
 //! [`Part`]: what was decoded of a part of a file, and the workers' view of its messages.
 
-use crate::json::Syntax;
+use crate::json::{Cursor, END_EXPECTED, Syntax};
 use crate::{Decoded, Decoder, MessageError, Signal, jaeger};
 
 use super::chunks::{Chunk, Chunks, Framing};
+use super::detect::RECORD_MARK;
+use super::detect::without_mark;
 use super::document::{Shape, shape};
 use super::{BROKEN_MAX, Broken, Compression, FileError, Reading, detect, pool};
 
@@ -127,27 +129,77 @@ pub(crate) fn protobuf(chunk: &Chunk, reading: &Reading<'_>) -> Part {
 
 /// Decodes lines of OTLP JSON.
 pub(crate) fn otlp_json(chunk: &Chunk, reading: &Reading<'_>) -> Part {
-    decode_messages(chunk, reading, |line, decoder| {
-        let spans_before = decoder.spans_accepted();
-        decoder.json(line)?;
-        if decoder.spans_accepted() > spans_before {
-            return Ok(());
-        }
-        match shape(line) {
-            Shape::Otlp | Shape::Empty => Ok(()),
-            other => Err(malformed(0, "an object with `resourceSpans`", other.to_string())),
-        }
-    })
+    decode_messages(chunk, reading, |line, decoder| each_value(line, decoder, otlp_value))
+}
+
+fn otlp_value(value: &[u8], decoder: &mut Decoder) -> Result<(), MessageError> {
+    let spans_before = decoder.spans_accepted();
+    decoder.json(value)?;
+    if decoder.spans_accepted() > spans_before {
+        return Ok(());
+    }
+    match shape(value) {
+        Shape::Otlp | Shape::Empty => Ok(()),
+        other => Err(malformed(0, "an object with `resourceSpans`", other.to_string())),
+    }
 }
 
 /// Decodes lines of Jaeger JSON.
 pub(crate) fn jaeger_json(chunk: &Chunk, reading: &Reading<'_>) -> Part {
-    decode_messages(chunk, reading, |line, decoder| match shape(line) {
+    decode_messages(chunk, reading, |line, decoder| each_value(line, decoder, jaeger_value))
+}
+
+fn jaeger_value(value: &[u8], decoder: &mut Decoder) -> Result<(), MessageError> {
+    match shape(value) {
         Shape::JaegerTraces | Shape::JaegerTrace | Shape::Empty => {
-            jaeger::decode(line, decoder).map_err(|syntax| not_json(line, syntax))
+            jaeger::decode(value, decoder).map_err(|syntax| not_json(value, syntax))
         }
         other => Err(malformed(0, "a Jaeger trace", other.to_string())),
-    })
+    }
+}
+
+/// Decodes the values of a line: mostly one, which then is the whole line. Where more stands behind
+/// it the values are taken one by one.
+fn each_value(
+    line: &[u8],
+    decoder: &mut Decoder,
+    decode: fn(&[u8], &mut Decoder) -> Result<(), MessageError>,
+) -> Result<(), MessageError> {
+    let result = decode(line, decoder);
+    let Err(MessageError::Malformed { expected: END_EXPECTED, .. }) = result else {
+        return result;
+    };
+    let mut cursor = Cursor::new(line);
+    cursor.jump(line.len() - without_mark(line).len());
+    if cursor.skip_value().is_err() {
+        return result;
+    }
+    let mut first = Ok(());
+    while cursor.peek() == Some(b'{') {
+        let start = cursor.offset();
+        let walked = cursor.skip_value();
+        let end = walked.map_or(line.len(), |()| cursor.offset());
+        let decoded = decode(&line[start..end], decoder).map_err(|error| behind(start, error));
+        first = first.and(decoded);
+        if walked.is_err() {
+            return first;
+        }
+    }
+    if !cursor.at_end() {
+        let end = cursor.expected(END_EXPECTED);
+        first = first.and(end.map_err(|syntax| not_json(line, syntax)));
+    }
+    first
+}
+
+/// Moves the place of an error behind what stands before.
+fn behind(start: usize, error: MessageError) -> MessageError {
+    match error {
+        MessageError::Malformed { offset, expected, found } => {
+            MessageError::Malformed { offset: start + offset, expected, found }
+        }
+        other => other,
+    }
 }
 
 /// Says where a text stops being JSON.
@@ -177,6 +229,14 @@ pub(crate) fn describe(error: MessageError) -> (usize, String) {
     }
 }
 
+/// Takes the mark off a line that records of a JSON text sequence start with (RFC 7464).
+fn record(message: &[u8], framing: Framing) -> &[u8] {
+    match message.split_first() {
+        Some((&RECORD_MARK, rest)) if framing == Framing::Lines => rest,
+        _ => message,
+    }
+}
+
 /// Decodes the messages of a piece; blank lines are none.
 fn decode_messages(
     chunk: &Chunk,
@@ -186,7 +246,8 @@ fn decode_messages(
     let mut decoder = reading.decoder(reading.options.message_bytes_max);
     let mut part = Part::default();
     for (number, content) in chunk.messages.iter().enumerate() {
-        let message = &chunk.bytes[content.clone()];
+        let message = record(&chunk.bytes[content.clone()], chunk.framing);
+        let skipped = content.len() - message.len();
         if chunk.framing == Framing::Lines && message.trim_ascii().is_empty() {
             continue;
         }
@@ -196,7 +257,7 @@ fn decode_messages(
             Err(MessageError::OtherSignal { signal }) => part.note_other_signal(signal),
             // That it is cut off is said already.
             Err(_) if is_cut => {}
-            Err(error) => part.note_broken(chunk.broken(number, error)),
+            Err(error) => part.note_broken(chunk.broken(number, behind(skipped, error))),
         }
     }
     part.close(decoder);

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use super::{Compression, FileError};
 
@@ -141,5 +141,44 @@ fn decompress<'a>(
 }
 
 fn gzip<'a>(input: impl BufRead + 'a) -> impl Read + 'a {
-    MultiGzDecoder::new(input)
+    Members { current: Some(GzDecoder::new(input)) }
+}
+
+/// The members of a gzip file, one after the other. Zeros behind a member are padding, as of tapes
+/// and block devices; `gzip` passes them by too.
+struct Members<R> {
+    current: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.current {
+            let got = member.read(buffer)?;
+            if got > 0 || buffer.is_empty() {
+                return Ok(got);
+            }
+            if skip_zeros(member.get_mut())? {
+                let input = self.current.take().map(GzDecoder::into_inner);
+                self.current = input.map(GzDecoder::new);
+            } else {
+                self.current = None;
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Steps over zeros. Returns whether something stands behind them.
+fn skip_zeros(input: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let bytes = input.fill_buf()?;
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        let is_all = zeros == bytes.len();
+        if bytes.is_empty() || !is_all {
+            let is_more = !bytes.is_empty();
+            input.consume(zeros);
+            return Ok(is_more);
+        }
+        input.consume(zeros);
+    }
 }
