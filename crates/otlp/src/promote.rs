@@ -489,7 +489,7 @@ mod tests {
 
     #[test]
     fn a_text_column_takes_scalars() {
-        check(false, &["i rpc.grpc.status_code=14"], &["rpc.response.status_code=14"]);
+        check(false, &["i rpc.jsonrpc.error_code=14"], &["rpc.response.status_code=14"]);
         check(false, &["b error.type=true"], &["error.type=true"]);
         check(false, &["a error.type=[\"x\"]"], &[]);
         check(false, &["y error.type=AA=="], &[]);
@@ -515,6 +515,33 @@ mod tests {
     fn renamed_values_take_their_current_name() {
         let expected = ["db.system.name=microsoft.sql_server", "messaging.operation.type=send"];
         check(false, &["s db.system=mssql", "s messaging.operation=publish"], &expected);
+        check(false, &["s messaging.operation.type=publish"], &expected[1..]);
+        let process = ["messaging.operation.type=process"];
+        check(false, &["s messaging.operation.type=deliver"], &process);
+        check(false, &["s messaging.operation.type=process"], &process);
+    }
+
+    #[test]
+    fn a_grpc_status_has_its_name() {
+        let check = |written: &str, expected: &str| check(false, &[written], &[expected]);
+        check("i rpc.grpc.status_code=14", "rpc.response.status_code=UNAVAILABLE");
+        check("s rpc.grpc.status_code=0", "rpc.response.status_code=OK");
+        check("i rpc.grpc.status_code=17", "rpc.response.status_code=17");
+        check("s rpc.response.status_code=14", "rpc.response.status_code=14");
+    }
+
+    #[test]
+    fn the_socket_of_the_other_side_is_the_peer() {
+        let written = [
+            "s server.socket.address=10.0.0.1",
+            "i server.socket.port=80",
+            "s client.socket.address=10.0.0.2",
+            "i client.socket.port=4711",
+        ];
+        let peer = ["network.peer.address=10.0.0.1", "network.peer.port=80"];
+        check(false, &written, &peer);
+        let peer = ["network.peer.address=10.0.0.2", "network.peer.port=4711"];
+        check(true, &written, &peer);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) enum When {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Take {
     AsItIs,
-    /// The text before `?` (or `#`), unless empty.
+    /// The text before `?` (or `#`), unless empty; of an absolute URL its path.
     Path,
     /// The text between `?` and `#`, unless empty.
     Query,
@@ -49,6 +49,10 @@ pub(crate) enum Take {
     GenAiProvider,
     /// The current name of a kind of messaging operation.
     MessagingOperation,
+    /// The name of a gRPC status by its number.
+    GrpcStatus,
+    /// The version of HTTP alone: `1.1` of `HTTP/1.1`, `2` of `2.0`.
+    HttpVersion,
 }
 
 struct Older {
@@ -98,7 +102,7 @@ const OLDER: &[Older] = &[
     older("http.scheme", "url.scheme"),
     older("http.user_agent", "user_agent.original"),
     older("net.protocol.version", "network.protocol.version"),
-    older("http.flavor", "network.protocol.version"),
+    older("http.flavor", "network.protocol.version").take(Take::HttpVersion),
     // Networks, before 1.21. WSGI writes the port into `net.host.name` too.
     server("net.host.name", "server.address").take(Take::Host),
     not_server("net.peer.name", "server.address").take(Take::Host),
@@ -116,6 +120,11 @@ const OLDER: &[Older] = &[
     older("net.sock.peer.addr", "network.peer.address"),
     older("net.peer.ip", "network.peer.address"),
     older("net.sock.peer.port", "network.peer.port"),
+    // For a while, in 1.21, each side's own socket had a name.
+    not_server("server.socket.address", "network.peer.address"),
+    server("client.socket.address", "network.peer.address"),
+    not_server("server.socket.port", "network.peer.port"),
+    server("client.socket.port", "network.peer.port"),
     server("net.peer.port", "network.peer.port"),
     // Databases, before 1.26.
     older("db.system", "db.system.name").take(Take::DbSystem),
@@ -134,7 +143,7 @@ const OLDER: &[Older] = &[
     older("db.cosmosdb.status_code", "db.response.status_code"),
     // RPC.
     older("rpc.system", "rpc.system.name").take(Take::RpcSystem),
-    older("rpc.grpc.status_code", "rpc.response.status_code"),
+    older("rpc.grpc.status_code", "rpc.response.status_code").take(Take::GrpcStatus),
     older("rpc.connect_rpc.error_code", "rpc.response.status_code"),
     older("rpc.jsonrpc.error_code", "rpc.response.status_code"),
     // Messaging, before 1.24 and 1.26.
@@ -187,6 +196,28 @@ const GEN_AI_PROVIDERS: &[(&str, &str)] = &[
 
 const MESSAGING_OPERATIONS: &[(&str, &str)] = &[("deliver", "process"), ("publish", "send")];
 
+/// Status codes of gRPC (semantic conventions, `rpc.grpc.status_code`): the current attribute has
+/// their names.
+const GRPC_STATUSES: &[(&str, &str)] = &[
+    ("0", "OK"),
+    ("1", "CANCELLED"),
+    ("2", "UNKNOWN"),
+    ("3", "INVALID_ARGUMENT"),
+    ("4", "DEADLINE_EXCEEDED"),
+    ("5", "NOT_FOUND"),
+    ("6", "ALREADY_EXISTS"),
+    ("7", "PERMISSION_DENIED"),
+    ("8", "RESOURCE_EXHAUSTED"),
+    ("9", "FAILED_PRECONDITION"),
+    ("10", "ABORTED"),
+    ("11", "OUT_OF_RANGE"),
+    ("12", "UNIMPLEMENTED"),
+    ("13", "INTERNAL"),
+    ("14", "UNAVAILABLE"),
+    ("15", "DATA_LOSS"),
+    ("16", "UNAUTHENTICATED"),
+];
+
 /// Returns the current name of an older value.
 pub(crate) fn renamed(take: Take, value: &[u8]) -> Option<&'static str> {
     let table = match take {
@@ -194,6 +225,7 @@ pub(crate) fn renamed(take: Take, value: &[u8]) -> Option<&'static str> {
         Take::RpcSystem => RPC_SYSTEMS,
         Take::GenAiProvider => GEN_AI_PROVIDERS,
         Take::MessagingOperation => MESSAGING_OPERATIONS,
+        Take::GrpcStatus => GRPC_STATUSES,
         _ => return None,
     };
     let line = table.iter().find(|(old, _)| old.as_bytes() == value);
@@ -259,7 +291,12 @@ impl Spellings {
         let mut spellings = Self { places: vec![0; PLACES], names: Vec::new(), column_kinds };
         assert!(columns.len() < COLUMNS_MAX, "one bit a column, and one for the namespace");
         for (column, promoted) in columns.iter().enumerate() {
-            let take = if promoted.attribute == "host.ip" { Take::First } else { Take::AsItIs };
+            let take = match promoted.attribute {
+                "host.ip" => Take::First,
+                // The attribute kept its name while two of its values got others.
+                "messaging.operation.type" => Take::MessagingOperation,
+                _ => Take::AsItIs,
+            };
             let column = column as u8;
             let current = Meaning { column, rank: 0, when: When::Always, take };
             spellings.add(promoted.attribute, current);
@@ -325,15 +362,36 @@ fn hash(name: &[u8]) -> usize {
 /// Returns where in `value` the part lies that `take` names; `None` when it is not there.
 pub(crate) fn cut(take: Take, value: &[u8]) -> Option<Range<usize>> {
     let part = match take {
-        Take::Path => path(value, 0),
+        Take::Path => path(value, start_of_path(value)),
         Take::Query => query(value, 0)?,
         Take::UrlPath => path(value, end_of_authority(value)?),
         Take::UrlQuery => query(value, end_of_authority(value)?)?,
         Take::Host => return Some(host_and_port(value).0),
         Take::Port => host_and_port(value).1?,
+        Take::HttpVersion => http_version(value),
         _ => return Some(0..value.len()),
     };
     (!part.is_empty()).then_some(part)
+}
+
+/// A request target is a path mostly, and an absolute URL in requests to a proxy (RFC 9112, section
+/// 3.2.2).
+fn start_of_path(target: &[u8]) -> usize {
+    let scheme = memchr::memchr(b':', target).map_or(&[][..], |colon| &target[..colon]);
+    let has_scheme = !scheme.is_empty() && scheme.iter().all(u8::is_ascii_alphanumeric);
+    let absolute = if has_scheme { end_of_authority(target) } else { None };
+    absolute.unwrap_or_default()
+}
+
+fn http_version(flavor: &[u8]) -> Range<usize> {
+    const NAME: &[u8] = b"HTTP/";
+    let named = flavor.get(..NAME.len()).is_some_and(|start| start.eq_ignore_ascii_case(NAME));
+    let start = if named { NAME.len() } else { 0 };
+    let end = match &flavor[start..] {
+        b"2.0" | b"3.0" => start + 1,
+        version => start + version.len(),
+    };
+    start..end
 }
 
 fn path(target: &[u8], start: usize) -> Range<usize> {
@@ -421,6 +479,19 @@ mod tests {
         };
         check(Take::Path, "/a/b?c=d#e", Some("/a/b"));
         check(Take::Path, "?c=d", None);
+        check(Take::Path, "http://h:1/a?b=/c", Some("/a"));
+        check(Take::Path, "http://h", None);
+        check(Take::Path, "/go?to=http://h/x", Some("/go"));
+        check(Take::Path, "go?to=http://h/x", Some("go"));
+        check(Take::Path, "//a", Some("//a"));
+        check(Take::Path, "*", Some("*"));
+        check(Take::Query, "http://h:1/a?b=/c", Some("b=/c"));
+        check(Take::HttpVersion, "1.1", Some("1.1"));
+        check(Take::HttpVersion, "HTTP/1.1", Some("1.1"));
+        check(Take::HttpVersion, "http/2.0", Some("2"));
+        check(Take::HttpVersion, "3.0", Some("3"));
+        check(Take::HttpVersion, "QUIC", Some("QUIC"));
+        check(Take::HttpVersion, "HTTP/", None);
         check(Take::Query, "/a/b?c=d?#e", Some("c=d?"));
         check(Take::Query, "/a/b#e?f", None);
         check(Take::Query, "/a/b?", None);
