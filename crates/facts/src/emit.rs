@@ -147,6 +147,8 @@ impl Columns<'_> {
                     .map(|&p| stalls.requests[p].map(|requests| requests.expected_edges))
                     .collect::<Float64Array>(),
             ),
+            optional_ints(at, |p| meaning.literals_hash[p]),
+            bools(at, |p| meaning.is_batch[p]),
         ])
     }
 

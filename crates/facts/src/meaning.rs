@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 
 use crate::intern::{Interner, Sym};
 use crate::rows::{Kind, Rows};
-use crate::shape::{query_shape, url_shape};
+use crate::shape::{Statement, read_statement, url_shape};
 
 /// The scopes of the standard instrumentations; the last segment names the library.
 const INSTRUMENTATION_PREFIX: &str = "opentelemetry.instrumentation.";
@@ -21,6 +21,10 @@ const POOL_RESET: (&str, &str) = ("SELECT pg_advisory_unlock_all", "pool reset")
 pub(crate) struct Meaning {
     /// Query shape, or method and URL shape of a call; the empty text for other spans.
     pub(crate) shape: Vec<Sym>,
+    /// Of the statement's literals; `None` without a statement or without a literal in it.
+    pub(crate) literals_hash: Vec<Option<i64>>,
+    /// The statement asks for many rows at once.
+    pub(crate) is_batch: Vec<bool>,
     /// What a person calls it.
     pub(crate) operation: Vec<Sym>,
     pub(crate) texts: Interner<'static>,
@@ -29,7 +33,15 @@ pub(crate) struct Meaning {
 impl Meaning {
     pub(crate) fn read(rows: &Rows<'_>) -> Self {
         let mut reader = Reader { rows, texts: Interner::new(), shapes: HashMap::new() };
-        let shape: Vec<Sym> = (0..rows.len()).map(|at| reader.shape(at)).collect();
+        let mut literals_hash = Vec::with_capacity(rows.len());
+        let mut is_batch = Vec::with_capacity(rows.len());
+        let mut shape = Vec::with_capacity(rows.len());
+        for at in 0..rows.len() {
+            let known = reader.shape(at);
+            shape.push(known.text);
+            literals_hash.push(known.literals_hash);
+            is_batch.push(known.is_batch);
+        }
         let mut operations = HashMap::new();
         let operation = (0..rows.len())
             .map(|at| {
@@ -37,7 +49,7 @@ impl Meaning {
                 *operations.entry(key).or_insert_with(|| reader.operation(at, shape[at]))
             })
             .collect();
-        Self { shape, operation, texts: reader.texts }
+        Self { shape, literals_hash, is_batch, operation, texts: reader.texts }
     }
 }
 
@@ -45,7 +57,19 @@ struct Reader<'r, 'a> {
     rows: &'r Rows<'a>,
     texts: Interner<'static>,
     /// By what a shape is made of: the kind of statement and its two texts.
-    shapes: HashMap<(Source, Sym, Sym), Sym>,
+    shapes: HashMap<(Source, Sym, Sym), Shape>,
+}
+
+/// What is known of all spans with one text.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    text: Sym,
+    literals_hash: Option<i64>,
+    is_batch: bool,
+}
+
+impl Shape {
+    const NONE: Self = Self { text: Sym(0), literals_hash: None, is_batch: false };
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,29 +80,33 @@ enum Source {
 }
 
 impl Reader<'_, '_> {
-    fn shape(&mut self, at: usize) -> Sym {
+    fn shape(&mut self, at: usize) -> Shape {
         let rows = self.rows;
         let texts = &mut self.texts;
-        let mut known = |key, make: &dyn Fn() -> String| {
-            *self.shapes.entry(key).or_insert_with(|| texts.intern_owned(make()))
+        let mut known = |key, make: &dyn Fn() -> Statement| {
+            *self.shapes.entry(key).or_insert_with(|| {
+                let Statement { shape, literals_hash, is_batch } = make();
+                Shape { text: texts.intern_owned(shape), literals_hash, is_batch }
+            })
         };
         if rows.db_query[at] != Sym(0) {
             let key = (Source::Query, rows.db_system[at], rows.db_query[at]);
             let system = rows.text(rows.db_system[at]);
             let system = (!system.is_empty()).then_some(system);
-            return known(key, &|| query_shape(system, rows.text(rows.db_query[at])));
+            return known(key, &|| read_statement(system, rows.text(rows.db_query[at])));
         }
         if rows.rpc_method[at] != Sym(0) {
             let key = (Source::Rpc, rows.rpc_service[at], rows.rpc_method[at]);
             let call = || rpc_call(rows.text(rows.rpc_service[at]), rows.text(rows.rpc_method[at]));
-            return known(key, &call);
+            return known(key, &|| Statement::call(call()));
         }
         if rows.kind[at] == Kind::Client && rows.url[at] != Sym(0) {
             let key = (Source::Http, rows.http_method[at], rows.url[at]);
             let method = rows.text(rows.http_method[at]);
-            return known(key, &|| http_call(method, rows.text(rows.url[at])));
+            let call = || http_call(method, rows.text(rows.url[at]));
+            return known(key, &|| Statement::call(call()));
         }
-        Sym(0)
+        Shape::NONE
     }
 
     fn operation(&mut self, at: usize, shape: Sym) -> Sym {
@@ -124,6 +152,7 @@ fn cut(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shape::query_shape;
     use crate::test_support::{Pass, Span, span};
 
     fn check(span: Span, shape: Option<&str>, operation: &str) {
@@ -178,6 +207,25 @@ mod tests {
         check(span(1, 0, 0, 1).named("serialize"), None, "serialize");
         check(client("redis").kind("PRODUCER").named("send"), None, "redis send");
         check(span(1, 0, 0, 1).client().with("scope_name", "my.tracer").named("x"), None, "x");
+    }
+
+    #[test]
+    fn statements_are_told_apart_by_their_literals() {
+        let query = |id, text| span(id, 0, 0, 1).query(text);
+        let pass = Pass::over(&[
+            query(1, "SELECT a FROM b WHERE c = 7"),
+            query(2, "SELECT a FROM b WHERE c = 7 /* again */"),
+            query(3, "SELECT a FROM b WHERE c = 8"),
+            query(4, "SELECT a FROM b WHERE c IN ($1, $2)"),
+            span(5, 0, 0, 1).client().with("url_full", "http://orders/items/17"),
+            span(6, 0, 0, 1),
+        ]);
+        let hashes = [1, 2, 3, 4, 5, 6].map(|id| pass.int(id, "literals_hash"));
+        assert_eq!(hashes[0], hashes[1]);
+        assert_ne!(hashes[0], hashes[2]);
+        assert_eq!(hashes.map(|hash| hash.is_some()), [true, true, true, false, false, false]);
+        let is_batch = [1, 2, 3, 4, 5, 6].map(|id| pass.flag(id, "is_batch"));
+        assert_eq!(is_batch, [false, false, false, true, false, false]);
     }
 
     /// Spans of one scope and name, whichever comes first.

@@ -1,12 +1,16 @@
 //! Commands of key-value stores: the command stays, its keys and values become one `?`.
 
-use super::document::document_shape;
+use super::Statement;
+use super::document::read_document;
+use super::literals::Literals;
 use super::system::Language;
 
 /// How many different commands of one pipeline are named; [`MORE`] stands for the rest.
 const COMMANDS_MAX: usize = 16;
 
 const MORE: &str = "…";
+
+const VALUE: &str = "?";
 
 /// Returns the shape of a text that is not SQL, in the language of `system` (`db.system.name`).
 ///
@@ -22,59 +26,112 @@ const MORE: &str = "…";
 /// assert_eq!(command_shape(Some("mongodb"), "find {'name': 'Bob'}"), "find {name: ?}");
 /// ```
 pub fn command_shape(system: Option<&str>, text: &str) -> String {
+    read_command(system, text).shape
+}
+
+/// Reads a text that is not SQL.
+pub(super) fn read_command(system: Option<&str>, text: &str) -> Statement {
     match Language::of(system) {
-        Some(Language::Redis) => pipeline_shape(text, redis_shape),
-        Some(Language::Memcached) => pipeline_shape(text, memcached_shape),
-        _ => document_shape(text),
+        Some(Language::Redis) => read_pipeline(text, read_redis),
+        Some(Language::Memcached) => read_pipeline(text, read_memcached),
+        _ => read_document(text),
     }
 }
 
-fn pipeline_shape(text: &str, shape: fn(&str) -> String) -> String {
+/// One command of a pipeline.
+struct Command<'a> {
+    shape: String,
+    arguments: Vec<&'a str>,
+    /// How many of the arguments belong to its first key; all of them where it takes one key.
+    of_first_key: usize,
+    /// It takes many keys by its name.
+    is_multi: bool,
+}
+
+impl<'a> Command<'a> {
+    /// What is no command is the value, or the rest of one, that breaks a line.
+    fn value(line: &'a str) -> Self {
+        let arguments: Vec<&str> = line.split_ascii_whitespace().collect();
+        let of_first_key = arguments.len();
+        Self { shape: VALUE.to_owned(), arguments, of_first_key, is_multi: false }
+    }
+
+    fn more() -> Self {
+        Self { shape: MORE.to_owned(), arguments: Vec::new(), of_first_key: 0, is_multi: false }
+    }
+
+    fn is_value(&self) -> bool {
+        self.shape == VALUE
+    }
+
+    fn asks_for_many(&self) -> bool {
+        self.is_multi || self.arguments.len() > self.of_first_key
+    }
+}
+
+fn read_pipeline(text: &str, read: fn(&str) -> Command<'_>) -> Statement {
     let mut seen: Vec<String> = Vec::new();
+    let mut literals = Literals::default();
+    // Commands with arguments.
+    let mut keyed = 0;
+    let mut is_batch = false;
     for line in text.split(['\n', '\r', ';']).map(str::trim).filter(|line| !line.is_empty()) {
-        let command = if line == MORE { MORE.to_owned() } else { shape(line) };
-        if seen.contains(&command) {
-            continue;
-        }
-        if seen.len() == COMMANDS_MAX {
+        let command = if line == MORE { Command::more() } else { read(line) };
+        let is_new = !seen.contains(&command.shape);
+        if is_new && seen.len() == COMMANDS_MAX {
             seen.push(MORE.to_owned());
             break;
         }
-        seen.push(command);
+        keyed += usize::from(!command.is_value() && !command.arguments.is_empty());
+        is_batch |= command.asks_for_many() || keyed > 1;
+        if is_new || command.is_value() {
+            let first = command.arguments.iter().take(command.of_first_key);
+            first.filter(|word| **word != VALUE).for_each(|word| literals.add(0, "", word));
+        }
+        if is_new {
+            seen.push(command.shape);
+        }
     }
-    seen.join("; ")
+    Statement { shape: seen.join("; "), literals_hash: literals.hash(), is_batch }
 }
 
-fn redis_shape(line: &str) -> String {
+fn read_redis(line: &str) -> Command<'_> {
     let mut words = line.split_ascii_whitespace();
     let command = words.next().unwrap_or_default().to_ascii_uppercase();
     if !is_redis_command(&command) {
-        return "?".to_owned();
+        return Command::value(line);
     }
     let mut words = words.peekable();
     let subcommand = words.peek().map(|word| word.to_ascii_uppercase()).unwrap_or_default();
     let is_known = REDIS_SUBCOMMANDS
         .iter()
         .any(|(name, subcommands)| *name == command && subcommands.contains(&subcommand.as_str()));
+    let of_many = REDIS_COMMANDS_OF_MANY.iter().find(|(name, _)| *name == command);
+    let of_first_key = of_many.map_or(usize::MAX, |&(_, arguments)| arguments);
     let mut shape = command;
     if is_known {
         words.next();
         shape.push(' ');
         shape.push_str(&subcommand);
     }
-    if words.next().is_some() {
+    let arguments: Vec<&str> = words.collect();
+    if !arguments.is_empty() {
         shape.push_str(" ?");
     }
-    shape
+    Command { shape, arguments, of_first_key, is_multi: false }
 }
 
-fn memcached_shape(line: &str) -> String {
+fn read_memcached(line: &str) -> Command<'_> {
     let mut words = line.split_ascii_whitespace();
     let command = words.next().unwrap_or_default().to_ascii_lowercase();
     if !MEMCACHED_COMMANDS.contains(&command.as_str()) {
-        return "?".to_owned();
+        return Command::value(line);
     }
-    if words.next().is_some() { command + " ?" } else { command }
+    let arguments: Vec<&str> = words.collect();
+    let is_multi = command.ends_with("_many") || command.ends_with("_multi");
+    let of_first_key = if is_multi { 1 } else { usize::MAX };
+    let shape = if arguments.is_empty() { command } else { command + " ?" };
+    Command { shape, arguments, of_first_key, is_multi }
 }
 
 /// Whether the word, in capitals, is a command of Redis or of one of its modules.
@@ -95,6 +152,20 @@ macro_rules! words {
 }
 
 const REDIS_MODULES: &[&str] = words![BF CF CMS FT GRAPH JSON TDIGEST TOPK TS];
+
+/// The commands that take any number of keys, with how many arguments one key brings. Those that
+/// take many fields or members of one key ask for one thing.
+const REDIS_COMMANDS_OF_MANY: &[(&str, usize)] = &[
+    ("DEL", 1),
+    ("EXISTS", 1),
+    // Keys, then one path.
+    ("JSON.MGET", 2),
+    ("MGET", 1),
+    ("MSET", 2),
+    ("MSETNX", 2),
+    ("TOUCH", 1),
+    ("UNLINK", 1),
+];
 
 /// The commands whose second word names what they do.
 const REDIS_SUBCOMMANDS: &[(&str, &[&str])] = &[

@@ -1,5 +1,6 @@
 //! Documents: JSON, Python's `repr` and the `MongoDB` shell keep their keys and lose their values.
 
+use super::Statement;
 use super::name::name_shape;
 use super::output::{Kind, Output, split_mark};
 
@@ -9,8 +10,8 @@ const WORDS_MAX: usize = 3;
 /// A longer key is data.
 const KEY_BYTES_MAX: usize = 64;
 
-/// Returns the shape of a document or of a command with documents.
-pub(super) fn document_shape(text: &str) -> String {
+/// Reads a document or a command with documents.
+pub(super) fn read_document(text: &str) -> Statement {
     let (text, mark) = split_mark(text);
     let mut writer = Writer {
         text,
@@ -20,6 +21,9 @@ pub(super) fn document_shape(text: &str) -> String {
         last: Last::Nothing,
         depth: 0,
         words: 0,
+        command: "",
+        key: "",
+        many_at: None,
     };
     while !writer.output.is_full() && writer.step() {}
     writer.output.finish(mark)
@@ -47,6 +51,12 @@ struct Writer<'a> {
     depth: usize,
     /// How many words outside of them were kept.
     words: usize,
+    /// The first of these words.
+    command: &'a str,
+    /// The last key.
+    key: &'a str,
+    /// The depth inside the list whose elements are asked for one by one.
+    many_at: Option<usize>,
 }
 
 impl<'a> Writer<'a> {
@@ -60,12 +70,21 @@ impl<'a> Writer<'a> {
             b'{' => self.open("{", Kind::Plain),
             b'(' if self.depth > 0 && self.last == Last::Value => self.skip_call(),
             b'(' => self.open("(", Kind::Plain),
-            b'[' => self.open("[", Kind::Bracket),
+            b'[' => {
+                let is_many = self.lists_rows();
+                self.open("[", Kind::Bracket);
+                if is_many {
+                    self.many_at = Some(self.depth);
+                }
+            }
             b'}' => self.close("}", [Kind::Plain, Kind::Plain]),
             b')' => self.close(")", [Kind::Plain, Kind::Plain]),
             b']' => self.close("]", [Kind::Bracket, Kind::Bracket]),
             b',' => {
                 self.at += 1;
+                if self.many_at == Some(self.depth) {
+                    self.output.is_batch();
+                }
                 self.output.comma();
                 self.last = Last::Comma;
             }
@@ -97,13 +116,24 @@ impl<'a> Writer<'a> {
 
     fn close(&mut self, text: &str, kinds: [Kind; 2]) {
         self.at += 1;
+        if self.many_at == Some(self.depth) {
+            self.many_at = None;
+        }
         self.depth = self.depth.saturating_sub(1);
         self.output.close_innermost(kinds);
         self.push(text, Last::Close);
     }
 
+    /// Whether the list that opens here has an element for each row: of `$in`, or to be inserted.
+    fn lists_rows(&self) -> bool {
+        match self.last {
+            Last::Colon => matches!(self.key, "$in" | "documents"),
+            _ => self.depth == 0 && self.command == "insert",
+        }
+    }
+
     /// Writes a key, a word of the command, or the `?` of a value.
-    fn scalar(&mut self, content: &str, is_quoted: bool) {
+    fn scalar(&mut self, content: &'a str, is_quoted: bool) {
         self.skip_blanks();
         let starts_entry = matches!(self.last, Last::Open | Last::Comma);
         if self.depth > 0 && starts_entry && self.peek() == Some(b':') {
@@ -111,22 +141,47 @@ impl<'a> Writer<'a> {
         }
         if self.depth == 0 && !is_quoted && self.words < WORDS_MAX && is_command_word(content) {
             self.words += 1;
+            if self.words == 1 {
+                self.command = content;
+                self.fetches_more(content);
+            }
             return self.push(content, Last::Word);
         }
         // `new Date(…)`, `Decimal('1') / 3`: one value, however many words.
         if self.last != Last::Value {
             self.push("?", Last::Value);
         }
+        if is_quoted || content != "?" {
+            self.output.literal("", content);
+        }
     }
 
-    fn key(&mut self, content: &str) {
+    /// The further rows of a query, which `MongoDB` sends in batches.
+    fn fetches_more(&mut self, command: &str) {
+        if command == "getMore" {
+            self.output.is_batch();
+        }
+    }
+
+    fn key(&mut self, content: &'a str) {
+        self.key = content;
+        if self.depth == 1 {
+            self.fetches_more(content);
+        }
         let is_part = |b: u8| b.is_ascii_alphanumeric() || b"_$.@-?/".contains(&b);
         let starts_well =
             content.starts_with(|c: char| c.is_ascii_alphabetic() || "_$@".contains(c));
         if content.len() <= KEY_BYTES_MAX && starts_well && content.bytes().all(is_part) {
-            self.push(&name_shape(content), Last::Word);
+            let name = name_shape(content);
+            self.push(&name, Last::Word);
+            if name != content {
+                self.output.literal("", content);
+            }
         } else {
             self.push("?", Last::Value);
+            if content != "?" {
+                self.output.literal("", content);
+            }
         }
     }
 
@@ -145,6 +200,12 @@ impl<'a> Writer<'a> {
 
     /// Skips the arguments of a call that is a value, such as `ObjectId('…')`.
     fn skip_call(&mut self) {
+        let start = self.at;
+        self.skip_parentheses();
+        self.output.literal("", &self.text[start..self.at]);
+    }
+
+    fn skip_parentheses(&mut self) {
         let mut depth = 0_usize;
         while let Some(&byte) = self.bytes.get(self.at) {
             match byte {
@@ -216,9 +277,9 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &str) {
-        let shape = document_shape(text);
+        let shape = read_document(text).shape;
         assert_eq!(shape, expected, "{text}");
-        assert_eq!(document_shape(&shape), shape, "{text} again");
+        assert_eq!(read_document(&shape).shape, shape, "{text} again");
     }
 
     #[test]

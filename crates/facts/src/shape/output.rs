@@ -2,7 +2,10 @@
 //!
 //! [`Output`] knows lists, not languages: a writer says where an element starts and ends, and an
 //! element equal to the one before it is cut off again. So a list of a million rows never takes
-//! more room than two of them.
+//! more room than two of them. The literals of what is cut off are forgotten with it.
+
+use super::Statement;
+use super::literals::Literals;
 
 /// The longest shape in bytes. A longer one is cut at a blank and ends in `…` and eight letters, a
 /// hash of what was cut off: two statements that differ only there keep two shapes.
@@ -72,6 +75,9 @@ pub(super) struct Output {
     overflow: usize,
     /// The last blank at which the shape may be cut.
     cut_at: usize,
+    /// Each with the position of its `?`.
+    literals: Literals,
+    asks_for_many: bool,
 }
 
 impl Output {
@@ -84,6 +90,8 @@ impl Output {
             depth: 1,
             overflow: 0,
             cut_at: 0,
+            literals: Literals::default(),
+            asks_for_many: false,
         }
     }
 
@@ -126,6 +134,20 @@ impl Output {
         self.text.push_str(text);
     }
 
+    /// Notes the literal whose `?` was written last.
+    pub(super) fn literal(&mut self, sign: &str, text: &str) {
+        self.literals.add(self.text.len().saturating_sub(1), sign, text);
+    }
+
+    /// Notes that the statement asks for many rows at once.
+    pub(super) fn is_batch(&mut self) {
+        self.asks_for_many = true;
+    }
+
+    pub(super) fn count_from(&self, start: usize, sign: char) -> usize {
+        self.text[start..].matches(sign).count()
+    }
+
     pub(super) fn push_lower(&mut self, text: &str) {
         self.text.extend(text.chars().map(|c| c.to_ascii_lowercase()));
     }
@@ -139,6 +161,7 @@ impl Output {
     /// Takes back everything from `len` on.
     pub(super) fn truncate(&mut self, len: usize) {
         self.text.truncate(len);
+        self.literals.truncate(len);
         self.cut_at = self.cut_at.min(len);
     }
 
@@ -233,11 +256,16 @@ impl Output {
         self.text.push(',');
     }
 
-    /// Returns the shape; `mark` is what [`split_mark`] found at the end of the text.
-    pub(super) fn finish(mut self, mark: Option<&str>) -> String {
+    /// Returns the statement; `mark` is what [`split_mark`] found at the end of the text.
+    pub(super) fn finish(mut self, mark: Option<&str>) -> Statement {
         if mark.is_none() {
             self.close_all();
         }
+        let (literals_hash, is_batch) = (self.literals.hash(), self.asks_for_many);
+        Statement { shape: self.into_shape(mark), literals_hash, is_batch }
+    }
+
+    fn into_shape(mut self, mark: Option<&str>) -> String {
         let marked = if mark.is_some() { MARK_BYTES } else { 0 };
         if self.text.len() + marked <= SHAPE_BYTES_MAX {
             if let Some(mark) = mark {

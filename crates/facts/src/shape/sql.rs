@@ -1,5 +1,6 @@
 //! SQL statements: tokens laid out in one way, with lists of any length made one element long.
 
+use super::Statement;
 use super::keyword::{Keyword, Role, keyword};
 use super::lexer::{Lexer, Token, has_lower};
 use super::output::{Kind, Output, split_mark};
@@ -22,10 +23,16 @@ use super::system::Dialect;
 /// assert_eq!(sql_shape(text, Dialect::PostgreSql), shape);
 /// ```
 pub fn sql_shape(text: &str, dialect: Dialect) -> String {
+    read_sql(text, dialect).shape
+}
+
+/// Reads SQL text.
+pub(super) fn read_sql(text: &str, dialect: Dialect) -> Statement {
     let (text, mark) = split_mark(text);
     let mut writer = Writer::new(text.len());
-    for token in Lexer::new(text, dialect) {
-        writer.write(token);
+    let mut tokens = Lexer::new(text, dialect);
+    while let Some(token) = tokens.next() {
+        writer.write(token, tokens.last_text());
         if writer.output.is_full() {
             break;
         }
@@ -62,6 +69,22 @@ impl Last {
     }
 }
 
+/// What the list after IN, ANY or ALL says of its elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum List {
+    Wanted,
+    /// Nothing stands behind the parenthesis of ANY yet: an array may, as long as it likes.
+    WantedAsArray,
+    /// NOT IN, `<> ALL`.
+    Excluded,
+}
+
+impl List {
+    fn new(is_wanted: bool) -> Self {
+        if is_wanted { Self::Wanted } else { Self::Excluded }
+    }
+}
+
 #[derive(Debug)]
 struct Writer {
     output: Output,
@@ -72,6 +95,7 @@ struct Writer {
     owes_semicolon: bool,
     /// The last keyword names a table to make or fill.
     names_table: bool,
+    list: List,
 }
 
 impl Writer {
@@ -82,10 +106,12 @@ impl Writer {
             signs: (0, Last::Nothing),
             owes_semicolon: false,
             names_table: false,
+            list: List::Wanted,
         }
     }
 
-    fn write(&mut self, token: Token<'_>) {
+    /// Writes a token; `text` is how it was written.
+    fn write(&mut self, token: Token<'_>, text: &str) {
         if token == Token::Semicolon {
             return self.end_statement();
         }
@@ -96,6 +122,9 @@ impl Writer {
             self.owes_semicolon = false;
             self.output.push_separator();
         }
+        if self.asks_for_many(token) {
+            self.output.is_batch();
+        }
         match token {
             Token::Word(word) => self.word(token, word),
             Token::Quoted(name) => self.name(token, |output| output.push(name)),
@@ -104,7 +133,8 @@ impl Writer {
                 self.name(token, |output| output.push(name));
             }
             Token::Keyword(keyword) => self.keyword(token, keyword),
-            Token::Value => self.value(),
+            Token::Value => self.literal(text),
+            Token::Placeholder => self.value(),
             Token::Open => self.open(token),
             Token::Close => self.close(token, ")", [Kind::Plain, Kind::List], Last::Close),
             Token::CloseBracket => {
@@ -155,6 +185,11 @@ impl Writer {
             self.output.close();
         }
         let ends_case = self.last == Last::Keyword(Role::End);
+        match keyword.role {
+            Role::In => self.list = List::new(self.last != Last::Keyword(Role::Not)),
+            Role::Any => self.list = List::new(keyword.text != "ALL"),
+            _ => {}
+        }
         self.push(token, keyword.text, Last::Keyword(keyword.role));
         match keyword.role {
             Role::Values => self.output.open(Kind::Rows),
@@ -167,6 +202,13 @@ impl Writer {
         self.names_table = matches!(keyword.role, Role::Into | Role::Object | Role::With);
     }
 
+    fn literal(&mut self, text: &str) {
+        let is_signed = self.last == Last::Sign;
+        let minus = is_signed && self.output.count_from(self.signs.0, '-') % 2 == 1;
+        self.value();
+        self.output.literal(if minus { "-" } else { "" }, text);
+    }
+
     fn value(&mut self) {
         if self.last == Last::Sign {
             let (start, before) = self.signs;
@@ -175,13 +217,16 @@ impl Writer {
         }
         // A driver may write the whole list for one placeholder.
         if self.last == Last::Keyword(Role::In) {
-            return self.push(Token::Value, "(?)", Last::Close);
+            return self.push(Token::Placeholder, "(?)", Last::Close);
         }
-        self.push(Token::Value, "?", Last::Value);
+        self.push(Token::Placeholder, "?", Last::Value);
     }
 
     fn open(&mut self, token: Token<'_>) {
         let is_list = matches!(self.last, Last::Keyword(Role::In | Role::Any));
+        if self.last == Last::Keyword(Role::Any) && self.list == List::Wanted {
+            self.list = List::WantedAsArray;
+        }
         self.push(token, "(", Last::Open);
         self.output.open(if is_list { Kind::List } else { Kind::Plain });
         self.names_table = false;
@@ -207,6 +252,32 @@ impl Writer {
         self.last = Last::Nothing;
     }
 
+    /// Whether the token shows that the statement asks for many rows at once: a further element of
+    /// a list or row of VALUES, or an array in place of a list.
+    fn asks_for_many(&mut self, token: Token<'_>) -> bool {
+        let as_array = self.list == List::WantedAsArray;
+        let is_array = match token {
+            Token::OpenBracket => {
+                self.last == Last::Keyword(Role::Array) && self.output.kind() == Kind::List
+            }
+            _ => token.is_value() && (as_array || self.last == Last::Keyword(Role::In)),
+        };
+        // ANY(CAST(? AS int[])) is an array as well.
+        if as_array && !matches!(token, Token::Open | Token::Function(_)) {
+            self.list = List::Wanted;
+        }
+        let follows_comma = self.last == Last::Comma;
+        let is_further = match self.output.kind() {
+            Kind::List => token == Token::Comma,
+            Kind::Rows => {
+                follows_comma && (token == Token::Open || token.role() == Some(Role::Row))
+            }
+            _ => false,
+        };
+        let in_rows = self.output.kind() == Kind::Rows;
+        is_further && in_rows || (is_further || is_array) && self.list != List::Excluded
+    }
+
     /// Whether a space separates the token from what stands before it.
     #[expect(clippy::match_same_arms, reason = "the first arm that fits decides")]
     fn needs_space(&self, token: Token<'_>) -> bool {
@@ -217,7 +288,9 @@ impl Writer {
             (Last::Dot(ties), Token::Word(word)) => {
                 !ties && word.starts_with(|c: char| c.is_ascii_digit())
             }
-            (Last::Dot(_), _) => !matches!(token, Token::Quoted(_) | Token::Value),
+            (Last::Dot(_), _) => {
+                !matches!(token, Token::Quoted(_) | Token::Value | Token::Placeholder)
+            }
             (Last::Tie, Token::Tie(_) | Token::Operator(_) | Token::Dot) => true,
             (Last::Operator | Last::Sign, Token::Tie(_)) => true,
             (Last::Tie, _) | (_, Token::Tie(_)) => false,
@@ -231,7 +304,7 @@ impl Writer {
 
 /// Whether the token can stand between VALUES and the end of its rows.
 fn belongs_to_rows(token: Token<'_>) -> bool {
-    matches!(token, Token::Open | Token::Close | Token::Comma | Token::Value)
-        || matches!(token, Token::Operator("+" | "-"))
+    matches!(token, Token::Open | Token::Close | Token::Comma)
+        || matches!(token, Token::Value | Token::Placeholder | Token::Operator("+" | "-"))
         || token.role() == Some(Role::Row)
 }

@@ -111,7 +111,9 @@ impl<'a> Reader<'a> {
             Token::Word(name) => self.name(name, &name.to_ascii_lowercase(), next),
             Token::Quoted(name) | Token::Function(name) => self.name(name, name, next),
             Token::Dot if !self.name.is_empty() => self.name.push('.'),
-            Token::Value if self.scope.state == State::Table => self.scope.state = State::Tables,
+            Token::Value | Token::Placeholder if self.scope.state == State::Table => {
+                self.scope.state = State::Tables;
+            }
             _ => {}
         }
         self.last = Some(token);
@@ -281,7 +283,8 @@ fn is_command(verb: Role, last: Option<Role>, next: Option<Token<'_>>) -> bool {
         return false;
     }
     match next {
-        Some(Token::Word(_) | Token::Quoted(_) | Token::Function(_) | Token::Value) => true,
+        Some(value) if value.is_value() => true,
+        Some(Token::Word(_) | Token::Quoted(_) | Token::Function(_)) => true,
         Some(Token::Open) => verb == Role::Update,
         Some(Token::Keyword(keyword)) => {
             let roles = [Role::Into, Role::From, Role::Lateral, Role::Plain, Role::Any];

@@ -199,13 +199,23 @@ pub fn table() -> Table {
         ),
         Column::optional(
             "request_edges",
-            int,
+            int.clone(),
             "Starts and ends of other traces' SERVER spans inside the span.",
         ),
         Column::optional(
             "expected_request_edges",
             DataType::Float64,
             "Such starts and ends to be expected in the span, by their rate within 100 ms around it.",
+        ),
+        Column::optional(
+            "literals_hash",
+            int,
+            "Stands for the literals of `db.query.text` in their order, of a shortened list those of the elements that `query_shape` shows; NULL without a literal.",
+        ),
+        Column::required(
+            "is_batch",
+            DataType::Boolean,
+            "Whether `db.query.text` asks for many rows at once: an IN or ANY list, VALUES with several rows, several keys or commands, a `getMore`; false without a statement.",
         ),
     ];
     Table {

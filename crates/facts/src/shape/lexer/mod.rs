@@ -1,4 +1,5 @@
-//! SQL text to tokens, with every literal and placeholder already reduced to [`Token::Value`].
+//! SQL text to tokens, with every literal already reduced to [`Token::Value`] and every placeholder
+//! to [`Token::Placeholder`].
 //!
 //! What a character means depends on the dialect and on the token before it, not on the white space
 //! around it (but in `user@host`, `a[1:2]`, `x: y` and `a .5`, where nothing else can tell). Text
@@ -22,8 +23,10 @@ pub(super) enum Token<'a> {
     Keyword(&'static Keyword),
     /// A well-known function before its parenthesis.
     Function(&'static str),
-    /// A literal or a placeholder.
+    /// A literal; [`Lexer::last_text`] is its text.
     Value,
+    /// A placeholder, or a name that is made up anew for each use.
+    Placeholder,
     Open,
     Close,
     OpenBracket,
@@ -40,12 +43,14 @@ impl Token<'_> {
     /// Whether an operator after it has it as its left side.
     pub(super) fn is_operand(&self) -> bool {
         match self {
-            Self::Word(_) | Self::Quoted(_) | Self::Value | Self::Close | Self::CloseBracket => {
-                true
-            }
             Self::Keyword(keyword) => matches!(keyword.role, Role::Operand | Role::End),
-            _ => false,
+            Self::Word(_) | Self::Quoted(_) | Self::Close | Self::CloseBracket => true,
+            other => other.is_value(),
         }
+    }
+
+    pub(super) fn is_value(&self) -> bool {
+        matches!(self, Self::Value | Self::Placeholder)
     }
 
     pub(super) fn role(&self) -> Option<Role> {
@@ -61,6 +66,8 @@ pub(super) struct Lexer<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
+    /// Where the last token started.
+    start: usize,
     /// Where the last token ended.
     end: usize,
     dialect: Dialect,
@@ -81,6 +88,7 @@ impl<'a> Lexer<'a> {
             text,
             bytes: text.as_bytes(),
             at: 0,
+            start: 0,
             end: 0,
             dialect,
             last: None,
@@ -103,6 +111,11 @@ impl<'a> Lexer<'a> {
             lexer.next();
         }
         &lexer.text[lexer.at..]
+    }
+
+    /// Returns the last token as it is written.
+    pub(super) fn last_text(&self) -> &'a str {
+        &self.text[self.start..self.end]
     }
 
     /// Notes what the token says about those after it.
@@ -215,10 +228,10 @@ impl<'a> Iterator for Lexer<'a> {
     type Item = Token<'a>;
 
     fn next(&mut self) -> Option<Token<'a>> {
-        let start = self.at;
+        self.start = self.at;
         let token = self.scan()?;
         // Words and strings have looked past the blanks behind them already.
-        if self.end <= start {
+        if self.end <= self.start {
             self.end = self.at;
             self.skip_blanks();
         }

@@ -25,7 +25,7 @@ impl<'a> Lexer<'a> {
     fn classified(&self, word: &'a str) -> Token<'a> {
         let is_by = word.eq_ignore_ascii_case("BY");
         if self.last_role() == Some(Role::HidesName) && !is_by || is_generated(word) {
-            return Token::Value;
+            return Token::Placeholder;
         }
         if self.last == Some(Token::Dot) || self.is_at_dot() {
             return Token::Word(word);
@@ -56,7 +56,7 @@ impl<'a> Lexer<'a> {
         self.at = end;
         let name = &self.text[start + 1..end - 1];
         if self.last_role() == Some(Role::HidesName) || is_generated(name) {
-            Token::Value
+            Token::Placeholder
         } else if may_strip && reads_alike_bare(name) {
             Token::Word(name)
         } else {

@@ -12,7 +12,7 @@ impl<'a> Lexer<'a> {
     pub(super) fn question_mark(&mut self) -> Token<'a> {
         self.at += 1;
         self.skip_while(|b| b.is_ascii_digit());
-        Token::Value
+        Token::Placeholder
     }
 
     /// Reads `$1`, `$name`, `$$text$$`, `$tag$text$tag$`.
@@ -38,8 +38,10 @@ impl<'a> Lexer<'a> {
         if name[0].is_ascii_digit() {
             self.at = start + 1;
             self.skip_number();
+            let is_number = self.bytes[start + 1..self.at].iter().all(u8::is_ascii_digit);
+            return if is_number { Token::Placeholder } else { Token::Value };
         }
-        Token::Value
+        Token::Placeholder
     }
 
     /// Reads `:name`, `:1`, a cast, an assignment, or the colon of a slice, path or label.
@@ -55,7 +57,7 @@ impl<'a> Lexer<'a> {
             Some(next) if is_name_part(next) && !(follows_operand && is_glued) => {
                 self.at += 1;
                 self.skip_name();
-                Token::Value
+                Token::Placeholder
             }
             _ if follows_operand => self.single(Token::Tie(":")),
             _ => self.operator(),
@@ -83,7 +85,7 @@ impl<'a> Lexer<'a> {
         if self.peek(1).is_some_and(is_name_part) {
             self.at += 1;
             self.skip_name();
-            return Token::Value;
+            return Token::Placeholder;
         }
         self.operator()
     }
@@ -103,7 +105,7 @@ impl<'a> Lexer<'a> {
         let is_format = matches!(self.bytes.get(at), Some(b's' | b'b' | b't' | b'd' | b'f'));
         if is_format && !self.bytes.get(at + 1).is_some_and(|&b| is_name_part(b)) {
             self.at = at + 1;
-            return Token::Value;
+            return Token::Placeholder;
         }
         self.operator()
     }
@@ -116,7 +118,7 @@ impl<'a> Lexer<'a> {
         let length = inside.iter().take_while(|&&b| is_part(b)).count();
         if inside.get(length) == Some(&b'}') {
             self.at += length + 2;
-            return Token::Value;
+            return Token::Placeholder;
         }
         self.operator()
     }
