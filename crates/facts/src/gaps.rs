@@ -1,5 +1,6 @@
 //! Gaps: stretches of an entry or INTERNAL span that no child covers. Serialization, lock and pool
-//! waits, imports, CPU work and connection set-up show here and nowhere else.
+//! waits, imports, CPU work and connection set-up show here and nowhere else. The wait for a
+//! client's upload does not: a gap begins at the end of the last ASGI receive within it.
 
 use hashbrown::HashMap;
 use timesink_model::schema::gaps::GAP_NANOS_MIN;
@@ -109,8 +110,12 @@ fn find_in(
     gaps: &mut Vec<Gap>,
 ) {
     let end = times.end[at].min(first_send(rows, times, children));
+    let received = received(rows, times, children);
     let skew = times.start[at] - rows.start[at];
     let mut push = |start: i64, end: i64, before: u32, after: u32| {
+        // What waits for the client's upload is no work.
+        let last = received[..received.partition_point(|&until| until <= end)].last();
+        let start = last.map_or(start, |&until| start.max(until));
         if end - start >= GAP_NANOS_MIN {
             let critical = overlap(path.sections(at), start, end);
             let (start, end) = (start - skew, end - skew);
@@ -151,6 +156,14 @@ fn find_in(
 fn first_send(rows: &Rows<'_>, times: &Times, children: &[u32]) -> i64 {
     let first = children.iter().find(|&&child| rows.asgi[child as usize] == Asgi::Send);
     first.map_or(i64::MAX, |&child| times.start[child as usize])
+}
+
+/// Returns when the parts of an ASGI entry's request were there, in order.
+fn received(rows: &Rows<'_>, times: &Times, children: &[u32]) -> Vec<i64> {
+    let parts = children.iter().filter(|&&child| rows.asgi[child as usize] == Asgi::Receive);
+    let mut ends: Vec<i64> = parts.map(|&child| times.end[child as usize]).collect();
+    ends.sort_unstable();
+    ends
 }
 
 type OperationKey = (u32, Sym);
@@ -332,10 +345,48 @@ mod tests {
         check(&[entry(), send(2, 50, 51)], &[(1, "whole", 0.0, 50.0)]);
     }
 
+    fn receive(id: u64, start: i64, end: i64) -> Span {
+        span(id, 1, start, end).asgi("http.request")
+    }
+
     #[test]
-    fn a_receive_is_neither_cover_nor_an_end() {
-        let receive = span(2, 1, 5, 30).asgi("http.request");
-        check(&[entry(), receive, query(3, 40, 100)], &[(1, "lead", 0.0, 40.0)]);
+    fn a_tail_begins_when_the_request_was_there() {
+        let send = span(9, 1, 80, 81).asgi("http.response.start");
+        check(
+            &[entry(), query(2, 0, 10), receive(3, 12, 50), send.clone()],
+            &[(1, "tail", 50.0, 80.0)],
+        );
+        check(
+            &[entry(), receive(2, 0, 20), receive(3, 20, 50), send.clone()],
+            &[(1, "whole", 50.0, 80.0)],
+        );
+        let message = receive(3, 12, 50).asgi("websocket.receive");
+        check(&[entry(), query(2, 0, 10), message, send.clone()], &[(1, "tail", 50.0, 80.0)]);
+        // What comes after the answer began to leave says nothing of what came before.
+        check(
+            &[entry(), query(2, 0, 10), receive(3, 12, 82), send.clone()],
+            &[(1, "tail", 10.0, 80.0)],
+        );
+        check(&[entry(), query(2, 0, 10), receive(3, 12, 80), send], &[]);
+    }
+
+    #[test]
+    fn every_gap_begins_when_what_it_waited_for_was_there() {
+        check(
+            &[entry(), receive(2, 5, 30), query(3, 40, 50), receive(4, 45, 70), query(5, 80, 100)],
+            &[(1, "lead", 30.0, 40.0), (1, "between", 70.0, 80.0)],
+        );
+        // A receive that ends under a query leaves no gap later than the query.
+        check(
+            &[entry(), query(2, 0, 50), receive(3, 10, 40), query(4, 60, 100)],
+            &[(1, "between", 50.0, 60.0)],
+        );
+    }
+
+    #[test]
+    fn nobody_works_on_the_news_that_the_client_is_gone() {
+        let gone = span(3, 1, 12, 50).asgi("http.disconnect");
+        check(&[entry(), query(2, 0, 10), gone], &[(1, "tail", 10.0, 100.0)]);
     }
 
     /// A child on a host whose clock is ahead comes last by its raw start, and first in truth.

@@ -72,7 +72,10 @@ impl Kind {
 pub(crate) enum Asgi {
     No,
     Send,
+    /// A part of the request, for which the entry waited.
     Receive,
+    /// The client is gone, or another message: nothing that an entry waits for to do its work.
+    Other,
 }
 
 /// What tells one process from another.
@@ -376,7 +379,8 @@ fn asgi(event_type: &str) -> Asgi {
         "" => Asgi::No,
         "websocket.send" => Asgi::Send,
         sent if sent.starts_with("http.response.") => Asgi::Send,
-        _ => Asgi::Receive,
+        "http.request" | "websocket.receive" => Asgi::Receive,
+        _ => Asgi::Other,
     }
 }
 
@@ -445,15 +449,16 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_asgi_are_sends_or_receives() {
+    fn messages_of_asgi_are_sends_receives_or_neither() {
         let cases = [
             ("", Asgi::No),
             ("http.response.start", Asgi::Send),
             ("http.response.body", Asgi::Send),
             ("websocket.send", Asgi::Send),
             ("http.request", Asgi::Receive),
-            ("http.disconnect", Asgi::Receive),
             ("websocket.receive", Asgi::Receive),
+            ("http.disconnect", Asgi::Other),
+            ("websocket.accept", Asgi::Other),
         ];
         for (event_type, expected) in cases {
             assert_eq!(asgi(event_type), expected, "{event_type}");
