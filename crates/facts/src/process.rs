@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_is_an_instance_a_pid_or_a_host() {
+    fn an_identity_is_an_instance_or_a_pid_on_a_host() {
         let bare = |id| span(id, 0, 0, 1).without("service_instance_id");
         let spans = [
             bare(1),
@@ -137,8 +137,10 @@ mod tests {
             bare(4).with("host_ip", "10.0.0.1"),
             bare(5).with("host_name", "a"),
             bare(6).instance("app-1"),
+            bare(7).pid(7).with("host_name", "a"),
+            bare(8).pid(7).with("host_id", "i-1"),
         ];
-        let expected = [false, true, true, true, true, true];
+        let expected = [false, false, false, false, false, true, true, true];
         assert_eq!(flags(&spans, "has_process_identity"), expected);
     }
 

@@ -100,8 +100,10 @@ pub(crate) enum Serving {
 }
 
 impl ProcessKey {
+    /// Whether no other process of the service has this key: a pid is 1 in every container, and a
+    /// host has many processes.
     pub(crate) fn has_identity(&self) -> bool {
-        !self.instance.is_empty() || self.pid.is_some() || !self.host.is_empty()
+        !self.instance.is_empty() || (self.pid.is_some() && !self.host.is_empty())
     }
 }
 

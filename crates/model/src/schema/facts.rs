@@ -141,7 +141,7 @@ pub fn table() -> Table {
         Column::required(
             "has_process_identity",
             DataType::Boolean,
-            "Whether its resource tells one process from another: `service.instance.id`, `process.pid` or a host.",
+            "Whether its resource tells one process from another: `service.instance.id`, or `process.pid` together with a host; a pid is 1 in every container.",
         ),
         Column::required("is_leaf", DataType::Boolean, "Whether it has no child in its process."),
         Column::required(
