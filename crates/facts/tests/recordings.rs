@@ -198,15 +198,14 @@ impl Messages {
         first_send.is_some_and(|send| send < end && send <= *start) || messages.iter().any(touches)
     }
 
-    /// Whether only we can see such a gap: a receive lies in it.
+    /// Whether only we can see such a gap: a receive lies in it or right before it.
     fn lie_in(&self, (span, start, nanos): &Place) -> bool {
-        let within = |of: &Message| !of.is_send && *start <= of.start && of.end <= start + nanos;
+        let within = |of: &Message| !of.is_send && *start <= of.end && of.end <= start + nanos;
         self.of_span(span).iter().any(within)
     }
 }
 
-/// Every candidate is judged as the reference judges it. The two see other candidates only where
-/// the
+/// Every candidate is judged as the reference judges it. The two see other candidates only where the
 /// reference counts ASGI messages as cover: after the first `http send` and around `http receive`.
 #[test]
 fn stalls_are_judged_as_by_the_reference() {
