@@ -12,6 +12,7 @@ SELECT
     scope_name,
     db_system_name,
     query_shape,
+    is_batch,
     code_file_path,
     code_line_number,
     start_time_unix_nano,

@@ -14,6 +14,8 @@ SELECT
     db_system_name,
     db_query_text,
     query_shape,
+    literals_hash,
+    is_batch,
     code_file_path,
     code_line_number,
     start_time_unix_nano,

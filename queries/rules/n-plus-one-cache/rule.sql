@@ -1,6 +1,7 @@
 -- One row for each (entry, path of names, command shape) that repeats within one request.
 WITH repeats AS (
-    -- The commands of one shape under one entry and one path of names. A pipeline is one command.
+    -- The commands of one shape under one entry and one path of names. A pipeline is one command,
+    -- and one for several keys a batch already.
     SELECT
         service_name,
         min(endpoint) AS endpoint,
@@ -22,7 +23,7 @@ WITH repeats AS (
         min(code_file_path) AS code_file_path,
         min(code_line_number) AS code_line_number
     FROM cache_client_spans
-    WHERE status_code <> 'ERROR'
+    WHERE status_code <> 'ERROR' AND NOT is_batch
     GROUP BY service_name, trace_id, entry_span_id, name_path, query_shape
 ), paced AS (
     -- Long pauses between quick repeats are polling, or work on each item: asking once saves the

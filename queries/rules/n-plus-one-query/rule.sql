@@ -1,7 +1,7 @@
 -- One row for each (entry, path of names, query shape) that repeats within one request.
 WITH repeats AS (
     -- The statements of one shape under one entry and one path of names; a manual span an item
-    -- does not hide a loop. The pause before the first repeat lies outside the loop.
+    -- does not hide a loop. A statement for many rows at once is a batch already. The pause before the first repeat lies outside the loop.
     -- Asking once costs what the longest repeat does; where repeats run at the same time and hold
     -- each other up, what the shortest does.
     SELECT
@@ -13,7 +13,7 @@ WITH repeats AS (
         name_path,
         query_shape,
         count(*) AS repeats,
-        min(db_query_text) <> max(db_query_text) AS statements_differ,
+        coalesce(min(literals_hash) <> max(literals_hash), FALSE) AS statements_differ,
         sum(critical_nanos) AS queries_nanos,
         2 * sum(critical_nanos) < sum(duration_nanos) AS is_concurrent,
         CASE
@@ -26,7 +26,7 @@ WITH repeats AS (
         min(code_file_path) AS code_file_path,
         min(code_line_number) AS code_line_number
     FROM db_client_spans
-    WHERE status_code <> 'ERROR'
+    WHERE status_code <> 'ERROR' AND NOT is_batch
     GROUP BY service_name, trace_id, entry_span_id, name_path, query_shape
 ), paced AS (
     -- Long pauses between quick repeats are polling, or work on each item: asking once saves the
