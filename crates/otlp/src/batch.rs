@@ -328,10 +328,10 @@ impl Batch {
                         promoted_columns.text(column).put_run(rows.clone(), arena.put(&text));
                     }
                     Promoted::Int(value) => {
-                        promoted_columns.int(column).put_run(rows.clone(), value)
+                        promoted_columns.int(column).put_run(rows.clone(), value);
                     }
                     Promoted::Bool(value) => {
-                        promoted_columns.bool(column).put_run(rows.clone(), value)
+                        promoted_columns.bool(column).put_run(rows.clone(), value);
                     }
                 },
             );

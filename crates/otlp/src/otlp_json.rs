@@ -5,6 +5,8 @@
 //!   skipped, `null` is as good as absent, and of a repeated field the last counts; only the lists
 //!   `resourceSpans`, `scopeSpans` and `spans` add up.
 //! - Of attributes with the same key the last one counts.
+//! - `instrumentationLibrarySpans`, as `scopeSpans` were called before OTLP 0.15, are the same;
+//!   behind `scopeSpans` they repeat those and are skipped.
 //! - Integers are numbers or strings, enums numbers or names, ids hex digits of either case.
 //! - A value of a wrong type costs its span. In a resource or scope the attribute, or the field, is
 //!   left out.
@@ -89,11 +91,16 @@ fn read_resource_spans(cursor: &mut Cursor<'_>, builder: &mut Builder) -> Result
 }
 
 fn read_resource_members(cursor: &mut Cursor<'_>, builder: &mut Builder) -> Result<(), Syntax> {
+    let mut has_scopes = false;
     let mut object = cursor.object()?;
     while let Some(key) = cursor.member(&mut object)? {
         match &*key {
             b"resource" => read_resource(cursor, &mut builder.resource)?,
             b"scopeSpans" | b"scope_spans" => {
+                has_scopes = true;
+                each_element(cursor, |cursor| read_scope_spans(cursor, builder))?;
+            }
+            b"instrumentationLibrarySpans" | b"instrumentation_library_spans" if !has_scopes => {
                 each_element(cursor, |cursor| read_scope_spans(cursor, builder))?;
             }
             b"schemaUrl" | b"schema_url" => {
@@ -116,7 +123,9 @@ fn read_scope_members(cursor: &mut Cursor<'_>, builder: &mut Builder) -> Result<
     let mut object = cursor.object()?;
     while let Some(key) = cursor.member(&mut object)? {
         match &*key {
-            b"scope" => read_scope(cursor, &mut builder.scope)?,
+            b"scope" | b"instrumentationLibrary" | b"instrumentation_library" => {
+                read_scope(cursor, &mut builder.scope)?;
+            }
             b"spans" => each_element(cursor, |cursor| read_span(cursor, builder))?,
             b"schemaUrl" | b"schema_url" => {
                 replace_text(cursor, &mut builder.scope, |scope| &mut scope.schema_url)?;

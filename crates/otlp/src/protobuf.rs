@@ -42,11 +42,20 @@ pub(crate) fn read_request(message: &[u8], builder: &mut Builder) -> Option<Brea
     first
 }
 
+/// `instrumentation_library_spans`, as `scope_spans` were called before OTLP 0.15: for some
+/// releases they had this number, which stays reserved. Behind `scope_spans` they are ignored.
+const LIBRARY_SPANS: u32 = 1000;
+
 fn read_resource_spans(part: Bytes<'_>, builder: &mut Builder, first: &mut Option<Break>) {
+    let mut has_scopes = false;
     builder.open_resource();
     each_message(part, first, |number, part, first, _| match number {
         1 => read_resource(part, &mut builder.resource),
-        2 => read_scope_spans(part, builder, first),
+        2 => {
+            has_scopes = true;
+            read_scope_spans(part, builder, first);
+        }
+        LIBRARY_SPANS if !has_scopes => read_scope_spans(part, builder, first),
         3 => replace_text(&mut builder.resource, part, |resource| &mut resource.schema_url),
         _ => {}
     });

@@ -36,6 +36,8 @@ pub(crate) enum Shape {
     ZipkinSpanV1,
     /// `{}`
     Empty,
+    /// An object of a tool whose format we do not read: what it is, and what to do.
+    Foreign(&'static str),
     /// Another object: its first keys.
     Unknown(Vec<String>),
     /// An array: the shape of its first element.
@@ -54,6 +56,7 @@ impl fmt::Display for Shape {
             Self::ZipkinSpan => f.write_str("a Zipkin span"),
             Self::ZipkinSpanV1 => f.write_str("a Zipkin span of version 1 (use `/api/v2`)"),
             Self::Empty => f.write_str("an object without keys"),
+            Self::Foreign(name) => f.write_str(name),
             Self::Unknown(keys) => write!(f, "an object with the keys {}", keys.join(", ")),
             Self::Array(_) => f.write_str("an array"),
             Self::Scalar => f.write_str("neither an object nor an array"),
@@ -90,7 +93,27 @@ struct Seen {
     names: Vec<String>,
     marks: Vec<Mark>,
     other_signal: Option<Signal>,
+    foreign: Option<&'static str>,
 }
+
+/// Keys of formats that are mistaken for ours.
+const FOREIGN: &[(&[u8], &str)] = &[
+    (
+        b"batches",
+        "Tempo's own JSON (ask it for protobuf, which is read, with \
+         `Accept: application/protobuf`)",
+    ),
+    (
+        b"hits",
+        "an answer of Elasticsearch (pass the `_source` of each hit, one a line: \
+         `jq -c '.hits.hits[]._source'`)",
+    ),
+    (
+        b"context",
+        "an object with `context`, like a span of an SDK's console exporter (use an OTLP exporter, \
+         or one that writes OTLP JSON)",
+    ),
+];
 
 /// A key that counts only together with another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +160,10 @@ impl Seen {
             b"spanID" => self.marks.push(Mark::SpanId),
             b"traceId" => self.marks.push(Mark::TraceId),
             b"id" => self.marks.push(Mark::Id),
-            _ => {}
+            _ => {
+                let foreign = FOREIGN.iter().find(|(known, _)| *known == key);
+                self.foreign = self.foreign.or(foreign.map(|(_, name)| *name));
+            }
         }
         if self.names.len() < KEYS_NAMED {
             let name: String = String::from_utf8_lossy(key).chars().take(40).collect();
@@ -154,11 +180,12 @@ impl Seen {
     }
 
     fn shape(self) -> Shape {
-        match self.other_signal {
-            Some(signal) => Shape::OtherSignal(signal),
-            None if self.has(Mark::TraceId, Mark::Id) => Shape::ZipkinSpan,
-            None if self.names.is_empty() => Shape::Empty,
-            None => Shape::Unknown(self.names),
+        match (self.other_signal, self.foreign) {
+            (Some(signal), _) => Shape::OtherSignal(signal),
+            (None, _) if self.has(Mark::TraceId, Mark::Id) => Shape::ZipkinSpan,
+            (None, Some(name)) => Shape::Foreign(name),
+            (None, None) if self.names.is_empty() => Shape::Empty,
+            (None, None) => Shape::Unknown(self.names),
         }
     }
 }
@@ -716,7 +743,7 @@ impl<'a> Walk<'a, '_> {
         let mut cursor = Cursor::new(&self.text[..element.end]);
         cursor.jump(element.start);
         let mut before = [&frame.before[..], b"{"].concat();
-        let mut arrays = Vec::new();
+        let (mut arrays, mut former) = (Vec::new(), Vec::new());
         let mut object = cursor.object().ok()?;
         while let Some(key) = cursor.member(&mut object).ok()? {
             let is_array = cursor.peek() == Some(b'[');
@@ -724,6 +751,10 @@ impl<'a> Walk<'a, '_> {
             cursor.skip_value().ok()?;
             if is_array && is_list(&key, list) {
                 arrays.push(start);
+                continue;
+            }
+            if is_array && is_former_list(&key, list) {
+                former.push(start);
                 continue;
             }
             push_json_string(&mut before, &key);
@@ -734,6 +765,9 @@ impl<'a> Walk<'a, '_> {
         push_json_string(&mut before, list.as_bytes());
         before.extend_from_slice(b":[");
         let after = [b"]}", &frame.after[..]].concat();
+        if arrays.is_empty() {
+            arrays = former;
+        }
         // What is repeated for every piece must be small beside it, and each list makes a piece.
         let is_small = before.len() <= PIECE_BYTES
             && before.len().saturating_mul(arrays.len()) <= ELEMENT_BYTES_MAX;
@@ -749,6 +783,12 @@ impl<'a> Walk<'a, '_> {
             self.flush();
         }
     }
+}
+
+/// The name that `scopeSpans` had before OTLP 0.15; beside those it is to be ignored.
+fn is_former_list(key: &[u8], list: &str) -> bool {
+    const FORMER: [&[u8]; 2] = [b"instrumentationLibrarySpans", b"instrumentation_library_spans"];
+    list == "scopeSpans" && FORMER.contains(&key)
 }
 
 /// Field names are lowerCamelCase; those of the proto files are taken too.

@@ -179,8 +179,8 @@ fn each_value(
         let start = cursor.offset();
         let walked = cursor.skip_value();
         let end = walked.map_or(line.len(), |()| cursor.offset());
-        let decoded = decode(&line[start..end], decoder).map_err(|error| behind(start, error));
-        first = first.and(decoded);
+        let read = decode(&line[start..end], decoder);
+        first = first.and(read.map_err(|error| behind(start, error)));
         if walked.is_err() {
             return first;
         }
