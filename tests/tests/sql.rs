@@ -20,7 +20,7 @@ use tokio::runtime::{Handle, Runtime};
 #[test]
 fn every_file_gives_its_results() {
     let failed = Runtime::new().expect("a runtime").block_on(run_all());
-    let hint = "`TIMESINK_UPDATE=1 cargo test --package timesink-tests` writes the results";
+    let hint = "`TIMESINK_UPDATE=1 cargo test --workspace --test sql` writes the results";
     assert!(failed.is_empty(), "{}\n{hint}", failed.join("\n"));
 }
 
