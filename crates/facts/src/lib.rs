@@ -93,7 +93,7 @@ pub fn run(spans: &[RecordBatch], options: &PassOptions) -> Result<Facts, Error>
     let duplicate_of = duplicates::find(&rows, &tree, &meaning);
     let sequences = sequence::number(&tree, &times);
     let path = critical::Path::walk(&rows, &tree, &times);
-    let wires = wire::Wires::measure(&rows, &tree, &times, &entries);
+    let wires = wire::Wires::measure(&rows, &tree, &times, &entries, &path);
     let processes = process::Processes::group(&rows, &tree);
     let work = work::Work::measure(&rows, &times, &entries, &path, &wires, &processes);
     let mut gaps = gaps::find(&rows, &tree, &times, &entries, &meaning, &path);

@@ -1,7 +1,11 @@
 //! The wire: what of a client span its server child does not explain. It belongs to the edge
 //! between two services, to neither of them.
+//!
+//! What a child in the client's own process covers is work, such as that of a consumer that reads a
+//! stream, and not wire. Neither is the time between several server children: a client that tries
+//! again within one span waits there of its own will.
 
-use crate::critical::{Section, Union, overlap};
+use crate::critical::{Path, Section, overlap};
 use crate::entry::Entries;
 use crate::rows::{Kind, NONE, Rows};
 use crate::skew::Times;
@@ -13,9 +17,12 @@ pub(crate) struct Wires {
     /// The first SERVER child in another process, by corrected start.
     pub(crate) server: Vec<u32>,
     pub(crate) parts: Vec<Option<Wire>>,
+    /// The part of the wire on the critical path; 0 on every other span.
+    pub(crate) critical: Vec<i64>,
 }
 
-/// The wire of one call. The whole is a difference of durations, which no clock skew touches.
+/// The wire of one call. The whole is the sum of its halves; of a call with one child it is a
+/// difference of durations, which no clock skew touches.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wire {
     pub(crate) whole: i64,
@@ -53,49 +60,107 @@ impl Busy {
 }
 
 impl Wires {
-    pub(crate) fn measure(rows: &Rows<'_>, tree: &Tree, times: &Times, entries: &Entries) -> Self {
+    pub(crate) fn measure(
+        rows: &Rows<'_>,
+        tree: &Tree,
+        times: &Times,
+        entries: &Entries,
+        path: &Path,
+    ) -> Self {
         let busy = Busy::new(rows, entries);
-        let mut wires = Self { server: vec![NONE; rows.len()], parts: vec![None; rows.len()] };
-        for at in 0..rows.len() {
-            if rows.kind[at] == Kind::Client {
-                wires.measure_call(rows, tree, times, &busy, at);
+        let mut wires = Self {
+            server: vec![NONE; rows.len()],
+            parts: vec![None; rows.len()],
+            critical: vec![0; rows.len()],
+        };
+        for at in (0..rows.len()).filter(|&at| rows.kind[at] == Kind::Client) {
+            if let Some(call) = Call::read(rows, tree, times, at) {
+                wires.server[at] = call.server;
+                wires.critical[at] = call.critical(path.sections(at));
+                wires.parts[at] = call.wire(rows, times, &busy);
             }
         }
         wires
     }
+}
 
-    fn measure_call(
-        &mut self,
-        rows: &Rows<'_>,
-        tree: &Tree,
-        times: &Times,
-        busy: &Busy,
-        at: usize,
-    ) {
-        let mut covered = Union::default();
+/// A client span with a server child.
+struct Call {
+    server: u32,
+    before: Half,
+    after: Half,
+}
+
+/// What of a call lies before its first server child, or after its last.
+struct Half {
+    /// Negative when the server does not lie within the client.
+    nanos: i64,
+    /// The stretches that make it up, by start.
+    free: Vec<Section>,
+}
+
+impl Call {
+    fn read(rows: &Rows<'_>, tree: &Tree, times: &Times, at: usize) -> Option<Self> {
+        let mut server = NONE;
         let (mut first, mut last) = (i64::MAX, i64::MIN);
+        let mut local: Vec<Section> = Vec::new();
         for &child in tree.children(at) {
-            let child = child as usize;
-            if rows.kind[child] != Kind::Server || rows.process[child] == rows.process[at] {
-                continue;
+            let (start, end) = (times.start[child as usize], times.end[child as usize]);
+            if rows.process[child as usize] == rows.process[at] {
+                local.push(Section { start, end });
+            } else if rows.kind[child as usize] == Kind::Server {
+                if start < first {
+                    (first, server) = (start, child);
+                }
+                last = last.max(end);
             }
-            if times.start[child] < first {
-                first = times.start[child];
-                self.server[at] = child as u32;
+        }
+        if server == NONE {
+            return None;
+        }
+        local.sort_unstable_by_key(|section| section.start);
+        let before = Half::new(times.start[at], first, &local);
+        let after = Half::new(last, times.end[at], &local);
+        Some(Self { server, before, after })
+    }
+
+    /// `own` are the client's sections of the critical path.
+    fn critical(&self, own: &[Section]) -> i64 {
+        let free = self.before.free.iter().chain(&self.after.free);
+        free.map(|stretch| overlap(own, stretch.start, stretch.end)).sum()
+    }
+
+    /// A server that outlives its client says nothing about the wire.
+    fn wire(&self, rows: &Rows<'_>, times: &Times, busy: &Busy) -> Option<Wire> {
+        let (before, after) = (self.before.nanos, self.after.nanos);
+        let server = self.server as usize;
+        let served_by = &busy.stretches[rows.process[server] as usize];
+        // By the server's own clock, as its process's stretches are.
+        let skew = times.start[server] - rows.start[server];
+        let busy = |free: &Section| overlap(served_by, free.start - skew, free.end - skew);
+        let server_busy = self.before.free.iter().map(busy).sum();
+        (before + after >= 0).then_some(Wire { whole: before + after, before, after, server_busy })
+    }
+}
+
+impl Half {
+    /// Leaves out what is `covered`, which comes by start.
+    fn new(start: i64, end: i64, covered: &[Section]) -> Self {
+        let mut free = Vec::new();
+        if end <= start {
+            return Self { nanos: end - start, free };
+        }
+        let mut cursor = start;
+        for section in covered {
+            if section.start.min(end) > cursor {
+                free.push(Section { start: cursor, end: section.start.min(end) });
             }
-            covered.add(times.start[child], times.end[child]);
-            last = last.max(times.end[child]);
+            cursor = cursor.max(section.end);
         }
-        let whole = times.duration(at) - covered.total();
-        // A server that outlives its client says nothing about the wire.
-        if self.server[at] != NONE && whole >= 0 {
-            let (before, after) = (first - times.start[at], times.end[at] - last);
-            let called = self.server[at] as usize;
-            let served_by = &busy.stretches[rows.process[called] as usize];
-            let start = rows.start[called];
-            let server_busy = overlap(served_by, start - before.max(0), start);
-            self.parts[at] = Some(Wire { whole, before, after, server_busy });
+        if cursor < end {
+            free.push(Section { start: cursor, end });
         }
+        Self { nanos: free.iter().map(|stretch| stretch.end - stretch.start).sum(), free }
     }
 }
 
@@ -137,10 +202,55 @@ mod tests {
     }
 
     #[test]
-    fn several_servers_explain_their_union() {
-        let pass = pass(&[span(3, 2, 30, 50), span(4, 2, 40, 60), span(5, 2, 70, 90)]);
-        assert_eq!(wire(&pass), [50.0, 20.0, 20.0].map(Some));
-        assert_eq!(pass.id(2, "server_span_id"), Some(3));
+    fn the_time_between_several_servers_belongs_to_no_wire() {
+        let at_once = pass(&[span(3, 2, 30, 50), span(4, 2, 40, 60), span(5, 2, 70, 90)]);
+        assert_eq!(wire(&at_once), [40.0, 20.0, 20.0].map(Some));
+        assert_eq!(at_once.id(2, "server_span_id"), Some(3));
+        let pass = pass(&[span(3, 2, 30, 60), span(4, 2, 70, 90)]);
+        assert_eq!(wire(&pass), [40.0, 20.0, 20.0].map(Some));
+        // From 60 to 70 the client waits of its own will, as urllib3 does before it tries again.
+        assert_eq!(pass.millis(2, "wire_critical_nanos"), Some(40.0));
+        assert_eq!(pass.millis(2, "critical_nanos"), Some(10.0));
+    }
+
+    /// A call from 10 to 110 ms to a server from 30 to 90, with children in the client's process.
+    fn check_local(local: &[Span], expected: [f64; 3], critical: f64) {
+        let mut all = vec![
+            span(1, 0, 0, 120).server(),
+            span(2, 1, 10, 110).client(),
+            span(3, 2, 30, 90).server().service("orders"),
+        ];
+        all.extend_from_slice(local);
+        let pass = Pass::over(&all);
+        assert_eq!(wire(&pass), expected.map(Some), "{local:?}");
+        assert_eq!(pass.millis(2, "wire_critical_nanos"), Some(critical), "{local:?}");
+    }
+
+    #[test]
+    fn what_the_client_does_itself_is_no_wire() {
+        // A consumer that works while it reads the stream.
+        check_local(&[span(4, 2, 92, 107)], [25.0, 20.0, 5.0], 25.0);
+        check_local(&[span(4, 2, 85, 95), span(5, 2, 94, 105)], [25.0, 20.0, 5.0], 25.0);
+        check_local(&[span(4, 2, 10, 25), span(5, 2, 12, 20)], [25.0, 5.0, 20.0], 25.0);
+        check_local(&[span(4, 2, 0, 200)], [0.0, 0.0, 0.0], 0.0);
+        // Under the server's time it changes nothing.
+        check_local(&[span(4, 2, 40, 60)], [40.0, 20.0, 20.0], 40.0);
+        // What it calls elsewhere, such as a queue's consumer, is not its own work.
+        let consumer = span(4, 2, 92, 107).kind("CONSUMER").service("mail");
+        check_local(&[consumer], [40.0, 20.0, 20.0], 40.0);
+    }
+
+    #[test]
+    fn a_server_is_not_busy_while_the_client_works() {
+        let other = span(3, 0, 0, 40).server().service("orders").trace(3);
+        let pass = Pass::over(&[
+            span(1, 0, 0, 120).client(),
+            span(2, 1, 60, 120).server().service("orders"),
+            span(4, 1, 10, 30),
+            other,
+        ]);
+        assert_eq!(pass.millis(1, "wire_before_nanos"), Some(40.0));
+        assert_eq!(pass.millis(1, "server_busy_nanos"), Some(20.0));
     }
 
     #[test]

@@ -41,11 +41,13 @@ impl Row {
 }
 
 /// Times of a span or a part of it: none is longer than the span.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 11] = [
     "self_nanos",
     "critical_nanos",
     "wire_critical_nanos",
     "wire_nanos",
+    "wire_before_nanos",
+    "wire_after_nanos",
     "own_nanos",
     "stalled_nanos",
     "silence_nanos",
@@ -161,6 +163,8 @@ fn check_row(rows: &BTreeMap<Key, Row>, key: &Key, row: &Row) {
         let nanos = row.int(part);
         assert!((0..=row.duration()).contains(&nanos), "{part} {nanos} of {key:?}: {row:?}");
     }
+    let halves = row.int("wire_before_nanos") + row.int("wire_after_nanos");
+    assert_eq!(halves, row.int("wire_nanos"), "halves of the wire of {key:?}: {row:?}");
     for count in ["foreign_edges", "concurrent_traces", "waiting_nanos", "pause_nanos"] {
         assert!(row.int(count) >= 0, "{count} of {key:?}: {row:?}");
     }

@@ -65,17 +65,17 @@ pub fn table() -> Table {
         Column::optional(
             "wire_nanos",
             int.clone(),
-            "On a client span with a server child: its duration less the server's, ns.",
+            "On a client span with a server child: the time before its first server child and after its last that no child in its own process covers, ns; with the server as its only child its duration less the server's.",
         ),
         Column::optional(
             "wire_before_nanos",
             int.clone(),
-            "The part of the wire before the server span, after skew correction, ns.",
+            "The part of the wire before the first server span, after skew correction, ns.",
         ),
         Column::optional(
             "wire_after_nanos",
             int.clone(),
-            "The part of the wire after the server span, after skew correction, ns.",
+            "The part of the wire after the last server span, after skew correction, ns.",
         ),
         Column::optional(
             "wire_critical_nanos",
