@@ -1,11 +1,11 @@
 //! Gaps: stretches of an entry or INTERNAL span that no child covers. Serialization, lock and pool
 //! waits, imports, CPU work and connection set-up show here and nowhere else. The wait for a
-//! client's upload does not: a gap begins at the end of the last ASGI receive within it.
+//! client's upload does not: a gap begins when the request was there.
 
 use hashbrown::HashMap;
 use timesink_model::schema::gaps::GAP_NANOS_MIN;
 
-use crate::critical::{Path, overlap};
+use crate::critical::{Path, Section, overlap};
 use crate::entry::Entries;
 use crate::intern::Sym;
 use crate::meaning::Meaning;
@@ -113,9 +113,7 @@ fn find_in(
     let received = received(rows, times, children);
     let skew = times.start[at] - rows.start[at];
     let mut push = |start: i64, end: i64, before: u32, after: u32| {
-        // What waits for the client's upload is no work.
-        let last = received[..received.partition_point(|&until| until <= end)].last();
-        let start = last.map_or(start, |&until| start.max(until));
+        let start = start.max(upload_end(&received, start, end));
         if end - start >= GAP_NANOS_MIN {
             let critical = overlap(path.sections(at), start, end);
             let (start, end) = (start - skew, end - skew);
@@ -158,12 +156,31 @@ fn first_send(rows: &Rows<'_>, times: &Times, children: &[u32]) -> i64 {
     first.map_or(i64::MAX, |&child| times.start[child as usize])
 }
 
-/// Returns when the parts of an ASGI entry's request were there, in order.
-fn received(rows: &Rows<'_>, times: &Times, children: &[u32]) -> Vec<i64> {
+/// Returns the waits of an ASGI entry for the parts of its request, by end.
+fn received(rows: &Rows<'_>, times: &Times, children: &[u32]) -> Vec<Section> {
     let parts = children.iter().filter(|&&child| rows.asgi[child as usize] == Asgi::Receive);
-    let mut ends: Vec<i64> = parts.map(|&child| times.end[child as usize]).collect();
-    ends.sort_unstable();
-    ends
+    let wait = |&child: &u32| Section {
+        start: times.start[child as usize],
+        end: times.end[child as usize],
+    };
+    let mut received: Vec<Section> = parts.map(wait).collect();
+    received.sort_unstable_by_key(|wait| wait.end);
+    received
+}
+
+/// Returns when the last part of the request came that a gap waited for.
+///
+/// Parts that are there at once are no upload: an answer that streams takes up what is left of a
+/// request that nobody read, after the work.
+fn upload_end(received: &[Section], start: i64, end: i64) -> i64 {
+    let before = received.partition_point(|wait| wait.end <= start);
+    let within = received.partition_point(|wait| wait.end <= end).max(before);
+    let within = &received[before..within];
+    let waited: i64 = within.iter().map(|wait| wait.end - wait.start.max(start)).sum();
+    match within.last() {
+        Some(last) if waited >= GAP_NANOS_MIN => last.end,
+        _ => start,
+    }
 }
 
 type OperationKey = (u32, Sym);
@@ -381,6 +398,20 @@ mod tests {
             &[entry(), query(2, 0, 50), receive(3, 10, 40), query(4, 60, 100)],
             &[(1, "between", 50.0, 60.0)],
         );
+    }
+
+    /// A `StreamingResponse` listens to its client, and first hears of an empty request.
+    #[test]
+    fn a_request_that_was_there_already_does_not_hide_the_work() {
+        let send = span(9, 1, 80, 81).asgi("http.response.start");
+        let mut receives = [receive(2, 79, 80), receive(3, 79, 80)];
+        receives[0].start = receives[0].end - NANOS_PER_MILLI / 2;
+        receives[1].start = receives[1].end - NANOS_PER_MILLI / 2 + 1;
+        let [first, second] = receives;
+        check(&[entry(), first.clone(), second.clone(), send.clone()], &[(1, "whole", 0.0, 80.0)]);
+        // Together they are the wait for a slow client, part by part.
+        let third = Span { id: 4, ..second.clone() };
+        check(&[entry(), first, second, third, send], &[]);
     }
 
     #[test]

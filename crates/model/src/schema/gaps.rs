@@ -17,7 +17,7 @@ pub fn table() -> Table {
         Column::required(
             "start_time_unix_nano",
             int.clone(),
-            "Start of the gap, ns since the epoch, by the process's own clock; not before the end of the last ASGI receive of a part of the request within it.",
+            "Start of the gap, ns since the epoch, by the process's own clock; when it waited for a client's upload, the end of that.",
         ),
         Column::required("nanos", int.clone(), "Length of the gap, ns; at least 1 ms."),
         Column::required(
@@ -81,7 +81,7 @@ pub fn table() -> Table {
     ];
     Table {
         name: "gaps",
-        doc: "One row for each stretch of at least 1 ms of an entry or INTERNAL span that no child covers. In an ASGI entry the last one ends at the first send, and each begins at the end of the last receive of `http.request` or `websocket.receive` within it: to wait for the client's upload is no work and no gap.",
+        doc: "One row for each stretch of at least 1 ms of an entry or INTERNAL span that no child covers. In an ASGI entry the tail ends at the first send. A gap in which receives of `http.request` or `websocket.receive` took 1 ms or more begins at the end of the last of them: to wait for the client's upload is no work and no gap.",
         columns,
     }
 }
