@@ -307,6 +307,8 @@ mod tests {
             &[90.0, 30.0, 20.0, 10.0],
         );
         assert_eq!(heads(&pass, &[1, 2, 3, 4]), [1, 2, 2, 1].map(Some));
+        let durations = [1, 2, 3, 4].map(|id| pass.millis(id, "tiling_duration_nanos"));
+        assert_eq!(durations, [100.0, 50.0, 50.0, 100.0].map(Some));
     }
 
     #[test]

@@ -149,6 +149,7 @@ impl Columns<'_> {
             ),
             optional_ints(at, |p| meaning.literals_hash[p]),
             bools(at, |p| meaning.is_batch[p]),
+            ints(at, |p| rows.duration(path.head[p] as usize)),
         ])
     }
 

@@ -209,13 +209,18 @@ pub fn table() -> Table {
         ),
         Column::optional(
             "literals_hash",
-            int,
+            int.clone(),
             "Stands for the literals of `db.query.text` in their order, of a shortened list those of the elements that `query_shape` shows; NULL without a literal.",
         ),
         Column::required(
             "is_batch",
             DataType::Boolean,
             "Whether `db.query.text` asks for many rows at once: an IN or ANY list, VALUES with several rows, several keys or commands, a `getMore`; false without a statement.",
+        ),
+        Column::required(
+            "tiling_duration_nanos",
+            int,
+            "The duration of the head of its tiling, ns: what runs in the background of a request is a part of its task, not of the request.",
         ),
     ];
     Table {
