@@ -32,7 +32,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "wrote queries/rules/{name}/{{rule.toml, rule.sql, README.md, cases.md}}\n\n\
          Register it in crates/rules/src/registry.rs, in alphabetical order:\n\n    \
          rule!(\"{name}\"),\n\n\
-         Then fill in what the tests ask for: cargo test --package timesink-rules"
+         Then fill in what the tests ask for: cargo test --workspace --test cases"
     );
     Ok(())
 }
