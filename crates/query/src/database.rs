@@ -17,6 +17,7 @@ use timesink_facts::{Facts, PassOptions};
 use crate::Error;
 use crate::merged::{self, SPANS_WITH_FACTS};
 use crate::session::{Session, shared_state};
+use crate::threads::Threads;
 use crate::views::VIEWS;
 
 /// What a query may use.
@@ -49,7 +50,10 @@ pub struct Database {
     tables: Vec<(String, Arc<dyn TableProvider>)>,
     /// What every session begins with; it has no tables.
     shared: SessionState,
+    threads: Threads,
     limits: Limits,
+    /// The rows of the tables that hold the spans' own memory.
+    held: Arc<Vec<RecordBatch>>,
     merged: Vec<RecordBatch>,
     traces: usize,
     repeated_spans: usize,
@@ -77,7 +81,9 @@ impl Database {
         let mut database = Self {
             tables: Vec::new(),
             shared: shared_state(runtime(&limits)?, &limits),
+            threads: Threads::new(limits.partitions),
             limits,
+            held: Arc::new([&facts.spans[..], &facts.facts, &[facts.gaps.clone()]].concat()),
             merged: merge(facts)?,
             traces: facts.traces,
             repeated_spans: facts.repeated_spans,
@@ -164,7 +170,8 @@ impl Database {
     ///
     /// [`Error::Internal`] when a table cannot be registered.
     pub fn session(&self) -> Result<Session, Error> {
-        let session = Session::new(&self.shared, self.limits)?;
+        let session =
+            Session::new(&self.shared, self.limits, self.threads.clone(), Arc::clone(&self.held))?;
         for (name, table) in &self.tables {
             session.register_provider(name, Arc::clone(table))?;
         }

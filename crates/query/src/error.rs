@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use datafusion::error::DataFusionError;
+use tokio::task::JoinError;
 
 /// What went wrong with a query.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,9 @@ pub enum Error {
     /// The statement would write, or is no query at all.
     #[error("only queries can be run here: {0}")]
     ReadOnly(String),
+    /// The text is longer or deeper than can be planned safely: make it shorter.
+    #[error("the query has {seen} {unit}: the limit is {max}")]
+    Length { seen: usize, max: usize, unit: &'static str },
     /// The query needed more memory than it may have.
     #[error(
         "the query needs more memory than the limit of {limit_mib} MiB \
@@ -52,5 +56,15 @@ impl Error {
             DataFusionError::Internal(message) => Self::Internal(message.clone()),
             root => Self::Execution(root.strip_backtrace()),
         }
+    }
+
+    /// A query's own values can make the engine panic, texts of over 2 GiB in a batch for example.
+    pub(crate) fn of_panic(error: JoinError) -> Self {
+        let Ok(panic) = error.try_into_panic() else {
+            return Self::Internal("the task of a query was cancelled".to_owned());
+        };
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied());
+        Self::Execution(text.unwrap_or("it panicked").to_owned())
     }
 }

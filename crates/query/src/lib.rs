@@ -8,6 +8,8 @@ mod error;
 mod merged;
 mod session;
 mod steps;
+mod text;
+mod threads;
 mod views;
 
 pub use database::{Database, Limits};
@@ -15,4 +17,5 @@ pub use error::Error;
 pub use merged::{SPANS_WITH_FACTS, UNKNOWN_ENDPOINT, schema as spans_with_facts_schema};
 pub use session::{QueryResult, Session};
 pub use steps::{Step, steps};
+pub use threads::THREAD_NAME;
 pub use views::{VIEWS, View};

@@ -8,21 +8,32 @@ use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
     MemorySchemaProvider, TableProvider,
 };
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::SendableRecordBatchStream;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::Error;
 use crate::database::{Limits, mem_table};
+use crate::text;
+use crate::threads::Threads;
+
+/// Rows of a batch. Memory is counted by the batch, so that fewer rows overshoot the limit by less;
+/// rules run as fast as with more.
+const BATCH_ROWS: usize = 2048;
 
 /// Returns what all sessions of a database share: functions, the planner's rules, the runtime.
 pub(crate) fn shared_state(runtime: Arc<RuntimeEnv>, limits: &Limits) -> SessionState {
     let config = SessionConfig::new()
         .with_target_partitions(limits.partitions)
+        .with_batch_size(BATCH_ROWS)
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(true);
     SessionStateBuilder::new()
@@ -33,9 +44,13 @@ pub(crate) fn shared_state(runtime: Arc<RuntimeEnv>, limits: &Limits) -> Session
 }
 
 /// A reader: queries only, under limits.
+#[derive(Clone)]
 pub struct Session {
     context: SessionContext,
     limits: Limits,
+    threads: Threads,
+    /// The rows of the tables, which count for no query.
+    tables: Arc<Vec<RecordBatch>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -46,7 +61,12 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     /// Makes a reader without tables.
-    pub(crate) fn new(shared: &SessionState, limits: Limits) -> Result<Self, Error> {
+    pub(crate) fn new(
+        shared: &SessionState,
+        limits: Limits,
+        threads: Threads,
+        tables: Arc<Vec<RecordBatch>>,
+    ) -> Result<Self, Error> {
         let mut state = shared.clone();
         let names = state.config_options().catalog.clone();
         let catalog = MemoryCatalogProvider::new();
@@ -56,7 +76,8 @@ impl Session {
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(names.default_catalog, Arc::new(catalog));
         state.register_catalog_list(Arc::new(catalogs));
-        Ok(Self { context: SessionContext::new_with_state(state), limits })
+        let context = SessionContext::new_with_state(state);
+        Ok(Self { context, limits, threads, tables })
     }
 
     pub(crate) fn register_provider(
@@ -89,18 +110,19 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::Query`] and [`Error::ReadOnly`] when the text is no query over these tables, the
-    /// other variants when it reaches a limit or fails while it runs.
+    /// [`Error::Query`], [`Error::Length`] and [`Error::ReadOnly`] when the text is no query over
+    /// these tables, the other variants when it reaches a limit or fails while it runs.
     pub async fn query(&self, sql: &str) -> Result<QueryResult, Error> {
-        let plan = self.plan(sql).await?;
-        let run = self.run(plan);
-        match tokio::time::timeout(self.limits.time_max, run).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::Time(self.limits.time_max)),
-        }
+        let (session, sql) = (self.clone(), sql.to_owned());
+        let work = async move {
+            let plan = session.plan(&sql).await?;
+            session.answer(plan).await
+        };
+        self.threads.run(work, self.limits.partitions, self.limits.time_max).await
     }
 
     pub(crate) async fn plan(&self, sql: &str) -> Result<LogicalPlan, Error> {
+        text::check(sql)?;
         let state = self.context.state();
         let plan =
             state.create_logical_plan(sql).await.map_err(|error| Error::of_planning(&error))?;
@@ -112,15 +134,16 @@ impl Session {
         Ok(plan)
     }
 
-    async fn run(&self, plan: LogicalPlan) -> Result<QueryResult, Error> {
-        let failed =
-            |error: DataFusionError| Error::of_running(&error, self.limits.memory_bytes_max);
+    async fn answer(&self, plan: LogicalPlan) -> Result<QueryResult, Error> {
         let frame = self
             .context
             .execute_logical_plan(plan)
             .await
             .map_err(|error| Error::of_planning(&error))?;
-        let stream = frame.execute_stream().await.map_err(failed)?;
+        let plan = frame.create_physical_plan().await.map_err(|error| self.failed(&error))?;
+        let plan = yielding(plan).map_err(|error| self.failed(&error))?;
+        let stream = execute_stream(plan, self.context.task_ctx());
+        let stream = stream.map_err(|error| self.failed(&error))?;
         let schema = stream.schema();
         let batches = self.collect(stream).await?;
         Ok(QueryResult { schema, batches })
@@ -130,20 +153,62 @@ impl Session {
         &self,
         mut stream: SendableRecordBatchStream,
     ) -> Result<Vec<RecordBatch>, Error> {
+        let mut held = Held::new(self);
         let mut batches = Vec::new();
         let mut rows = 0;
         while let Some(batch) = futures_next(&mut stream).await {
-            let batch = batch.map_err(|e| Error::of_running(&e, self.limits.memory_bytes_max))?;
+            let batch = batch.map_err(|error| self.failed(&error))?;
             rows += batch.num_rows();
             if rows > self.limits.rows_max {
                 return Err(Error::Rows(self.limits.rows_max));
             }
             if batch.num_rows() > 0 {
+                held.add(&batch).map_err(|error| self.failed(&error))?;
                 batches.push(batch);
             }
         }
         Ok(batches)
     }
+
+    fn failed(&self, error: &DataFusionError) -> Error {
+        Error::of_running(error, self.limits.memory_bytes_max)
+    }
+}
+
+/// The memory of the rows that a query has answered with so far.
+struct Held {
+    counter: RecordBatchMemoryCounter,
+    reservation: MemoryReservation,
+}
+
+impl Held {
+    fn new(session: &Session) -> Self {
+        let mut counter = RecordBatchMemoryCounter::new();
+        for batch in session.tables.iter() {
+            counter.count_batch(batch);
+        }
+        let pool = &session.context.runtime_env().memory_pool;
+        Self { counter, reservation: MemoryConsumer::new("rows of the answer").register(pool) }
+    }
+
+    /// Counts what the batch shares neither with the tables nor with a batch before.
+    fn add(&mut self, batch: &RecordBatch) -> Result<(), DataFusionError> {
+        self.reservation.try_grow(self.counter.count_batch(batch))
+    }
+}
+
+/// Lets joins give way to others after some batches. The engine's own yield points are at the
+/// leaves; a join makes any number of rows of few leaves, and could not be stopped meanwhile.
+fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    plan.transform_up(|node| {
+        let is_join = node.children().len() > 1;
+        Ok(if is_join {
+            Transformed::yes(Arc::new(CooperativeExec::new(node)))
+        } else {
+            Transformed::no(node)
+        })
+    })
+    .data()
 }
 
 async fn futures_next(

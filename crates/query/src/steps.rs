@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use crate::Error;
+use crate::{Error, text};
 
 /// One common table expression of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +20,9 @@ pub struct Step {
 ///
 /// # Errors
 ///
-/// [`Error::Query`] when the text is not one query.
+/// [`Error::Query`] when the text is not one query, [`Error::Length`] when it is too long.
 pub fn steps(sql: &str) -> Result<Vec<Step>, Error> {
+    text::check(sql)?;
     let query = parse(sql)?;
     let Some(with) = query.with else { return Ok(Vec::new()) };
     let mut steps = Vec::new();

@@ -14,17 +14,13 @@ use crate::config::Config;
 use crate::input::Input;
 use crate::output::Console;
 
-/// Threads that run queries; a query spreads over `query.threads` of their tasks.
+/// Threads that wait for queries and make findings of their rows.
 const WORKERS_MAX: usize = 4;
 
-/// Plans are deep trees, and walking them takes stack.
-const STACK_BYTES: usize = 8 << 20;
-
-/// Makes the runtime that queries run on.
+/// Makes the runtime that waits for queries; these have threads of their own.
 pub(crate) fn runtime(cores: usize) -> Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(cores.clamp(1, WORKERS_MAX))
-        .thread_stack_size(STACK_BYTES)
         .enable_time()
         .build()
         .context("failed to start threads")

@@ -26,12 +26,23 @@ use output::Console;
 use surroundings::Surroundings;
 
 fn main() -> ExitCode {
+    keep_quiet_of_queries();
     let code = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
         // The panic's message is already on standard error.
         let _ = writeln!(std::io::stderr(), "{}", ended::REPORT_IT);
         ended::INTERNAL
     });
     ExitCode::from(code)
+}
+
+/// A panic on a query's threads fails that query alone, whose error says so.
+fn keep_quiet_of_queries() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name() != Some(timesink_query::THREAD_NAME) {
+            report(panic);
+        }
+    }));
 }
 
 /// Parses the command line, runs the command and returns the exit code.

@@ -1,0 +1,87 @@
+//! [`Threads`]: where queries run, so that whoever waits for one can always stop waiting.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::Error;
+
+/// The name of the threads: a panic on them fails one query and is told as its error.
+pub const THREAD_NAME: &str = "timesink-query";
+
+/// Threads of one query, and queries that run at the same time.
+const WORKERS_MAX: usize = 4;
+
+/// Plans are deep trees, and walking them takes stack: for as many terms as a query may have under
+/// 12 MiB in a build without optimization. Only what is touched takes memory.
+const STACK_BYTES: usize = 32 << 20;
+
+/// Lets some queries run at a time, each on threads of its own.
+///
+/// A query can compute for any time before it lets others run. On threads that it shares, that
+/// would hold up the other queries, and the timer that is to end it.
+#[derive(Debug, Clone)]
+pub(crate) struct Threads {
+    turns: Arc<Semaphore>,
+}
+
+impl Threads {
+    /// Makes turns for as many queries as there are threads.
+    pub(crate) fn new(threads: usize) -> Self {
+        Self { turns: Arc::new(Semaphore::new(threads.clamp(1, WORKERS_MAX))) }
+    }
+
+    /// Waits for a turn, then at most `time_max` for the work, which then has to end or is left to
+    /// itself: it stops at its next step, and its threads end with it.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+        threads: usize,
+        time_max: Duration,
+    ) -> Result<T, Error> {
+        let turn = self.turns.acquire().await;
+        let _turn = turn.map_err(|error| Error::Internal(error.to_string()))?;
+        let threads = OwnThreads::start(threads.clamp(1, WORKERS_MAX))?;
+        match tokio::time::timeout(time_max, threads.spawn(work)).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => Err(Error::of_panic(error)),
+            Err(_) => Err(Error::Time(time_max)),
+        }
+    }
+}
+
+/// The threads of one query; dropped, they are left to end by themselves.
+struct OwnThreads {
+    runtime: Option<Runtime>,
+}
+
+impl OwnThreads {
+    fn start(threads: usize) -> Result<Self, Error> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name(THREAD_NAME)
+            .thread_stack_size(STACK_BYTES)
+            .enable_time()
+            .build()
+            .map_err(|error| Error::Execution(format!("failed to start threads: {error}")))?;
+        Ok(Self { runtime: Some(runtime) })
+    }
+
+    fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.runtime.as_ref().expect("taken by drop alone").spawn(work)
+    }
+}
+
+impl Drop for OwnThreads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
