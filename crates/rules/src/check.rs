@@ -40,16 +40,16 @@ pub struct Problem {
     pub what: String,
 }
 
-/// Checks a rule against empty tables: its query plans, its columns, parameters, words and guide.
+/// Checks a rule against empty tables, under the limits it will run with: its query plans, its columns, parameters, words and guide.
 ///
 /// # Errors
 ///
 /// [`Error::Internal`] when the empty tables cannot be made.
-pub async fn check(rule: &Rule) -> Result<Vec<Problem>, Error> {
+pub async fn check(rule: &Rule, limits: Limits) -> Result<Vec<Problem>, Error> {
     let mut problems = Vec::new();
     check_guide(rule, &mut problems);
     check_params(rule, &mut problems);
-    let database = Database::open(&[], Limits::default()).await?;
+    let database = Database::open(&[], limits).await?;
     let keys = ParamKeys::find(&[]);
     let session = session(rule, &RuleSettings::default(), &database, &keys)?;
     match session.query(&rule.sql).await {

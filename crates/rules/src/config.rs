@@ -7,6 +7,9 @@ use crate::error::nearest;
 use crate::manifest::Param;
 use crate::rule::{Rule, RuleSet};
 
+/// The span kinds of OTLP 1.11 by name; the column `kind` has numbers for others.
+const KINDS: [&str; 6] = ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
+
 /// The value of a threshold.
 pub type Value = toml::Value;
 
@@ -40,7 +43,8 @@ impl Override {
     pub(crate) fn fits(&self, service: &str, endpoint: &str, kind: &str) -> bool {
         let fits =
             |wanted: &Option<String>, seen: &str| wanted.as_deref().is_none_or(|w| w == seen);
-        fits(&self.service, service) && fits(&self.endpoint, endpoint) && fits(&self.kind, kind)
+        let is_kind = self.kind.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(kind));
+        fits(&self.service, service) && fits(&self.endpoint, endpoint) && is_kind
     }
 }
 
@@ -59,6 +63,9 @@ impl RulesConfig {
                     check_value(rule, param, value)?;
                 }
             }
+            for kind in settings.overrides.iter().filter_map(|special| special.kind.as_deref()) {
+                check_kind(name, kind)?;
+            }
         }
         Ok(())
     }
@@ -68,11 +75,29 @@ impl RulesConfig {
     }
 }
 
+fn check_kind(rule: &str, kind: &str) -> Result<(), Error> {
+    if KINDS.iter().any(|known| known.eq_ignore_ascii_case(kind)) {
+        return Ok(());
+    }
+    let near = nearest(&kind.to_ascii_uppercase(), KINDS.into_iter());
+    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    let known = KINDS.join(", ");
+    let place = format!("`rules.{rule}.override.kind`");
+    Err(Error::Config(format!("{place} is \"{kind}\": expected one of {known}{hint}")))
+}
+
 fn check_value(rule: &Rule, name: &str, value: &Value) -> Result<(), Error> {
     let params = &rule.manifest.params;
     let Some(param) = params.get(name) else {
         let near = nearest(name, params.keys().map(String::as_str));
-        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let hint = match near {
+            Some(near) => format!("; did you mean `{near}`?"),
+            None if params.is_empty() => ": it has none".to_owned(),
+            None => {
+                let known: Vec<String> = params.keys().map(|name| format!("`{name}`")).collect();
+                format!(": expected one of {}", known.join(", "))
+            }
+        };
         let rule = rule.name();
         return Err(Error::Config(format!("`rules.{rule}.{name}` is no parameter of it{hint}")));
     };

@@ -142,6 +142,12 @@ impl Engine {
         for (number, result, took) in results {
             let rule = &self.rules.rules()[number];
             let mut undecided = Vec::new();
+            let result = result.and_then(|run| {
+                if let Run::Done(instances) = &run {
+                    check_traces(rule, instances, &context, database.spans_with_facts())?;
+                }
+                Ok(run)
+            });
             let outcome = match result {
                 Ok(Run::Disabled) => Outcome::Disabled,
                 Ok(Run::Skipped(missing)) => Outcome::Skipped { missing },
@@ -156,6 +162,8 @@ impl Engine {
                         count => Outcome::Findings(count),
                     }
                 }
+                // The run says whose rule it is.
+                Err(Error::Rule { reason, .. }) => Outcome::Failed { reason },
                 Err(error) => Outcome::Failed { reason: error.to_string() },
             };
             runs.push(RuleRun { rule: rule.name().to_owned(), outcome, undecided, took });
@@ -184,6 +192,30 @@ fn wanted(results: &[(usize, Result<Run, Error>, Duration)]) -> HashSet<(&str, &
     done.flat_map(|instances| instances.rows.iter().chain(&instances.undecided))
         .map(|row| (row.trace_id.as_str(), row.span_id.as_str()))
         .collect()
+}
+
+/// Refuses rows that point into no trace: nobody could look at what they found. The span itself
+/// may be missing: the parent of a loop that was lost, while its children arrived.
+fn check_traces(
+    rule: &Rule,
+    instances: &Instances,
+    context: &Context<'_>,
+    spans: &[RecordBatch],
+) -> Result<(), Error> {
+    let astray: Vec<_> = grouping::astray(instances, context).collect();
+    if astray.is_empty() {
+        return Ok(());
+    }
+    let mut unknown: HashSet<&str> = astray.iter().map(|row| row.trace_id.as_str()).collect();
+    let columns = spans.iter().filter_map(|batch| batch.column_by_name("trace_id"));
+    for trace_id in columns.filter_map(|column| column.as_string_view_opt()).flatten().flatten() {
+        unknown.remove(trace_id);
+    }
+    let Some(row) = astray.iter().find(|row| unknown.contains(row.trace_id.as_str())) else {
+        return Ok(());
+    };
+    let reason = format!("a row points at trace `{}`: there is none", row.trace_id);
+    Err(Error::Rule { rule: rule.name().to_owned(), reason })
 }
 
 enum Run {

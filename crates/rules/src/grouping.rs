@@ -37,6 +37,15 @@ pub(crate) fn findings(rule: &Rule, instances: &Instances, context: &Context<'_>
         .collect()
 }
 
+/// Returns the rows that point at spans which are not there.
+pub(crate) fn astray<'a>(
+    instances: &'a Instances,
+    context: &Context<'_>,
+) -> impl Iterator<Item = &'a Instance> {
+    let rows = instances.rows.iter().chain(&instances.undecided);
+    rows.filter(|row| span_of(context, row).is_none())
+}
+
 /// Returns the endpoints of which a rule cannot tell, by service and endpoint.
 pub(crate) fn undecided(instances: &Instances, context: &Context<'_>) -> Vec<Undecided> {
     let mut endpoints: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
@@ -65,8 +74,8 @@ struct Group<'a> {
 
 impl Group<'_> {
     fn finding(&self) -> Finding {
-        let wasted_nanos: i64 = self.rows.iter().map(|row| row.wasted_nanos).sum();
-        let occurrences = self.rows.iter().map(|row| row.occurrences).sum();
+        let wasted_nanos = sum(self.rows.iter().map(|row| row.wasted_nanos));
+        let occurrences = sum(self.rows.iter().map(|row| row.occurrences));
         let traces: HashSet<&str> = self.rows.iter().map(|row| row.trace_id.as_str()).collect();
         let traces_affected = traces.len() as i64;
         let known = self.context.endpoints.get(&(self.service, self.endpoint));
@@ -157,7 +166,8 @@ impl Group<'_> {
     fn typical_waste(&self) -> i64 {
         let mut of_trace: BTreeMap<&str, i64> = BTreeMap::new();
         for row in &self.rows {
-            *of_trace.entry(&row.trace_id).or_default() += row.wasted_nanos;
+            let wasted = of_trace.entry(&row.trace_id).or_default();
+            *wasted = wasted.saturating_add(row.wasted_nanos);
         }
         let mut wasted: Vec<i64> = of_trace.into_values().collect();
         wasted.sort_unstable();
@@ -205,7 +215,7 @@ impl Group<'_> {
             let count = span_of(self.context, row)?.adjusted_count?;
             Some((row.wasted_nanos as f64 * count).round() as i64)
         });
-        estimated.sum()
+        estimated.collect::<Option<Vec<i64>>>().map(|all| sum(all.into_iter()))
     }
 
     fn seen(&self) -> (i64, i64) {
@@ -228,6 +238,11 @@ impl Group<'_> {
 
 fn span_of<'a>(context: &'a Context<'_>, row: &'a Instance) -> Option<&'a SpanFacts<'a>> {
     context.spans.get(&(row.trace_id.as_str(), row.span_id.as_str()))
+}
+
+/// A rule's numbers are its author's: a sum of them stops at the largest there is.
+fn sum(numbers: impl Iterator<Item = i64>) -> i64 {
+    numbers.fold(0, i64::saturating_add)
 }
 
 fn share(part: i64, whole: i64) -> Option<f64> {
@@ -295,6 +310,12 @@ mod tests {
         assert_eq!(fingerprint(["a", "b", "c", "d"]), fingerprint(["a", "b", "c", "d"]));
         assert_ne!(fingerprint(["ab", "", "c", "d"]), fingerprint(["a", "b", "c", "d"]));
         assert_eq!(fingerprint(["rule", "service", "endpoint", "subject"]), "7e5583e7a86047cb");
+    }
+
+    #[test]
+    fn sums_stop_at_the_largest_number() {
+        assert_eq!(sum([1, 2].into_iter()), 3);
+        assert_eq!(sum([i64::MAX, i64::MAX, 1].into_iter()), i64::MAX);
     }
 
     #[test]

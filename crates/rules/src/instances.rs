@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::compute::{cast, concat_batches};
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
 use timesink_model::{Confidence, MeasureValue};
 use timesink_query::QueryResult;
 
@@ -57,15 +57,26 @@ pub(crate) fn read(rule: &str, result: &QueryResult) -> Result<Instances, Error>
         .map_err(|error| Error::Internal(error.to_string()))?;
     let column = |name: &str| batch.column_by_name(name);
     let text = |name: &str| column(name).map(texts).transpose();
-    let required = |name: &str| text(name)?.ok_or_else(|| Error::Internal(name.to_owned()));
+    let required = |at: usize, to: &DataType| {
+        let column = converted(batch.column(at), to)?;
+        match column.null_count() {
+            0 => Ok(column),
+            nulls => Err(refuse(format!(
+                "column `{}` is NULL or out of range in {nulls} of {} rows",
+                FINDING_COLUMNS[at],
+                batch.num_rows()
+            ))),
+        }
+    };
     let (service, trace_id, span_id, subject) = (
-        required(FINDING_COLUMNS[0])?,
-        required(FINDING_COLUMNS[1])?,
-        required(FINDING_COLUMNS[2])?,
-        required(FINDING_COLUMNS[3])?,
+        required(0, &DataType::Utf8)?,
+        required(1, &DataType::Utf8)?,
+        required(2, &DataType::Utf8)?,
+        required(3, &DataType::Utf8)?,
     );
-    let numbers = |name: &str| column(name).map_or(Ok(Vec::new()), ints);
-    let (occurrences, wasted) = (numbers(FINDING_COLUMNS[4])?, numbers(FINDING_COLUMNS[5])?);
+    let own_text = |column: &ArrayRef, row: usize| column.as_string::<i32>().value(row).to_owned();
+    let (occurrences, wasted) = (required(4, &DataType::Int64)?, required(5, &DataType::Int64)?);
+    let number = |column: &ArrayRef, row: usize| column.as_primitive::<Int64Type>().value(row);
     let (confidence, reason) = (text(CONFIDENCE[0])?, text(CONFIDENCE[1])?);
     let (file, line) = (text(CODE[0])?, text(CODE[1])?);
     let measures = evidence
@@ -80,12 +91,12 @@ pub(crate) fn read(rule: &str, result: &QueryResult) -> Result<Instances, Error>
     for row in 0..batch.num_rows() {
         let word = value(&confidence, row);
         let instance = Instance {
-            service: service.value(row).to_owned(),
-            trace_id: trace_id.value(row).to_owned(),
-            span_id: span_id.value(row).to_owned(),
-            subject: subject.value(row).to_owned(),
-            occurrences: occurrences[row],
-            wasted_nanos: wasted[row].max(0),
+            service: own_text(&service, row),
+            trace_id: own_text(&trace_id, row),
+            span_id: own_text(&span_id, row),
+            subject: own_text(&subject, row),
+            occurrences: number(&occurrences, row),
+            wasted_nanos: number(&wasted, row).max(0),
             confidence: match word.as_str() {
                 "" => Confidence::Likely,
                 UNDECIDED => Confidence::Possible,
@@ -110,17 +121,35 @@ fn code(file: &str, line: &str) -> Option<String> {
     }
 }
 
-/// Says which of the finding columns a result lacks, if any.
+/// Says which of the finding columns a result lacks or has in another type, if any.
 pub(crate) fn check_columns(result: &QueryResult) -> Result<(), String> {
     let names: Vec<&str> = result.schema.fields().iter().map(|f| f.name().as_str()).collect();
-    if names.len() >= FINDING_COLUMNS.len() && names[..FINDING_COLUMNS.len()] == FINDING_COLUMNS {
-        return Ok(());
+    if names.len() < FINDING_COLUMNS.len() || names[..FINDING_COLUMNS.len()] != FINDING_COLUMNS {
+        return Err(format!(
+            "rule.sql returns {}: it has to begin with {}",
+            names.join(", "),
+            FINDING_COLUMNS.join(", ")
+        ));
     }
-    Err(format!(
-        "rule.sql returns {}: it has to begin with {}",
-        names.join(", "),
-        FINDING_COLUMNS.join(", ")
-    ))
+    let typed = result.schema.fields().iter().map(|field| check_type(field));
+    let wrong: Vec<String> = typed.filter_map(Result::err).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+}
+
+/// Evidence may have any type; the other columns are texts, counts and nanoseconds.
+fn check_type(field: &Field) -> Result<(), String> {
+    let (name, kind) = (field.name().as_str(), field.data_type());
+    let expected = if FINDING_COLUMNS[4..].contains(&name) {
+        ("an integer", kind.is_integer())
+    } else if FINDING_COLUMNS.contains(&name) || CONFIDENCE.contains(&name) {
+        ("text", kind.is_string())
+    } else {
+        return Ok(());
+    };
+    match expected {
+        (_, true) => Ok(()),
+        (expected, false) => Err(format!("column `{name}` is {kind}: expected {expected}")),
+    }
 }
 
 /// Returns the columns that are evidence, in order.
@@ -133,11 +162,6 @@ pub(crate) fn evidence_columns(result: &QueryResult) -> Vec<String> {
 fn texts(column: &ArrayRef) -> Result<StringArray, Error> {
     let texts = converted(column, &DataType::Utf8)?;
     Ok(texts.as_string::<i32>().clone())
-}
-
-fn ints(column: &ArrayRef) -> Result<Vec<i64>, Error> {
-    let ints = converted(column, &DataType::Int64)?;
-    Ok(ints.as_primitive::<Int64Type>().iter().map(Option::unwrap_or_default).collect())
 }
 
 fn converted(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Error> {

@@ -52,7 +52,7 @@ fn every_rule_has_the_cases_that_show_its_limits() {
 fn every_rule_folder_is_sound() {
     let runtime = Runtime::new().unwrap();
     for rule in RuleSet::embedded().unwrap().rules() {
-        let problems = runtime.block_on(check(rule)).unwrap();
+        let problems = runtime.block_on(check(rule, Limits::default())).unwrap();
         assert_eq!(problems, [], "{}", rule.name());
     }
 }

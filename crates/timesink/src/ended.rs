@@ -2,6 +2,10 @@
 
 use std::io;
 
+use anyhow::Result;
+
+use crate::input::Input;
+
 /// What an internal error asks for, where the library has not already said it.
 pub(crate) const REPORT_IT: &str =
     "internal error, please report it with the command and, if you can, the file";
@@ -23,12 +27,26 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
+    /// Returns how a command ends that only reads.
+    pub(crate) fn of_reading(input: &Input) -> Self {
+        if input.damaged.is_empty() { Self::Done } else { Self::Incomplete }
+    }
+
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::Tripped => 1,
             Self::Incomplete => REFUSED,
         }
+    }
+}
+
+/// Returns how a command ended whose output went wherever it could: whoever closed the pipe has
+/// seen enough, and what was found stays found.
+pub(crate) fn once_written(written: Result<()>, ended: Ended) -> Result<Ended> {
+    match written {
+        Err(error) if Fault::of(&error) != Fault::ClosedPipe => Err(error),
+        _ => Ok(ended),
     }
 }
 
@@ -99,6 +117,16 @@ mod tests {
     use anyhow::Context;
 
     use super::*;
+
+    #[test]
+    fn a_closed_pipe_changes_no_end() {
+        let error = |kind: io::ErrorKind| Err(io::Error::from(kind).into());
+        assert_eq!(
+            once_written(error(io::ErrorKind::BrokenPipe), Ended::Tripped).unwrap(),
+            Ended::Tripped
+        );
+        assert!(once_written(error(io::ErrorKind::StorageFull), Ended::Done).is_err());
+    }
 
     #[test]
     fn faults_are_told_apart_through_their_contexts() {

@@ -68,8 +68,8 @@ fn run() -> u8 {
 /// Writes what is left to write, and turns the result into the exit code.
 fn conclude(result: anyhow::Result<Ended>, console: &mut Console) -> u8 {
     let result = result.and_then(|ended| {
-        console.out.flush()?;
-        Ok(ended)
+        let written = console.out.flush().map_err(anyhow::Error::from);
+        ended::once_written(written, ended)
     });
     match result {
         Ok(ended) => ended.code(),

@@ -84,7 +84,9 @@ mod tests {
         let [manifest, sql, guide, _] = FILES.map(|(_, template)| fill(template, "gc-pause"));
         let rule = Rule::parse("gc-pause", &manifest, &sql, &guide).expect("a rule");
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let problems = runtime.block_on(timesink_rules::check(&rule)).expect("empty tables");
+        let limits = timesink_query::Limits::default();
+        let problems = runtime.block_on(timesink_rules::check(&rule, limits));
+        let problems = problems.expect("empty tables");
         assert!(problems.is_empty(), "{problems:?}");
     }
 }

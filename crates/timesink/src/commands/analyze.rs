@@ -9,7 +9,7 @@ use timesink_rules::{Analysis, Outcome};
 use super::Run;
 use crate::analysis;
 use crate::cli::{AnalyzeArgs, FailOn, ReportFormat};
-use crate::ended::Ended;
+use crate::ended::{Ended, once_written};
 use crate::input::{self, Input};
 use crate::output::{self, Console, Detail};
 
@@ -21,18 +21,18 @@ pub(super) fn run(args: &AnalyzeArgs, run: &mut Run<'_>) -> Result<Ended> {
     let database = analysis::database(&runtime, &input, &run.config, run.console)?;
     let analysis = analysis::analyze(&runtime, &engine, &database, run.console)?;
     output::warn_of_damage(run.console, &input.damaged);
-    let services = || analysis::services(&database).len();
-    match args.report.format {
+    let written = match args.report.format {
         ReportFormat::Jsonl => {
-            output::write_jsonl(&mut run.console.out, &analysis.findings)?;
             output::write_warnings(run.console, &analysis, &input);
+            output::write_jsonl(&mut run.console.out, &analysis.findings)
         }
         ReportFormat::Text => {
-            write_findings(&analysis, args.report.notes, run.console)?;
-            output::write_summary(run.console, &analysis, &input, services())?;
+            let services = analysis::services(&database).len();
+            write_findings(&analysis, args.report.notes, run.console)
+                .and_then(|()| output::write_summary(run.console, &analysis, &input, services))
         }
-    }
-    Ok(ended(&analysis, &input, args.fail_on.map(FailOn::severity)))
+    };
+    once_written(written, ended(&analysis, &input, args.fail_on.map(FailOn::severity)))
 }
 
 /// Writes every finding in full, notes in a line each unless asked for.

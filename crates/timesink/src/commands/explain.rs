@@ -13,7 +13,7 @@ use timesink_rules::{ExplainedStep, Explanation, explain, show_nanos};
 
 use super::Run;
 use crate::cli::ExplainArgs;
-use crate::ended::Ended;
+use crate::ended::{Ended, once_written};
 use crate::output::{Paint, safe, wrap};
 use crate::{analysis, input, output};
 
@@ -31,14 +31,14 @@ pub(super) fn run(args: &ExplainArgs, run: &mut Run<'_>) -> Result<Ended> {
     let input = input::read(&args.input.files, &run.config.read, run.console)?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
     let database = analysis::database(&runtime, &input, &run.config, run.console)?;
+    output::warn_of_damage(run.console, &input.damaged);
+    output::warn_of_losses(run.console, &input);
     let trace_id = trace_id(&database, &args.trace_id)?;
     let explanation = {
         let _progress = run.console.progress("running the rule");
         runtime.block_on(explain(&engine, &database, &args.rule, &trace_id))?
     };
-    output::warn_of_damage(run.console, &input.damaged);
-    write(&explanation, run)?;
-    Ok(if input.damaged.is_empty() { Ended::Done } else { Ended::Incomplete })
+    once_written(write(&explanation, run), Ended::of_reading(&input))
 }
 
 /// Returns the one trace id that begins with a prefix.

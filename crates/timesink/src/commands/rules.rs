@@ -10,7 +10,7 @@ use super::Run;
 use crate::analysis;
 use crate::cli::RulesCommand;
 use crate::config::shown;
-use crate::ended::Ended;
+use crate::ended::{Ended, once_written};
 use crate::output::{safe, wrap};
 
 /// Before the lines under a parameter's name.
@@ -97,16 +97,20 @@ fn check_all(directory: Option<&Path>, run: &mut Run<'_>) -> Result<Ended> {
     let runtime = analysis::runtime(run.surroundings.cores)?;
     let mut faults = 0;
     for rule in rules.rules() {
-        for problem in runtime.block_on(check(rule))? {
+        for problem in runtime.block_on(check(rule, run.config.limits))? {
             run.console.error(&format!("rule `{}`: {}", problem.rule, problem.what));
             faults += 1;
         }
     }
-    let count = rules.rules().len();
-    if faults > 0 {
-        writeln!(run.console.out, "{count} rules checked, {faults} problems")?;
-        return Ok(Ended::Incomplete);
-    }
-    writeln!(run.console.out, "{count} rules checked, no problems")?;
-    Ok(Ended::Done)
+    let checked = match rules.rules().len() {
+        1 => "1 rule checked".to_owned(),
+        count => format!("{count} rules checked"),
+    };
+    let (found, ended) = match faults {
+        0 => ("no problems".to_owned(), Ended::Done),
+        1 => ("1 problem".to_owned(), Ended::Incomplete),
+        faults => (format!("{faults} problems"), Ended::Incomplete),
+    };
+    let written = writeln!(run.console.out, "{checked}, {found}");
+    once_written(written.map_err(Into::into), ended)
 }

@@ -9,7 +9,7 @@ use timesink_query::{Database, QueryResult};
 
 use super::Run;
 use crate::cli::{RowFormat, SqlArgs};
-use crate::ended::Ended;
+use crate::ended::{Ended, once_written};
 use crate::{analysis, input, output};
 
 pub(super) fn run(args: SqlArgs, run: &mut Run<'_>) -> Result<Ended> {
@@ -17,13 +17,13 @@ pub(super) fn run(args: SqlArgs, run: &mut Run<'_>) -> Result<Ended> {
     let input = input::read(&files, &run.config.read, run.console)?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
     let database = analysis::database(&runtime, &input, &run.config, run.console)?;
+    output::warn_of_damage(run.console, &input.damaged);
+    output::warn_of_losses(run.console, &input);
     let result = {
         let _progress = run.console.progress("running the query");
         runtime.block_on(answer(&database, &query))?
     };
-    output::warn_of_damage(run.console, &input.damaged);
-    write(&result, args.format, run)?;
-    Ok(if input.damaged.is_empty() { Ended::Done } else { Ended::Incomplete })
+    once_written(write(&result, args.format, run), Ended::of_reading(&input))
 }
 
 async fn answer(database: &Database, query: &str) -> Result<QueryResult, timesink_query::Error> {

@@ -17,5 +17,5 @@ pub(crate) use finding::{Detail, write_finding};
 pub(crate) use jsonl::write_jsonl;
 pub(crate) use paint::Paint;
 pub(crate) use rows::{compact_rows, csv, json, table};
-pub(crate) use summary::{headline, warn_of_damage, write_summary, write_warnings};
+pub(crate) use summary::{headline, warn_of_damage, warn_of_losses, write_summary, write_warnings};
 pub(crate) use wrap::wrap;

@@ -45,7 +45,8 @@ pub(crate) fn write_summary(
     // Rules that had nothing to look at are neither clean nor skipped.
     let runs = if analysis.spans > 0 { analysis.runs.as_slice() } else { &[] };
     let mut lines = outcomes(runs);
-    lines.extend(losses(analysis, input));
+    lines.extend(losses(input));
+    lines.extend(repeats(analysis));
     if !analysis.findings.is_empty() {
         lines.push(("guides", GUIDES.to_owned()));
     }
@@ -67,15 +68,18 @@ pub(crate) fn write_warnings(console: &Console, analysis: &Analysis, input: &Inp
     if analysis.spans == 0 {
         console.warn(&headline(analysis, 0));
     }
-    for (label, text) in losses(analysis, input) {
-        if label != REPEATED {
-            console.warn(&format!("{label}: {text}"));
-        }
-    }
+    warn_of_losses(console, input);
     for run in &analysis.runs {
         if let Outcome::Failed { reason } = &run.outcome {
             console.warn(&format!("rule `{}` failed: {reason}", run.rule));
         }
+    }
+}
+
+/// Warns of spans that are not in the tables as they arrived.
+pub(crate) fn warn_of_losses(console: &Console, input: &Input) {
+    for (label, text) in losses(input) {
+        console.warn(&format!("{label}: {text}"));
     }
 }
 
@@ -165,23 +169,22 @@ fn names(runs: &[RuleRun], is_so: impl Fn(&Outcome) -> bool) -> Vec<&str> {
     runs.map(|run| run.rule.as_str()).collect()
 }
 
-/// The label of spans that arrived before: no loss.
-const REPEATED: &str = "repeated";
-
 /// What of the input is not among the spans as it arrived, and why.
-fn losses(analysis: &Analysis, input: &Input) -> Vec<(&'static str, String)> {
+fn losses(input: &Input) -> Vec<(&'static str, String)> {
     let decoded = &input.decoded;
     let mut lines = tally("refused", "span", &decoded.rejected);
     for (reason, spans) in quarantined(&decoded.quarantine) {
         lines.push(("quarantined", format!("{}: {reason}", count(spans, "span"))));
     }
     lines.extend(tally("mended", "time", &decoded.repaired));
-    let repeated = analysis.repeated_spans;
-    if repeated > 0 {
-        let spans = count(repeated, "span");
-        lines.push((REPEATED, format!("{spans} had arrived before and count once")));
-    }
     lines
+}
+
+/// Spans that arrived before, which is no loss.
+fn repeats(analysis: &Analysis) -> Option<(&'static str, String)> {
+    let spans = count(analysis.repeated_spans, "span");
+    let text = format!("{spans} had arrived before and count once");
+    (analysis.repeated_spans > 0).then_some(("repeated", text))
 }
 
 fn tally<K: Ord + Copy + Display>(

@@ -142,6 +142,29 @@ fn a_closed_pipe_ends_it_quietly() {
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
 
+/// Scenario: whoever reads the findings is gone before the first of them.
+/// Guarantee: the exit code is that of the findings.
+#[test]
+fn a_closed_pipe_changes_no_exit_code() {
+    let place = Place::new();
+    let (good, part) = (one_span("shop", "GET /"), &one_span("shop", "GET /")[..100]);
+    place.write("part.jsonl", format!("{good}{part}"));
+    let file = recording("django_fk_n1.jsonl.gz");
+    let runs: [(&[&str], i32); 4] = [
+        (&["analyze", "--fail-on", "warning", &file], 1),
+        (&["analyze", "--format", "jsonl", "--fail-on", "warning", &file], 1),
+        (&["analyze", &file, "part.jsonl"], 2),
+        (&["sql", "SELECT 1", "part.jsonl"], 2),
+    ];
+    for (arguments, code) in runs {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = place.command(arguments);
+        let status = command.stdout(writer).stderr(Stdio::null()).status().unwrap();
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
+    }
+}
+
 /// Reads no more than the first bytes, then closes the pipe.
 trait TakeFirst: std::io::Read + Sized {
     fn by_ref_take(self) -> std::io::Take<Self> {

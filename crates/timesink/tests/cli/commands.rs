@@ -1,6 +1,6 @@
 //! The other commands: help, rules, demo, completions.
 
-use crate::support::{Place, run};
+use crate::support::{Place, one_span, run};
 
 #[test]
 fn help_lists_the_commands() {
@@ -100,6 +100,82 @@ fn a_broken_rule_is_named_with_its_fault() {
     let output = place.run(&["rules", "check", "mine"]);
     assert_eq!(output.code, 2);
     assert!(output.stderr.starts_with("error: rule `mine`: rule.toml: "), "{output:?}");
+}
+
+const MANIFEST: &str = "name = \"mine\"\nsummary = \"s\"\ntitle = \"t\"\nmessage = \"m\"\n\
+                        category = \"c\"\ngrain = \"trace\"\nseverity = \"warning\"\n\
+                        status = { preview = \"0.1.0\" }\n[[remediation]]\nlibraries = []\n\
+                        summary = \"s\"\nurl = \"https://example.org\"\n";
+
+/// Returns a place with a rule of that query, and one span.
+fn place_with_rule(sql: &str) -> Place {
+    let place = Place::new();
+    place
+        .write("rules/mine/rule.toml", MANIFEST)
+        .write("rules/mine/rule.sql", sql)
+        .write("rules/mine/README.md", "# mine\n")
+        .write("in.json", one_span("shop", "GET /"));
+    place
+}
+
+fn check_problem(columns: &str, expected: &str) {
+    let place = place_with_rule(&format!("SELECT {columns} FROM spans"));
+    let output = place.run(&["rules", "check", "rules"]);
+    assert_eq!(output.code, 2);
+    let expected = format!("error: rule `mine`: {expected}\n");
+    assert!(output.stderr.contains(&expected), "{output:?}");
+}
+
+#[test]
+fn columns_of_another_type_are_named() {
+    check_problem(
+        "service_name, trace_id, span_id, name AS subject, 'abc' AS occurrences, 1.5 AS \
+         wasted_nanos",
+        "column `occurrences` is Utf8: expected an integer; column `wasted_nanos` is Float64: \
+         expected an integer",
+    );
+    check_problem(
+        "1 AS service_name, trace_id, NULL AS span_id, name AS subject, 1 AS occurrences, \
+         1 AS wasted_nanos, 3 AS confidence",
+        "column `service_name` is Int64: expected text; column `span_id` is Null: expected text; \
+         column `confidence` is Int64: expected text",
+    );
+}
+
+#[test]
+fn rules_are_checked_under_the_limits_they_run_with() {
+    let place = place_with_rule("SELECT 1 AS x UNION ALL SELECT 2 AS x");
+    let output = place.run(&["--query-rows-max", "1", "rules", "check", "rules"]);
+    let expected = "error: rule `mine`: the query returned more rows than the limit of 1 \
+                    (`query.rows_max`)\n";
+    assert!(output.stderr.contains(expected), "{output:?}");
+}
+
+fn check_failure(columns: &str, expected: &str) {
+    let place = place_with_rule(&format!("SELECT {columns} FROM spans"));
+    let output = place.run(&["--rules-dir", "rules", "analyze", "--rule", "mine", "in.json"]);
+    assert_eq!(output.code, 2);
+    let expected = format!("\n  failed       mine: {expected}\n");
+    assert!(output.stdout.contains(&expected), "{output:?}");
+}
+
+#[test]
+fn rows_that_say_nothing_fail_their_rule() {
+    check_failure(
+        "service_name, trace_id, parent_span_id AS span_id, name AS subject, 1 AS occurrences, \
+         1 AS wasted_nanos",
+        "column `span_id` is NULL or out of range in 1 of 1 rows",
+    );
+    check_failure(
+        "service_name, 'abc' AS trace_id, span_id, name AS subject, 1 AS occurrences, \
+         1 AS wasted_nanos",
+        "a row points at trace `abc`: there is none",
+    );
+    check_failure(
+        "service_name, trace_id, span_id, name AS subject, 1 AS occurrences, 1 AS wasted_nanos, \
+         'sure' AS confidence",
+        "`sure` is no confidence",
+    );
 }
 
 #[test]

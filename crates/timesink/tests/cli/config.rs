@@ -81,6 +81,24 @@ fn refuses_what_it_does_not_know() {
 }
 
 #[test]
+fn kinds_are_known_in_any_case() {
+    let of = |kind: &str| format!("[[rules.slow-dependency.override]]\nkind = \"{kind}\"\n");
+    check_config(
+        &of("CLIENTT"),
+        "`rules.slow-dependency.override.kind` is \"CLIENTT\": expected one of UNSPECIFIED, \
+         INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER; did you mean `CLIENT`?",
+    );
+    let place = Place::new();
+    let file = crate::support::recording("django_fk_n1.jsonl.gz");
+    for (kind, fires) in [("client", false), ("CLIENT", false), ("server", true)] {
+        let text = of(kind).replace("slow-dependency", "n-plus-one-query") + "repeats_min = 1000\n";
+        place.write("kind.toml", text);
+        let output = place.run(&["--config", "kind.toml", "analyze", "--format", "jsonl", &file]);
+        assert_eq!(output.stdout.contains("n-plus-one-query"), fires, "{kind}: {output:?}");
+    }
+}
+
+#[test]
 fn settings_reach_the_rules() {
     let place = Place::new();
     let file = crate::support::recording("django_fk_n1.jsonl.gz");

@@ -104,6 +104,16 @@ fn refused_and_quarantined_spans_are_counted_with_their_reason() {
     assert_eq!(output.code, 0);
     let lines = place.run(&["analyze", "--format", "jsonl", "in.jsonl"]);
     assert!(lines.stderr.starts_with("warning: refused: 1 span: trace id"), "{}", lines.stderr);
+    for arguments in [
+        ["sql", "--format", "csv", "SELECT 1 AS x", "in.jsonl"],
+        ["explain", "5b8e", "--rule", "n-plus-one-query", "in.jsonl"],
+        ["explain", "ffff", "--rule", "n-plus-one-query", "in.jsonl"],
+    ] {
+        let output = place.run(&arguments);
+        let (first, second) = output.stderr.split_once('\n').unwrap();
+        assert!(first.starts_with("warning: refused: 1 span: trace id"), "{output:?}");
+        assert!(second.starts_with("warning: quarantined: 1 span: "), "{output:?}");
+    }
 }
 
 #[test]
