@@ -10,7 +10,7 @@ use timesink_query::Database;
 use timesink_rules::{Analysis, Engine, RuleSet};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::config::Config;
+use crate::config::{Config, in_file};
 use crate::input::Input;
 use crate::output::Console;
 
@@ -46,7 +46,7 @@ pub(crate) fn engine(config: &Config, only: &[String]) -> Result<Engine> {
         let is_named = only.iter().any(|name| name == rule.name());
         settings.rules.entry(rule.name().to_owned()).or_default().disabled = !is_named;
     }
-    Ok(Engine::new(rules, settings)?)
+    in_file(config.file.as_deref(), Engine::new(rules, settings).map_err(Into::into))
 }
 
 /// Runs the trace pass and makes the tables. Quarantined spans are a table of their own.

@@ -162,7 +162,7 @@ pub(crate) struct SqlArgs {
 pub(crate) enum RowFormat {
     /// For people; long cells are cut
     Table,
-    /// One array of objects
+    /// One array of objects; NaN and infinity become null
     Json,
     /// RFC 4180; lists and maps as JSON text
     Csv,

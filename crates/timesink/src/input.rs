@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use timesink_otlp::{Broken, Decoded, FileContent, ReadOptions};
+use timesink_otlp::{Broken, Decoded, FileContent, FileError, ReadOptions};
 
 use crate::output::Console;
 
@@ -39,6 +39,9 @@ pub(crate) fn read(
     options: &ReadOptions,
     console: &Console,
 ) -> Result<Input> {
+    if paths.iter().filter(|path| is_stdin(path.as_ref())).count() > 1 {
+        bail!("standard input (`-`) is named twice: it can be read once");
+    }
     let mut contents = Vec::new();
     let mut refusals = Vec::new();
     for path in paths {
@@ -46,7 +49,7 @@ pub(crate) fn read(
         match read_one(path.as_ref(), &name, options, console) {
             Ok(content) => contents.push((name, content)),
             Err(error) => {
-                let reason = with_our_options(&format!("{error:#}"));
+                let reason = with_our_options(&error.to_string());
                 refusals.push(format!("failed to read `{name}`: {reason}"));
             }
         }
@@ -103,5 +106,9 @@ fn read_one(
         }
         Box::new(opened)
     };
-    Ok(timesink_otlp::read(progress.count(input), options)?)
+    timesink_otlp::read(progress.count(input), options).map_err(|error| match error {
+        // That it failed to read is said already.
+        FileError::Input(cause) => cause.into(),
+        error => error.into(),
+    })
 }

@@ -13,14 +13,14 @@ mod output;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod usage;
 
-use std::io::Write;
+use std::ffi::OsString;
+use std::io::{ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
-
-use cli::Cli;
+use cli::Color;
 use ended::{Ended, Fault};
 use output::Console;
 use surroundings::Surroundings;
@@ -47,22 +47,27 @@ fn keep_quiet_of_queries() {
 
 /// Parses the command line, runs the command and returns the exit code.
 fn run() -> u8 {
-    let matches = match Cli::command().try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => {
-            // Help and version are no errors; a closed pipe is none of ours.
-            let _ = error.print();
-            return u8::try_from(error.exit_code()).unwrap_or(ended::REFUSED);
-        }
-    };
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
-    };
+    let arguments: Vec<OsString> = std::env::args_os().collect();
     let surroundings = Surroundings::look();
+    let (cli, matches) = match usage::parse(&arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => return tell(&error, &surroundings),
+    };
     let mut console = Console::new(cli.color, &surroundings);
     let result = commands::run(cli, &matches, &surroundings, &mut console);
     conclude(result, &mut console)
+}
+
+/// Writes help, the version or what is wrong with the usage.
+fn tell(error: &clap::Error, surroundings: &Surroundings) -> u8 {
+    match error.print() {
+        Err(unwritten) if !error.use_stderr() && unwritten.kind() != ErrorKind::BrokenPipe => {
+            let console = Console::new(Color::Auto, surroundings);
+            console.error(&output::unwritten(&unwritten).to_string());
+            ended::REFUSED
+        }
+        _ => u8::try_from(error.exit_code()).unwrap_or(ended::REFUSED),
+    }
 }
 
 /// Writes what is left to write, and turns the result into the exit code.

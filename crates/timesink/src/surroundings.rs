@@ -1,6 +1,7 @@
 //! What the process is given from outside, read once, here and nowhere else: the clock, the cores,
-//! the terminal. Flags and `TIMESINK_*` are read by clap.
+//! the terminal. Flags and `TIMESINK_*` are read by [`crate::usage`].
 
+use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::time::UNIX_EPOCH;
 
@@ -40,6 +41,10 @@ fn now_unix_nano() -> i64 {
 
 /// Follows <https://no-color.org>: set and not empty.
 fn wants_plain_text() -> bool {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    set("NO_COLOR").is_some() || set("TERM").is_some_and(|term| term == "dumb")
+    variable("NO_COLOR").is_some() || variable("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// Returns a variable of the environment that is set, and not to nothing.
+pub(crate) fn variable(name: impl AsRef<OsStr>) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }

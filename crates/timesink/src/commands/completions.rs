@@ -6,16 +6,16 @@ use anyhow::Result;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::Run;
 use crate::cli::Cli;
 use crate::ended::Ended;
+use crate::output::Console;
 
-pub(super) fn run(shell: Shell, run: &mut Run<'_>) -> Result<Ended> {
+pub(super) fn run(shell: Shell, console: &mut Console) -> Result<Ended> {
     let mut command = Cli::command();
     let name = command.get_name().to_owned();
     // Written to memory first: clap panics when the pipe it writes to is closed.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut script);
-    run.console.out.write_all(&script)?;
+    console.out.write_all(&script)?;
     Ok(Ended::Done)
 }

@@ -30,6 +30,10 @@ pub(crate) fn run(
     surroundings: &Surroundings,
     console: &mut Console,
 ) -> Result<Ended> {
+    // Start-up files of shells call it in any folder, with any configuration there.
+    if let Command::Completions { shell } = cli.command {
+        return completions::run(shell, console);
+    }
     let path = cli.config.as_deref();
     let (config, sources) = config::load(path, &cli.options, matches, surroundings)?;
     let mut run = Run { config, surroundings, console };
@@ -40,6 +44,6 @@ pub(crate) fn run(
         Command::Rules(command) => rules::run(&command, &mut run),
         Command::Demo(args) => demo::run(&args, &mut run),
         Command::Config(ConfigCommand::Show) => config::show(&sources, &mut run),
-        Command::Completions { shell } => completions::run(shell, &mut run),
+        Command::Completions { shell } => completions::run(shell, run.console),
     }
 }

@@ -32,7 +32,8 @@ fn list(run: &mut Run<'_>) -> Result<Ended> {
         let name = format!("{:<name_columns$}", safe::line(rule.name()));
         let severity = format!("{:<7}", rule.severity);
         let severity = paint.severity(rule.severity, &severity);
-        let mut texts = wrap(&safe::line(&summary(rule)), columns - name_columns - 11);
+        let mut texts =
+            wrap(&safe::line(&summary(rule)), columns.saturating_sub(name_columns + 11));
         let first = texts.remove(0);
         writeln!(run.console.out, "{}  {severity}  {first}", paint.bold(&name))?;
         for text in texts {

@@ -34,6 +34,8 @@ pub(crate) struct Config {
     /// Folders of rule folders beside the shipped rules.
     pub(crate) rules_dirs: Vec<PathBuf>,
     pub(crate) rules: RulesConfig,
+    /// The file that `rules` is from.
+    pub(crate) file: Option<PathBuf>,
     pub(crate) limits: Limits,
     pub(crate) read: ReadOptions,
 }
@@ -68,6 +70,22 @@ impl Sources<'_> {
     }
 }
 
+impl Sources<'_> {
+    /// Names in an error where the value of a key comes from; a flag is before the user's eyes.
+    fn naming<T>(&self, key: &str, result: Result<T>) -> Result<T> {
+        match self.of(key) {
+            Source::File(path) => in_file(Some(&path), result),
+            Source::Environment => result.with_context(|| variable(key)),
+            Source::Flag | Source::Default => result,
+        }
+    }
+}
+
+/// Returns the name of the variable that holds a key's value.
+fn variable(key: &str) -> String {
+    format!("TIMESINK_{}", key.replace('.', "_").to_uppercase())
+}
+
 /// Puts flags, environment, file and defaults together; the one named first wins.
 pub(crate) fn load<'a>(
     path: Option<&Path>,
@@ -80,11 +98,24 @@ pub(crate) fn load<'a>(
         None => File::read_if_present(Path::new(DEFAULT_FILE))?,
     };
     let written = file.as_ref().map(|file| file.options.clone()).unwrap_or_default();
-    let config = config(flags, written, surroundings)?;
-    Ok((config, Sources { matches, file }))
+    let sources = Sources { matches, file };
+    let mut flags = flags.clone();
+    if sources.of("rules_dirs") == Source::Environment {
+        flags.rules_dirs = flags.rules_dirs.iter().flat_map(std::env::split_paths).collect();
+    }
+    let config = config(&flags, written, &sources, surroundings)?;
+    Ok((config, sources))
 }
 
-fn config(flags: &Options, file: Options, surroundings: &Surroundings) -> Result<Config> {
+fn config(
+    flags: &Options,
+    file: Options,
+    sources: &Sources<'_>,
+    surroundings: &Surroundings,
+) -> Result<Config> {
+    let bytes = |key: &str, mib, default| sources.naming(key, bytes(key, mib, default));
+    let within = |key: &str, value, max, unit| sources.naming(key, within(key, value, max, unit));
+    let path = sources.file.as_ref().map(|file| file.path.clone());
     let (query, input) = (flags.query.or(&file.query), flags.input.or(&file.input));
     let defaults = Limits::default();
     let mut read = ReadOptions::new(surroundings.now_unix_nano);
@@ -117,7 +148,17 @@ fn config(flags: &Options, file: Options, surroundings: &Surroundings) -> Result
         )?)?,
     };
     let folders = if flags.rules_dirs.is_empty() { &file.rules_dirs } else { &flags.rules_dirs };
-    Ok(Config { rules_dirs: folders.clone(), rules: file.rules_config()?, limits, read })
+    let rules_dirs = folders.clone();
+    let rules = in_file(path.as_deref(), file.rules_config())?;
+    Ok(Config { rules_dirs, rules, file: path, limits, read })
+}
+
+/// Names the configuration file in an error of what it holds.
+pub(crate) fn in_file<T>(file: Option<&Path>, result: Result<T>) -> Result<T> {
+    result.with_context(|| match file {
+        Some(path) => format!("configuration `{}`", path.display()),
+        None => "configuration".to_owned(),
+    })
 }
 
 fn bytes(key: &str, mib: Option<u64>, default: usize) -> Result<usize> {

@@ -11,19 +11,17 @@ use clap::Args;
 use serde::Deserialize;
 use timesink_rules::{Override, RuleSettings, RulesConfig, Value};
 
-/// Between the folders of `TIMESINK_RULES_DIRS`, as in `PATH`.
-const PATH_DELIMITER: char = if cfg!(windows) { ';' } else { ':' };
-
 /// Everything that can be configured, as written.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Options {
     /// Folder with rule folders of your own; may be given several times
     ///
-    /// A rule with a shipped rule's name replaces it. In the file relative to the file.
+    /// A rule with a shipped rule's name replaces it. In the file relative to the file; several in
+    /// the environment stand as in `PATH`.
     /// Default: none. Example: `rules_dirs = ["latency-rules"]`.
     #[arg(id = "rules_dirs", long = "rules-dir", env = "TIMESINK_RULES_DIRS", value_name = "DIR")]
-    #[arg(global = true, value_delimiter = PATH_DELIMITER)]
+    #[arg(global = true)]
     pub(crate) rules_dirs: Vec<PathBuf>,
 
     #[command(flatten)]

@@ -91,7 +91,7 @@ impl Page<'_> {
         match self.sources.of(key) {
             Source::Default => "default".to_owned(),
             Source::File(path) => safe::line(&path.to_string_lossy()).into_owned(),
-            Source::Environment => format!("TIMESINK_{}", key.replace('.', "_").to_uppercase()),
+            Source::Environment => super::variable(key),
             Source::Flag => "flag".to_owned(),
         }
     }

@@ -12,7 +12,7 @@ pub(crate) mod safe;
 mod summary;
 mod wrap;
 
-pub(crate) use console::Console;
+pub(crate) use console::{Console, unwritten};
 pub(crate) use finding::{Detail, write_finding};
 pub(crate) use jsonl::write_jsonl;
 pub(crate) use paint::Paint;

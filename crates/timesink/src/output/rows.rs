@@ -1,9 +1,10 @@
 //! Rows of a query, for people and for programs.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use arrow::json::writer::{
@@ -19,11 +20,17 @@ use super::wrap::{cut, wrap};
 /// The longest cell of a table, in characters.
 const CELL_COLUMNS_MAX: usize = 80;
 
+/// What a spreadsheet takes for the start of a formula, or skips before one; with the full-width
+/// forms that some take for the same.
+const FORMULA: [char; 10] = ['=', '+', '-', '@', '\t', '\n', '＝', '＋', '－', '＠'];
+
 /// Between two columns of a table.
 const GUTTER: &str = "  ";
 
-/// Writes one array of objects; every object has every column.
+/// Writes one array of objects; every object has every column. JSON has no NaN and no infinity:
+/// they become null.
 pub(crate) fn json(out: &mut impl Write, result: &QueryResult) -> Result<()> {
+    check_names(&result.schema)?;
     let builder = WriterBuilder::new().with_explicit_nulls(true);
     let mut writer = builder.build::<_, JsonArray>(Vec::new());
     for batch in &result.batches {
@@ -33,6 +40,19 @@ pub(crate) fn json(out: &mut impl Write, result: &QueryResult) -> Result<()> {
     writer.finish().context("failed to write the rows as JSON")?;
     write_safely(out, writer.get_mut())?;
     Ok(writeln!(out)?)
+}
+
+/// Refuses names that an object would hold twice, of which its readers keep one or the other.
+fn check_names(schema: &SchemaRef) -> Result<()> {
+    let mut seen = HashSet::new();
+    match schema.fields().iter().find(|field| !seen.insert(field.name())) {
+        Some(field) => bail!(
+            "the query returns two columns `{0}`, and an object of JSON holds one: give one of \
+             them an alias (`AS other_{0}`)",
+            field.name()
+        ),
+        None => Ok(()),
+    }
 }
 
 /// Moves whole pieces of JSON to the output.
@@ -65,7 +85,7 @@ pub(crate) fn csv(out: &mut impl Write, result: &QueryResult) -> Result<()> {
 
 fn csv_cell(text: &str, is_text: bool) -> String {
     let mut cell = safe::lines(text).into_owned();
-    if is_text && cell.starts_with(['=', '+', '-', '@', '\t']) {
+    if is_text && cell.starts_with(FORMULA) {
         cell.insert(0, '\'');
     }
     if cell.contains(['"', ',', '\n', '\r']) {
@@ -81,7 +101,8 @@ pub(crate) fn table(
     batches: &[RecordBatch],
     paint: Paint,
 ) -> Result<bool> {
-    let mut rows = vec![schema.fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>()];
+    let head = |field: &FieldRef| cut(&safe::line(field.name()), CELL_COLUMNS_MAX);
+    let mut rows = vec![schema.fields().iter().map(head).collect::<Vec<_>>()];
     let mut was_cut = false;
     for batch in batches {
         let mut cells = Cells::new(schema, batch)?;

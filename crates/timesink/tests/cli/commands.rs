@@ -186,6 +186,43 @@ fn completions_are_written_for_a_shell() {
 }
 
 #[test]
+fn completions_need_no_configuration() {
+    let place = Place::new();
+    place.write("timesink.toml", "nonsense = 1");
+    assert_eq!(place.run(&["completions", "bash"]).code, 0);
+}
+
+/// Help and usage errors are written before there are options.
+#[test]
+fn colours_of_help_and_errors_can_be_chosen() {
+    let is_coloured = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let output = Place::new().run_with(arguments, environment, b"");
+        format!("{}{}", output.stdout, output.stderr).contains('\u{1b}')
+    };
+    for arguments in [["--color", "always", "--help"], ["--color", "always", "analize"]] {
+        assert!(is_coloured(&arguments, &[]), "{arguments:?}");
+    }
+    let variable = [("TIMESINK_COLOR", "always")];
+    assert!(is_coloured(&["--help"], &variable));
+    assert!(!is_coloured(&["--color=never", "--help"], &variable));
+    assert!(!is_coloured(&["--help"], &[]));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_named() {
+    let place = Place::new();
+    for arguments in [&["--help"][..], &["rules", "list"], &["completions", "bash"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = place.command(arguments).stdout(full).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let expected = "error: failed to write to standard output: No space left on device";
+        assert!(stderr.starts_with(expected), "{arguments:?}: {stderr}");
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
+#[test]
 fn colours_are_for_terminals() {
     assert!(!run(&["rules", "list"]).stdout.contains('\u{1b}'));
     assert!(run(&["--color", "always", "rules", "list"]).stdout.contains("\u{1b}[1m"));

@@ -75,9 +75,63 @@ fn refuses_what_it_does_not_know() {
     );
     check_config(
         "[rules.n-plus-one-querys]\nrepeats_min = 9",
-        "no rule is named `n-plus-one-querys`; did you mean `n-plus-one-query`?",
+        "configuration `timesink.toml`: no rule is named `n-plus-one-querys`; did you mean \
+         `n-plus-one-query`?",
     );
-    check_config("[query]\nthreads = 0", "`query.threads` is 0: expected 1 to 256 threads");
+    check_config(
+        "[query]\nthreads = 0",
+        "configuration `timesink.toml`: `query.threads` is 0: expected 1 to 256 threads",
+    );
+    check_config(
+        "[rules.slow-network-edge]\nzzz = 1",
+        "configuration `timesink.toml`: `rules.slow-network-edge.zzz` is no parameter of it: \
+         expected one of `busy_share_max`, `calls_min`, `wire_millis_min`, \
+         `wire_share_min`",
+    );
+}
+
+fn check_variable(name: &str, value: &str, expected: &str) {
+    let output = Place::new().run_with(&["config", "show"], &[(name, value)], b"");
+    assert!(output.stderr.starts_with(expected), "{}", output.stderr);
+    assert_eq!(output.code, 2);
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    check_variable(
+        "TIMESINK_QUERY_THREADS",
+        "abc",
+        "error: invalid value 'abc' for 'TIMESINK_QUERY_THREADS': ",
+    );
+    check_variable(
+        "TIMESINK_QUERY_THREADS",
+        "0",
+        "error: TIMESINK_QUERY_THREADS: `query.threads` is 0: expected 1 to 256 threads\n",
+    );
+    let both = ["config", "show", "--query-threads", "x"];
+    let output = Place::new().run_with(&both, &[("TIMESINK_QUERY_THREADS", "abc")], b"");
+    let flag = "error: invalid value 'x' for '--query-threads <THREADS>': ";
+    assert!(output.stderr.starts_with(flag), "{}", output.stderr);
+}
+
+#[test]
+fn an_empty_variable_is_as_good_as_unset() {
+    let names =
+        ["CONFIG", "COLOR", "RULES_DIRS", "QUERY_THREADS"].map(|name| format!("TIMESINK_{name}"));
+    let empty: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    let place = Place::new();
+    assert_eq!(shown(&place, &[], &empty), shown(&place, &[], &[]));
+}
+
+/// A folder's name may hold what separates folders in the environment.
+#[test]
+fn folders_are_split_in_the_environment_only() {
+    let place = Place::new();
+    let output = place.run(&["--rules-dir", "a:b", "rules", "list"]);
+    assert!(output.stderr.starts_with("error: failed to read `a:b`: "), "{}", output.stderr);
+    let environment = [("TIMESINK_RULES_DIRS", "a:b")];
+    let output = place.run_with(&["rules", "list"], &environment, b"");
+    assert!(output.stderr.starts_with("error: failed to read `a`: "), "{}", output.stderr);
 }
 
 #[test]
@@ -85,7 +139,7 @@ fn kinds_are_known_in_any_case() {
     let of = |kind: &str| format!("[[rules.slow-dependency.override]]\nkind = \"{kind}\"\n");
     check_config(
         &of("CLIENTT"),
-        "`rules.slow-dependency.override.kind` is \"CLIENTT\": expected one of UNSPECIFIED, \
+        "configuration `timesink.toml`: `rules.slow-dependency.override.kind` is \"CLIENTT\": expected one of UNSPECIFIED, \
          INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER; did you mean `CLIENT`?",
     );
     let place = Place::new();

@@ -47,6 +47,24 @@ fn names_a_missing_file_and_a_folder() {
     );
 }
 
+#[test]
+fn standard_input_can_be_read_once() {
+    check_refusal(
+        &Place::new().run(&["analyze", "-", "-"]),
+        "error: standard input (`-`) is named twice: it can be read once\n",
+    );
+}
+
+/// The memory of the process opens, and cannot be read at its start.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_its_cause_once() {
+    check_refusal(
+        &Place::new().run(&["analyze", "/proc/self/mem"]),
+        "error: failed to read `/proc/self/mem`: Input/output error (os error 5)\n",
+    );
+}
+
 /// Scenario: a file ends in the middle of a line, as one that is still written does.
 /// Guarantee: what was whole is analyzed, the place named, and the exit code says it was not all.
 #[test]

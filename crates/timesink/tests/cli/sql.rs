@@ -52,6 +52,52 @@ fn csv_quotes_text_and_starts_no_formula() {
 }
 
 #[test]
+fn csv_starts_no_formula_by_other_means() {
+    let place = Place::new();
+    place.write("in.json", one_span("shop", "\n=1+1"));
+    let query = "SELECT name, '＝1' AS a, '\u{ff20}x' AS b FROM spans";
+    let output = place.run(&["sql", "--format", "csv", query, "in.json"]);
+    assert_eq!(output.stdout, "name,a,b\r\n\"'\n=1+1\",'＝1,'＠x\r\n");
+}
+
+/// Scenario: names of columns are as free as any text, and as long.
+#[test]
+fn names_of_columns_are_shown_safely() {
+    let place = Place::new();
+    place.write("in.json", one_span("shop", "GET /"));
+    let long = "x".repeat(100_000);
+    let query = format!("SELECT 1 AS \"\u{1b}[31mred\", 2 AS \"{long}\"");
+    let output = place.run(&["sql", &query, "in.json"]);
+    assert!(output.stdout.starts_with("\\u{1b}[31mred  xxx"), "{}", output.stdout);
+    assert!(output.stdout.lines().all(|line| line.chars().count() < 200), "{}", output.stdout);
+}
+
+#[test]
+fn an_object_holds_no_name_twice() {
+    let place = Place::new();
+    place.write("in.json", one_span("shop", "GET /"));
+    let query = "SELECT a.name, b.name FROM spans a JOIN spans b USING (trace_id)";
+    check_refusal(
+        &place.run(&["sql", "--format", "json", query, "in.json"]),
+        "error: the query returns two columns `name`, and an object of JSON holds one: give one \
+         of them an alias (`AS other_name`)\n",
+    );
+}
+
+/// Scenario: a query's own values make the engine panic.
+/// Guarantee: that is an error of the query, without the panic's own report.
+#[test]
+fn a_panic_of_the_engine_is_an_error_of_the_query() {
+    let query = "SELECT repeat('x', 30000000) FROM generate_series(1, 100)";
+    let place = Place::new();
+    place.write("in.json", one_span("shop", "GET /"));
+    check_refusal(
+        &place.run(&["sql", query, "in.json"]),
+        "error: the query failed while it ran: offset overflow\n",
+    );
+}
+
+#[test]
 fn every_table_can_be_read() {
     let place = Place::new();
     place.write("in.json", one_span("shop", "GET /"));
