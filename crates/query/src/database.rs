@@ -1,5 +1,6 @@
 //! [`Database`]: the tables and views over one set of spans.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +84,7 @@ impl Database {
             shared: shared_state(runtime(&limits)?, &limits),
             threads: Threads::new(limits.partitions),
             limits,
-            held: Arc::new([&facts.spans[..], &facts.facts, &[facts.gaps.clone()]].concat()),
+            held: Arc::new([&facts.spans[..], &facts.facts, from_ref(&facts.gaps)].concat()),
             merged: merge(facts)?,
             traces: facts.traces,
             repeated_spans: facts.repeated_spans,

@@ -5,6 +5,7 @@
 
 mod database;
 mod error;
+mod literals;
 mod merged;
 mod session;
 mod steps;
@@ -14,6 +15,7 @@ mod views;
 
 pub use database::{Database, Limits};
 pub use error::Error;
+pub use literals::literals;
 pub use merged::{SPANS_WITH_FACTS, UNKNOWN_ENDPOINT, schema as spans_with_facts_schema};
 pub use session::{QueryResult, Session};
 pub use steps::{Step, steps};

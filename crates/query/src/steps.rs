@@ -22,7 +22,6 @@ pub struct Step {
 ///
 /// [`Error::Query`] when the text is not one query, [`Error::Length`] when it is too long.
 pub fn steps(sql: &str) -> Result<Vec<Step>, Error> {
-    text::check(sql)?;
     let query = parse(sql)?;
     let Some(with) = query.with else { return Ok(Vec::new()) };
     let mut steps = Vec::new();
@@ -40,7 +39,8 @@ pub fn steps(sql: &str) -> Result<Vec<Step>, Error> {
     Ok(steps)
 }
 
-fn parse(sql: &str) -> Result<Query, Error> {
+pub(crate) fn parse(sql: &str) -> Result<Query, Error> {
+    text::check(sql)?;
     let statements = Parser::parse_sql(&GenericDialect {}, sql)
         .map_err(|error| Error::Query(error.to_string()))?;
     match statements.into_iter().next() {

@@ -17,9 +17,8 @@ pub(crate) const TERMS_MAX: usize = 3000;
 
 /// Refuses a text that is too long, without a step of recursion.
 pub(crate) fn check(sql: &str) -> Result<(), Error> {
-    let limited = |seen: usize, max: usize, unit: &'static str| match seen <= max {
-        true => Ok(()),
-        false => Err(Error::Length { seen, max, unit }),
+    let limited = |seen: usize, max: usize, unit: &'static str| {
+        if seen <= max { Ok(()) } else { Err(Error::Length { seen, max, unit }) }
     };
     limited(sql.len(), BYTES_MAX, "bytes")?;
     // What is no row of tokens is left to the parser, which says what is wrong with it.

@@ -1,10 +1,10 @@
 //! What is wrong with a rule folder, told before it is run on anything.
 
 use timesink_model::schema::spans::PROMOTED;
-use timesink_query::{Database, Limits};
+use timesink_query::{Database, Limits, literals};
 
 use crate::engine::session;
-use crate::instances::{FINDING_COLUMNS, check_columns, evidence_columns};
+use crate::instances::{CONFIDENCE, FINDING_COLUMNS, check_columns, confidence, evidence_columns};
 use crate::params::ParamKeys;
 use crate::rule::Rule;
 use crate::{Error, config::RuleSettings, template};
@@ -40,7 +40,8 @@ pub struct Problem {
     pub what: String,
 }
 
-/// Checks a rule against empty tables, under the limits it will run with: its query plans, its columns, parameters, words and guide.
+/// Checks a rule against empty tables, under the limits it will run with: its query plans, its
+/// columns, parameters, words and guide.
 ///
 /// # Errors
 ///
@@ -56,6 +57,8 @@ pub async fn check(rule: &Rule, limits: Limits) -> Result<Vec<Problem>, Error> {
         Err(error) => problems.push(error.to_string()),
         Ok(result) => {
             problems.extend(check_columns(&result).err());
+            let confidences = literals(&rule.sql, CONFIDENCE[0])?;
+            problems.extend(confidences.iter().filter_map(|word| confidence(word).err()));
             check_words(rule, &evidence_columns(&result), &mut problems);
         }
     }

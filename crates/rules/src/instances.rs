@@ -13,7 +13,7 @@ pub(crate) const FINDING_COLUMNS: [&str; 6] =
     ["service_name", "trace_id", "span_id", "subject", "occurrences", "wasted_nanos"];
 
 /// Optional columns that are no evidence.
-const CONFIDENCE: [&str; 2] = ["confidence", "confidence_reason"];
+pub(crate) const CONFIDENCE: [&str; 2] = ["confidence", "confidence_reason"];
 const CODE: [&str; 2] = ["code_file_path", "code_line_number"];
 
 /// One place in one trace.
@@ -77,7 +77,7 @@ pub(crate) fn read(rule: &str, result: &QueryResult) -> Result<Instances, Error>
     let own_text = |column: &ArrayRef, row: usize| column.as_string::<i32>().value(row).to_owned();
     let (occurrences, wasted) = (required(4, &DataType::Int64)?, required(5, &DataType::Int64)?);
     let number = |column: &ArrayRef, row: usize| column.as_primitive::<Int64Type>().value(row);
-    let (confidence, reason) = (text(CONFIDENCE[0])?, text(CONFIDENCE[1])?);
+    let (words, reason) = (text(CONFIDENCE[0])?, text(CONFIDENCE[1])?);
     let (file, line) = (text(CODE[0])?, text(CODE[1])?);
     let measures = evidence
         .iter()
@@ -89,7 +89,7 @@ pub(crate) fn read(rule: &str, result: &QueryResult) -> Result<Instances, Error>
     };
     let (mut rows, mut undecided) = (Vec::new(), Vec::new());
     for row in 0..batch.num_rows() {
-        let word = value(&confidence, row);
+        let word = value(&words, row);
         let instance = Instance {
             service: own_text(&service, row),
             trace_id: own_text(&trace_id, row),
@@ -97,12 +97,7 @@ pub(crate) fn read(rule: &str, result: &QueryResult) -> Result<Instances, Error>
             subject: own_text(&subject, row),
             occurrences: number(&occurrences, row),
             wasted_nanos: number(&wasted, row).max(0),
-            confidence: match word.as_str() {
-                "" => Confidence::Likely,
-                UNDECIDED => Confidence::Possible,
-                word => Confidence::parse(word)
-                    .ok_or_else(|| refuse(format!("`{word}` is no confidence")))?,
-            },
+            confidence: confidence(&word).map_err(refuse)?,
             confidence_reason: value(&reason, row),
             code: code(&value(&file, row), &value(&line, row)),
             evidence: measures.iter().map(|column| column[row].clone()).collect(),
@@ -111,6 +106,20 @@ pub(crate) fn read(rule: &str, result: &QueryResult) -> Result<Instances, Error>
         kind.push(instance);
     }
     Ok(Instances { evidence, rows, undecided })
+}
+
+/// Returns the confidence of a row; what is undecided is no finding.
+pub(crate) fn confidence(word: &str) -> Result<Confidence, String> {
+    match word {
+        "" => Ok(Confidence::Likely),
+        UNDECIDED => Ok(Confidence::Possible),
+        word => Confidence::parse(word).ok_or_else(|| {
+            format!(
+                "`{word}` is no confidence: expected `certain`, `likely`, `possible` or \
+                 `{UNDECIDED}`"
+            )
+        }),
+    }
 }
 
 fn code(file: &str, line: &str) -> Option<String> {

@@ -142,6 +142,18 @@ fn columns_of_another_type_are_named() {
     );
 }
 
+const NO_CONFIDENCE: &str =
+    "`sure` is no confidence: expected `certain`, `likely`, `possible` or `unknown`";
+
+#[test]
+fn a_confidence_that_is_none_is_named() {
+    check_problem(
+        "service_name, trace_id, span_id, name AS subject, 1 AS occurrences, 1 AS wasted_nanos, \
+         CASE WHEN kind = 'SERVER' THEN 'certain' ELSE 'sure' END AS confidence",
+        NO_CONFIDENCE,
+    );
+}
+
 #[test]
 fn rules_are_checked_under_the_limits_they_run_with() {
     let place = place_with_rule("SELECT 1 AS x UNION ALL SELECT 2 AS x");
@@ -153,10 +165,10 @@ fn rules_are_checked_under_the_limits_they_run_with() {
 
 fn check_failure(columns: &str, expected: &str) {
     let place = place_with_rule(&format!("SELECT {columns} FROM spans"));
-    let output = place.run(&["--rules-dir", "rules", "analyze", "--rule", "mine", "in.json"]);
+    let arguments = ["--rules-dir", "rules", "analyze", "--rule", "mine", "--format", "jsonl"];
+    let output = place.run(&[&arguments[..], &["in.json"]].concat());
     assert_eq!(output.code, 2);
-    let expected = format!("\n  failed       mine: {expected}\n");
-    assert!(output.stdout.contains(&expected), "{output:?}");
+    assert_eq!(output.stderr, format!("warning: rule `mine` failed: {expected}\n"));
 }
 
 #[test]
@@ -173,8 +185,8 @@ fn rows_that_say_nothing_fail_their_rule() {
     );
     check_failure(
         "service_name, trace_id, span_id, name AS subject, 1 AS occurrences, 1 AS wasted_nanos, \
-         'sure' AS confidence",
-        "`sure` is no confidence",
+         lower('SURE') AS confidence",
+        NO_CONFIDENCE,
     );
 }
 

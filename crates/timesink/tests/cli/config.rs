@@ -139,8 +139,9 @@ fn kinds_are_known_in_any_case() {
     let of = |kind: &str| format!("[[rules.slow-dependency.override]]\nkind = \"{kind}\"\n");
     check_config(
         &of("CLIENTT"),
-        "configuration `timesink.toml`: `rules.slow-dependency.override.kind` is \"CLIENTT\": expected one of UNSPECIFIED, \
-         INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER; did you mean `CLIENT`?",
+        "configuration `timesink.toml`: `rules.slow-dependency.override.kind` is \"CLIENTT\": \
+         expected one of UNSPECIFIED, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER; did you mean \
+         `CLIENT`?",
     );
     let place = Place::new();
     let file = crate::support::recording("django_fk_n1.jsonl.gz");
