@@ -1,5 +1,7 @@
 //! Commands of key-value stores: the command stays, its keys and values become one `?`.
 
+use std::str::SplitAsciiWhitespace;
+
 use super::Statement;
 use super::document::read_document;
 use super::literals::Literals;
@@ -41,9 +43,9 @@ pub(super) fn read_command(system: Option<&str>, text: &str) -> Statement {
 /// One command of a pipeline.
 struct Command<'a> {
     shape: String,
-    arguments: Vec<&'a str>,
-    /// How many of the arguments belong to its first key; all of them where it takes one key.
-    of_first_key: usize,
+    arguments: SplitAsciiWhitespace<'a>,
+    /// How many of the arguments belong to the first key, of a command that takes many.
+    of_first_key: Option<usize>,
     /// It takes many keys by its name.
     is_multi: bool,
 }
@@ -51,21 +53,25 @@ struct Command<'a> {
 impl<'a> Command<'a> {
     /// What is no command is the value, or the rest of one, that breaks a line.
     fn value(line: &'a str) -> Self {
-        let arguments: Vec<&str> = line.split_ascii_whitespace().collect();
-        let of_first_key = arguments.len();
-        Self { shape: VALUE.to_owned(), arguments, of_first_key, is_multi: false }
+        let (shape, arguments) = (VALUE.to_owned(), line.split_ascii_whitespace());
+        Self { shape, arguments, of_first_key: None, is_multi: false }
     }
 
     fn more() -> Self {
-        Self { shape: MORE.to_owned(), arguments: Vec::new(), of_first_key: 0, is_multi: false }
+        Self { shape: MORE.to_owned(), ..Self::value("") }
     }
 
     fn is_value(&self) -> bool {
         self.shape == VALUE
     }
 
+    fn has_arguments(&self) -> bool {
+        self.arguments.clone().next().is_some()
+    }
+
     fn asks_for_many(&self) -> bool {
-        self.is_multi || self.arguments.len() > self.of_first_key
+        let further = self.of_first_key.and_then(|count| self.arguments.clone().nth(count));
+        self.is_multi || further.is_some()
     }
 }
 
@@ -82,11 +88,12 @@ fn read_pipeline(text: &str, read: fn(&str) -> Command<'_>) -> Statement {
             seen.push(MORE.to_owned());
             break;
         }
-        keyed += usize::from(!command.is_value() && !command.arguments.is_empty());
+        keyed += usize::from(!command.is_value() && command.has_arguments());
         is_batch |= command.asks_for_many() || keyed > 1;
         if is_new || command.is_value() {
-            let first = command.arguments.iter().take(command.of_first_key);
-            first.filter(|word| **word != VALUE).for_each(|word| literals.add(0, "", word));
+            let of_first_key = command.of_first_key.unwrap_or(usize::MAX);
+            let first = command.arguments.take(of_first_key);
+            first.filter(|word| *word != VALUE).for_each(|word| literals.add(0, "", word));
         }
         if is_new {
             seen.push(command.shape);
@@ -101,24 +108,22 @@ fn read_redis(line: &str) -> Command<'_> {
     if !is_redis_command(&command) {
         return Command::value(line);
     }
-    let mut words = words.peekable();
-    let subcommand = words.peek().map(|word| word.to_ascii_uppercase()).unwrap_or_default();
+    let subcommand = words.clone().next().map(str::to_ascii_uppercase).unwrap_or_default();
     let is_known = REDIS_SUBCOMMANDS
         .iter()
         .any(|(name, subcommands)| *name == command && subcommands.contains(&subcommand.as_str()));
     let of_many = REDIS_COMMANDS_OF_MANY.iter().find(|(name, _)| *name == command);
-    let of_first_key = of_many.map_or(usize::MAX, |&(_, arguments)| arguments);
+    let of_first_key = of_many.map(|&(_, arguments)| arguments);
     let mut shape = command;
     if is_known {
         words.next();
         shape.push(' ');
         shape.push_str(&subcommand);
     }
-    let arguments: Vec<&str> = words.collect();
-    if !arguments.is_empty() {
+    if words.clone().next().is_some() {
         shape.push_str(" ?");
     }
-    Command { shape, arguments, of_first_key, is_multi: false }
+    Command { shape, arguments: words, of_first_key, is_multi: false }
 }
 
 fn read_memcached(line: &str) -> Command<'_> {
@@ -127,11 +132,10 @@ fn read_memcached(line: &str) -> Command<'_> {
     if !MEMCACHED_COMMANDS.contains(&command.as_str()) {
         return Command::value(line);
     }
-    let arguments: Vec<&str> = words.collect();
     let is_multi = command.ends_with("_many") || command.ends_with("_multi");
-    let of_first_key = if is_multi { 1 } else { usize::MAX };
-    let shape = if arguments.is_empty() { command } else { command + " ?" };
-    Command { shape, arguments, of_first_key, is_multi }
+    let of_first_key = is_multi.then_some(1);
+    let shape = if words.clone().next().is_some() { command + " ?" } else { command };
+    Command { shape, arguments: words, of_first_key, is_multi }
 }
 
 /// Whether the word, in capitals, is a command of Redis or of one of its modules.

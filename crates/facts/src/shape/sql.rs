@@ -256,26 +256,24 @@ impl Writer {
     /// a list or row of VALUES, or an array in place of a list.
     fn asks_for_many(&mut self, token: Token<'_>) -> bool {
         let as_array = self.list == List::WantedAsArray;
-        let is_array = match token {
-            Token::OpenBracket => {
-                self.last == Last::Keyword(Role::Array) && self.output.kind() == Kind::List
-            }
-            _ => token.is_value() && (as_array || self.last == Last::Keyword(Role::In)),
-        };
         // ANY(CAST(? AS int[])) is an array as well.
         if as_array && !matches!(token, Token::Open | Token::Function(_)) {
             self.list = List::Wanted;
         }
-        let follows_comma = self.last == Last::Comma;
-        let is_further = match self.output.kind() {
-            Kind::List => token == Token::Comma,
-            Kind::Rows => {
-                follows_comma && (token == Token::Open || token.role() == Some(Role::Row))
+        let is_wanted = self.list != List::Excluded;
+        match token {
+            Token::Comma => is_wanted && self.output.kind() == Kind::List,
+            Token::Value | Token::Placeholder => {
+                as_array || is_wanted && self.last == Last::Keyword(Role::In)
+            }
+            Token::OpenBracket if self.last == Last::Keyword(Role::Array) => {
+                is_wanted && self.output.kind() == Kind::List
+            }
+            Token::Open | Token::Keyword(Keyword { role: Role::Row, .. }) => {
+                self.last == Last::Comma && self.output.kind() == Kind::Rows
             }
             _ => false,
-        };
-        let in_rows = self.output.kind() == Kind::Rows;
-        is_further && in_rows || (is_further || is_array) && self.list != List::Excluded
+        }
     }
 
     /// Whether a space separates the token from what stands before it.
