@@ -9,6 +9,7 @@ SELECT
     parent_span_id,
     entry_span_id,
     entry_duration_nanos,
+    tiling_duration_nanos,
     name_path,
     scope_name,
     query_shape,

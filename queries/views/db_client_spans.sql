@@ -9,6 +9,7 @@ SELECT
     span_id,
     entry_span_id,
     entry_duration_nanos,
+    tiling_duration_nanos,
     name_path,
     scope_name,
     db_system_name,

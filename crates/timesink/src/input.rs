@@ -76,7 +76,7 @@ pub(crate) fn join(contents: Vec<(String, FileContent)>) -> Input {
 
 /// Returns a reason that names the options of the command in place of the decoder's limits.
 pub(crate) fn with_our_options(reason: &str) -> String {
-    let names = ["message", "document", "file"].into_iter();
+    let names = ["message", "document", "file", "decoded"].into_iter();
     names.fold(reason.to_owned(), |text, limit| {
         text.replace(&format!("`{limit}_bytes_max`"), &format!("`input.{limit}_mib_max`"))
     })

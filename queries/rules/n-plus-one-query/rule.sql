@@ -14,6 +14,7 @@ WITH repeats AS (
         query_shape,
         count(*) AS repeats,
         coalesce(min(literals_hash) <> max(literals_hash), FALSE) AS statements_differ,
+        bool_or(is_batch) AS is_batch,
         sum(critical_nanos) AS queries_nanos,
         2 * sum(critical_nanos) < sum(duration_nanos) AS is_concurrent,
         CASE
@@ -22,11 +23,13 @@ WITH repeats AS (
         END AS one_nanos,
         sum(pause_nanos) - first_value(pause_nanos ORDER BY start_time_unix_nano, span_id) AS pauses_nanos,
         sum(least(stalled_nanos, critical_nanos)) AS stalled_nanos,
-        max(entry_duration_nanos) AS entry_nanos,
+        max(tiling_duration_nanos) AS entry_nanos,
         min(code_file_path) AS code_file_path,
         min(code_line_number) AS code_line_number
     FROM db_client_spans
-    WHERE status_code <> 'ERROR' AND NOT is_batch
+    WHERE
+        status_code <> 'ERROR'
+        AND (NOT is_batch OR regexp_like(query_shape, '(= \?|\? =)'))
     GROUP BY service_name, trace_id, entry_span_id, name_path, query_shape
 ), paced AS (
     -- Long pauses between quick repeats are polling, or work on each item: asking once saves the
@@ -76,11 +79,13 @@ SELECT
     loops.repeats AS occurrences,
     loops.wasted_nanos,
     CASE
-        WHEN loops.saves_little OR loops.is_spaced THEN 'possible'
+        WHEN loops.saves_little OR loops.is_spaced OR loops.is_batch THEN 'possible'
         WHEN loops.statements_differ THEN 'certain'
         ELSE 'likely'
     END AS confidence,
     CASE
+        WHEN loops.is_batch
+            THEN 'each asks for many rows at once and compares one value besides: parts of one batch, or one batch an item'
         WHEN loops.is_spaced
             THEN 'long pauses lie between quick repeats: polling, or work on each item, which asking once does not save'
         WHEN loops.saves_little

@@ -126,6 +126,9 @@ fn config(
         bytes("input.document_mib_max", input.document_mib_max, read.document_bytes_max)?;
     let file_bytes_max = usize::try_from(read.file_bytes_max)?;
     read.file_bytes_max = bytes("input.file_mib_max", input.file_mib_max, file_bytes_max)? as u64;
+    let decoded_bytes_max = usize::try_from(read.decoded_bytes_max)?;
+    read.decoded_bytes_max =
+        bytes("input.decoded_mib_max", input.decoded_mib_max, decoded_bytes_max)? as u64;
     let seconds = query.seconds_max.unwrap_or(defaults.time_max.as_secs());
     let limits = Limits {
         memory_bytes_max: bytes(

@@ -95,6 +95,14 @@ pub(crate) struct InputOptions {
     #[arg(id = "input.file_mib_max", long = "input-file-mib-max", value_name = "MIB")]
     #[arg(env = "TIMESINK_INPUT_FILE_MIB_MAX", global = true, hide_short_help = true)]
     pub(crate) file_mib_max: Option<u64>,
+
+    /// Most memory that the spans of one file may take, in MiB
+    ///
+    /// A small compressed file can hold spans without end. Default: 4096. Example:
+    /// `decoded_mib_max = 1024`.
+    #[arg(id = "input.decoded_mib_max", long = "input-decoded-mib-max", value_name = "MIB")]
+    #[arg(env = "TIMESINK_INPUT_DECODED_MIB_MAX", global = true, hide_short_help = true)]
+    pub(crate) decoded_mib_max: Option<u64>,
 }
 
 /// `[rules.<name>]`: whether it runs, thresholds by name, thresholds for some spans.
@@ -138,6 +146,7 @@ impl InputOptions {
             message_mib_max: self.message_mib_max.or(other.message_mib_max),
             document_mib_max: self.document_mib_max.or(other.document_mib_max),
             file_mib_max: self.file_mib_max.or(other.file_mib_max),
+            decoded_mib_max: self.decoded_mib_max.or(other.decoded_mib_max),
         }
     }
 }

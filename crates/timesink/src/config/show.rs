@@ -46,6 +46,7 @@ impl Page<'_> {
         self.option("input.message_mib_max", &mib(config.read.message_bytes_max));
         self.option("input.document_mib_max", &mib(config.read.document_bytes_max));
         self.option("input.file_mib_max", &(config.read.file_bytes_max / MIB).to_string());
+        self.option("input.decoded_mib_max", &(config.read.decoded_bytes_max / MIB).to_string());
         let none = RuleSettings::default();
         for rule in rules {
             self.rule(rule, config.rules.rules.get(rule.name()).unwrap_or(&none));
