@@ -142,10 +142,8 @@ impl Requests {
     /// Returns the last rank between two that is of another trace.
     fn last_foreign(&self, group: usize, from: usize, to: usize) -> Option<usize> {
         let last = to.checked_sub(1).filter(|&last| last >= from)?;
-        let last = match self.edges.group[last] as usize == group {
-            true => (self.edges.others[last] as usize).checked_sub(1)?,
-            false => last,
-        };
+        let is_own = self.edges.group[last] as usize == group;
+        let last = if is_own { (self.edges.others[last] as usize).checked_sub(1)? } else { last };
         (last >= from).then_some(last)
     }
 }

@@ -6,7 +6,6 @@ mod common;
 mod test_support;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{Field, Schema};
@@ -14,18 +13,10 @@ use test_support::{BASE, Pass, Span, batch, span, span_at};
 use timesink_model::NANOS_PER_MILLI;
 use timesink_model::schema::spans;
 
-/// What a pass may take here, on any machine and without optimisation: it takes seconds, a
-/// quadratic step minutes or hours.
-const TIME_MAX: Duration = Duration::from_secs(60);
-
-fn timed(spans: &[Span]) -> Pass {
+/// Runs the pass over spans that come in batches. A quadratic step would not end here.
+fn over(spans: &[Span]) -> Pass {
     let batches: Vec<RecordBatch> = spans.chunks(8192).map(batch).collect();
-    let start = Instant::now();
-    let pass = Pass::over_batches(&batches);
-    let took = start.elapsed();
-    println!("{} spans: {took:?}", spans.len());
-    assert!(took < TIME_MAX, "{} spans took {took:?}", spans.len());
-    pass
+    Pass::over_batches(&batches)
 }
 
 #[test]
@@ -53,9 +44,10 @@ fn columns_may_be_null_throughout() {
     let table = spans::table();
     let known = batch(&[span(1, 0, 0, 100), span(2, 1, 10, 20)]);
     let keep = ["trace_id", "span_id", "attributes", "resource_attributes"];
-    let columns = table.columns.iter().map(|column| match keep.contains(&column.name) {
-        true => Arc::clone(&known[column.name]),
-        false => new_null_array(&column.data_type, known.num_rows()),
+    let columns = table.columns.iter().map(|column| {
+        let is_kept = keep.contains(&column.name);
+        let none = || new_null_array(&column.data_type, known.num_rows());
+        if is_kept { Arc::clone(&known[column.name]) } else { none() }
     });
     let fields = table.columns.iter().map(|c| Field::new(c.name, c.data_type.clone(), true));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
@@ -99,7 +91,7 @@ fn a_chain_a_million_deep_ends() {
         .map(|id| span_at(id, id - 1, BASE + id as i64, BASE + 10_000_000 - id as i64))
         .map(|span| span.clone().named(names[span.id as usize % names.len()]))
         .collect();
-    let pass = timed(&spans);
+    let pass = over(&spans);
     assert_eq!(pass.int(depth, "depth"), Some(depth as i64 - 1));
     assert_eq!(pass.int(depth, "critical_nanos"), Some(8_000_000));
 }
@@ -110,7 +102,7 @@ fn a_cycle_of_a_million_ends() {
     let spans: Vec<Span> = (1..=length)
         .map(|id| span_at(id, id % length + 1, BASE + id as i64, BASE + 10_000_000))
         .collect();
-    let pass = timed(&spans);
+    let pass = over(&spans);
     assert_eq!(pass.int(1, "depth"), Some(0));
     assert_eq!(pass.int(2, "depth"), Some(length as i64 - 1));
 }
@@ -124,7 +116,7 @@ fn two_hundred_thousand_siblings_end() {
     let count = 200_000;
     let mut spans = vec![span(1, 0, 0, count + 2).server().scope("fastapi")];
     spans.extend((2..count as u64 + 2).map(query));
-    let pass = timed(&spans);
+    let pass = over(&spans);
     assert_eq!(pass.int(count as u64, "pause_nanos"), Some(100_000));
 }
 
@@ -138,7 +130,7 @@ fn two_hundred_thousand_parallel_siblings_end() {
     // Another trace that is heard once, early on.
     spans.push(span(count + 2, 0, 0, 10_000).server().scope("fastapi").trace(2));
     spans.push(span(count + 3, count + 2, 1, 2).query("SELECT 1").trace(2));
-    let pass = timed(&spans);
+    let pass = over(&spans);
     assert_eq!(pass.int(2, "foreign_edges"), Some(2));
     assert_eq!(pass.int(count + 1, "sequence_id"), Some(count as i64 - 1));
 }
@@ -154,7 +146,7 @@ fn gaps_that_all_wait_for_one_pool_end() {
         let start = BASE + 500 * NANOS_PER_MILLI + id as i64;
         spans.push(span_at(query, task, start, start + 1).query("SELECT 1"));
     }
-    let pass = timed(&spans);
+    let pass = over(&spans);
     assert_eq!(pass.facts.gaps.num_rows() as u64, count * 2);
 }
 
@@ -173,7 +165,7 @@ fn a_hundred_thousand_overlapping_traces_end() {
     let times = streams.chain(requests);
     let spans: Vec<Span> =
         (1..).step_by(2).zip(times).flat_map(|(id, (start, end))| served(id, start, end)).collect();
-    let pass = timed(&spans);
+    let pass = over(&spans);
     // The first stream meets all streams that begin before it ends, and the requests.
     assert_eq!(pass.int(2, "concurrent_traces"), Some(49_999 + 27_273));
 }
@@ -191,7 +183,7 @@ fn a_hundred_thousand_background_tasks_end() {
         let task = span_at(id + 1, id, start + 1_500_000, end + number as i64 * 7 % 1000);
         spans.extend([server.trace(id.into()), task.trace(id.into())]);
     }
-    timed(&spans);
+    over(&spans);
 }
 
 /// One large trace, then many small ones: none pays for the large one.
@@ -208,7 +200,7 @@ fn small_traces_after_a_large_one_end() {
             Span { parent: id, ..query(id + 1) }.trace(trace),
         ]);
     }
-    let pass = timed(&spans);
+    let pass = over(&spans);
     assert_eq!(pass.facts.traces, 100_001);
 }
 
@@ -217,7 +209,7 @@ fn small_traces_after_a_large_one_end() {
 fn repeated_spans_end() {
     let of_trace = |id: u64| span(id, 0, 0, 1).trace(id.into()).attribute("key", "value");
     let spans: Vec<Span> = (1..=50_000).map(of_trace).collect();
-    let pass = timed(&[spans.as_slice(), &spans, &spans].concat());
+    let pass = over(&[spans.as_slice(), &spans, &spans].concat());
     assert_eq!(pass.facts.repeated_spans, 100_000);
 }
 
@@ -228,7 +220,7 @@ fn long_texts_end() {
     let spans: Vec<Span> = (1..=20)
         .map(|id| span(id, id - 1, 0, 1).named(long.clone()).with("db_query_text", long.clone()))
         .collect();
-    let pass = timed(&spans);
+    let pass = over(&spans);
     let path = pass.text(20, "name_path").expect("never NULL").len();
     assert!(path < 4096, "{path} bytes");
 }
