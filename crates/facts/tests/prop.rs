@@ -202,7 +202,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn silences_are_those_of_a_plain_count(requests in prop::collection::vec(any_request(), 1..14)) {
+    fn silences_are_those_of_a_plain_count(
+        requests in prop::collection::vec(any_request(), 1..14),
+    ) {
         let at = |millis: i64| BASE + millis * NANOS_PER_MILLI;
         let mut spans = Vec::new();
         let mut plain = Plain { traces: Vec::new() };
@@ -212,9 +214,8 @@ proptest! {
             for (id, &(start, end)) in (first..).zip(request) {
                 let span = span_at(id, if id == first { 0 } else { first }, at(start), at(end));
                 let span = span.trace(first.into());
-                let is_root = id == first;
-                let span = if is_root { span.server().scope("fastapi") } else { span.query("SELECT 1") };
-                spans.push(span);
+                let request = || span.clone().server().scope("fastapi");
+                spans.push(if id == first { request() } else { span.query("SELECT 1") });
                 owners.insert(id, number);
             }
             // A root that took no time overlaps what is open at its start.

@@ -205,8 +205,10 @@ impl Messages {
     }
 }
 
-/// Every candidate is judged as the reference judges it. The two see other candidates only where the
-/// reference counts ASGI messages as cover: after the first `http send` and around `http receive`.
+/// Every candidate is judged as the reference judges it.
+///
+/// The two see other candidates only where the reference counts ASGI messages as cover: after the
+/// first `http send` and around `http receive`.
 #[test]
 fn stalls_are_judged_as_by_the_reference() {
     let mut reference = reference();
