@@ -22,7 +22,8 @@ SELECT
     server.duration_nanos AS server_duration_nanos,
     server.own_nanos AS server_own_nanos,
     server.stalled_nanos AS server_stalled_nanos,
-    server.process_id AS server_process_id
+    server.process_id AS server_process_id,
+    server.open_entries AS server_open_entries
 FROM spans_with_facts AS client
 INNER JOIN entries AS server
     ON client.trace_id = server.trace_id AND client.server_span_id = server.span_id

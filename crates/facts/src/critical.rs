@@ -110,8 +110,17 @@ fn is_head(rows: &Rows<'_>, times: &Times, parent: usize, child: usize) -> bool 
     let (start, end) = (times.start[child], times.end[child]);
     let is_after = start >= times.end[parent] && end > times.end[parent];
     let is_before = end <= times.start[parent] && start < times.start[parent];
-    rows.kind[child] == Kind::Consumer || is_after || is_before
+    rows.kind[child] == Kind::Consumer || is_after || is_before || {
+        // A call of the same process that goes on after its parent: nobody awaited it.
+        let is_local = rows.process[child] == rows.process[parent];
+        is_local
+            && rows.kind[child] == Kind::Client
+            && end - times.end[parent] > UNAWAITED_NANOS_MIN
+    }
 }
+
+/// A call that is awaited ends before its parent does, but for what its instrumentation takes.
+const UNAWAITED_NANOS_MIN: i64 = NANOS_PER_MILLI;
 
 struct Walk<'a> {
     tree: &'a Tree,
@@ -298,6 +307,22 @@ mod tests {
     #[test]
     fn a_child_past_its_parent_is_clipped() {
         check(&[span(1, 0, 10, 100), span(2, 1, 60, 150), span(3, 1, 0, 30)], &[30.0, 40.0, 20.0]);
+    }
+
+    #[test]
+    fn a_call_that_goes_on_after_its_parent_was_not_awaited() {
+        let request = || span(1, 0, 0, 100);
+        let pass = check(
+            &[request(), span(2, 1, 10, 90).client(), span(3, 1, 5, 300).client()],
+            &[20.0, 80.0, 295.0],
+        );
+        assert_eq!(heads(&pass, &[1, 2, 3]), [1, 1, 3].map(Some));
+        // What an instrumentation takes to end its span is none.
+        check(&[request(), span(2, 1, 10, 101).client()], &[10.0, 90.0]);
+        // In another process it may be a clock, and other spans may be the parent's own work.
+        let called = span(2, 1, 10, 150).server().instance("app-2");
+        check(&[request(), called], &[10.0, 90.0]);
+        check(&[request(), span(2, 1, 10, 150)], &[10.0, 90.0]);
     }
 
     #[test]

@@ -89,13 +89,16 @@ pub async fn explain(
     let rows = instances::read(rule.name(), &session.query(&rule.sql).await?)?;
     let own = rows.rows.iter().filter(|row| row.trace_id == trace_id).count();
     let analysis = engine.analyze(database).await?;
-    let subjects: Vec<&str> = rows
-        .rows
-        .iter()
-        .filter(|row| row.trace_id == trace_id)
-        .map(|row| row.subject.as_str())
-        .collect();
-    let is_ours = |f: &Finding| f.rule == rule.name() && subjects.contains(&f.subject.as_str());
+    let endpoints = endpoints(&spans);
+    let of_trace = rows.rows.iter().filter(|row| row.trace_id == trace_id);
+    let found: Vec<(&str, &str)> =
+        of_trace.map(|row| (row.service.as_str(), row.subject.as_str())).collect();
+    let is_ours = |finding: &Finding| {
+        let (service, endpoint) = (finding.service_name.as_str(), finding.endpoint.as_str());
+        finding.rule == rule.name()
+            && found.contains(&(service, &finding.subject))
+            && endpoints.contains(&(service.to_owned(), endpoint.to_owned()))
+    };
     Ok(Explanation {
         rule: rule.name().to_owned(),
         missing: missing_attributes(rule, &spans),
@@ -105,6 +108,22 @@ pub async fn explain(
         findings: analysis.findings.into_iter().filter(is_ours).collect(),
         trace_id,
     })
+}
+
+/// Returns each service with an endpoint that spans belong to.
+fn endpoints(spans: &[RecordBatch]) -> HashSet<(String, String)> {
+    let text = |batch: &'_ RecordBatch, name: &str| {
+        batch.column_by_name(name).and_then(|column| column.as_string_view_opt()).cloned()
+    };
+    let mut endpoints = HashSet::new();
+    for batch in spans {
+        let columns = (text(batch, "service_name"), text(batch, "endpoint"));
+        if let (Some(services), Some(names)) = columns {
+            let pairs = services.iter().flatten().zip(names.iter().flatten());
+            endpoints.extend(pairs.map(|(service, name)| (service.to_owned(), name.to_owned())));
+        }
+    }
+    endpoints
 }
 
 fn thresholds(rule: &Rule, table: &RecordBatch) -> Vec<(String, String, String, String)> {

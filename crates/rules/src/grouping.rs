@@ -109,7 +109,9 @@ impl Group<'_> {
             occurrences,
             wasted_nanos,
             wasted_nanos_estimated: self.estimated(),
-            wasted_share: known.and_then(|endpoint| share(wasted_nanos, endpoint.nanos)),
+            wasted_share: known
+                .filter(|_| !self.rule.manifest.wastes_others)
+                .and_then(|endpoint| share(wasted_nanos, endpoint.nanos)),
             confidence,
             confidence_reason,
             remediation: self.remediation(),

@@ -23,6 +23,9 @@ pub struct Manifest {
     pub severity: String,
     /// `preview`, `stable`, `deprecated` or `removed`, with its version.
     pub status: BTreeMap<String, String>,
+    /// Whether the time wasted is that of other requests: then it is no share of the endpoint's.
+    #[serde(default)]
+    pub wastes_others: bool,
     /// Attributes without which the rule says nothing; all of them have to be on some span.
     #[serde(default)]
     pub requires: Vec<String>,

@@ -135,6 +135,12 @@ WITH instances AS (
         (verdicts.verdict = 'blocked' AND instances.verdict = 'blocked')
         OR (verdicts.verdict LIKE 'blocked:%' AND is_quiet)
         OR (verdicts.verdict LIKE 'unknown%' AND verdicts.instances >= instances.decidable_min)
+        -- Other processes that look like this one go on: the test is blind to a stall of one.
+        OR (
+            verdicts.verdict = 'clear: other requests went on meanwhile'
+            AND NOT has_process_identity
+            AND verdicts.instances >= instances.decidable_min
+        )
 )
 SELECT
     service_name,
@@ -149,14 +155,16 @@ SELECT
         ELSE 'possible'
     END AS confidence,
     CASE
+        WHEN verdict LIKE 'clear%'
+            THEN 'the resource names no process (service.instance.id, or process.pid with a host): if there are several, a stall of one hides behind the others'
         WHEN verdict NOT LIKE 'blocked%'
             THEN 'too few requests ran side by side to tell whether the event loop stood still; record it with several clients at a time'
         WHEN NOT has_process_identity
             THEN 'the resource names no process (service.instance.id, or process.pid with a host): several processes may look like one'
         WHEN is_by_requests AND NOT is_event_loop
-            THEN 'while it ran hardly any other request of the process was taken or answered; spans do not show whether this Django runs on an event loop, threads that hold the GIL look alike'
+            THEN 'while it ran hardly any other request of the process was taken or answered; spans do not show whether this Django runs on an event loop, threads that hold the GIL, and requests that queue for one lock, look alike'
         WHEN is_by_requests
-            THEN 'while it ran hardly any other request of the process was taken or answered; threads that hold the GIL look alike'
+            THEN 'while it ran hardly any other request of the process was taken or answered; threads that hold the GIL, and requests that queue for one lock, look alike'
         ELSE 'while it ran no other request of the process started or ended a span, in most of the requests that can be told; threads that hold the GIL look alike'
     END AS confidence_reason,
     CASE WHEN is_by_requests THEN request_silence_nanos ELSE silence_nanos END AS blocked_nanos,

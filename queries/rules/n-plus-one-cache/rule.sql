@@ -19,7 +19,10 @@ WITH repeats AS (
         END AS one_nanos,
         sum(pause_nanos) - first_value(pause_nanos ORDER BY start_time_unix_nano, span_id) AS pauses_nanos,
         sum(least(stalled_nanos, critical_nanos)) AS stalled_nanos,
-        max(tiling_duration_nanos) AS entry_nanos,
+        greatest(
+            max(tiling_duration_nanos),
+            max(start_time_unix_nano + duration_nanos) - min(start_time_unix_nano)
+        ) AS entry_nanos,
         min(code_file_path) AS code_file_path,
         min(code_line_number) AS code_line_number
     FROM cache_client_spans

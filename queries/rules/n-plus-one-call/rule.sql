@@ -13,7 +13,12 @@ WITH repeats AS (
         count(*) AS repeats,
         min(url_full) <> max(url_full) AS urls_differ,
         bool_or(rpc_method IS NOT NULL) AS is_rpc,
-        regexp_like(query_shape, '[?&](page|page_?token|offset|skip|cursor|start|after|continuation)=', 'i') AS asks_for_pages,
+        -- Nothing but a page, an offset or a cursor changes.
+        count(*) > 1 AND min(url_full) <> max(url_full) AND min(
+            regexp_replace(url_full, '([?&](page|page_?(number|no|token)|p|offset|skip|cursor|start|after|marker|continuation|next_?token|part_?number|since_id|max_id)=|/page/)[^&/?]*', '\1', 'gi')
+        ) = max(
+            regexp_replace(url_full, '([?&](page|page_?(number|no|token)|p|offset|skip|cursor|start|after|marker|continuation|next_?token|part_?number|since_id|max_id)=|/page/)[^&/?]*', '\1', 'gi')
+        ) AS asks_for_pages,
         sum(critical_nanos) AS calls_nanos,
         2 * sum(critical_nanos) < sum(duration_nanos) AS is_concurrent,
         CASE
@@ -22,7 +27,10 @@ WITH repeats AS (
         END AS one_nanos,
         sum(pause_nanos) - first_value(pause_nanos ORDER BY start_time_unix_nano, span_id) AS pauses_nanos,
         sum(least(stalled_nanos, critical_nanos)) AS stalled_nanos,
-        max(tiling_duration_nanos) AS entry_nanos,
+        greatest(
+            max(tiling_duration_nanos),
+            max(start_time_unix_nano + duration_nanos) - min(start_time_unix_nano)
+        ) AS entry_nanos,
         min(code_file_path) AS code_file_path,
         min(code_line_number) AS code_line_number
     FROM call_client_spans

@@ -23,13 +23,16 @@ WITH repeats AS (
         END AS one_nanos,
         sum(pause_nanos) - first_value(pause_nanos ORDER BY start_time_unix_nano, span_id) AS pauses_nanos,
         sum(least(stalled_nanos, critical_nanos)) AS stalled_nanos,
-        max(tiling_duration_nanos) AS entry_nanos,
+        greatest(
+            max(tiling_duration_nanos),
+            max(start_time_unix_nano + duration_nanos) - min(start_time_unix_nano)
+        ) AS entry_nanos,
         min(code_file_path) AS code_file_path,
         min(code_line_number) AS code_line_number
     FROM db_client_spans
     WHERE
         status_code <> 'ERROR'
-        AND (NOT is_batch OR regexp_like(query_shape, '(= \?|\? =)'))
+        AND (NOT is_batch OR regexp_like(query_shape, '(=|<|>|LIKE|BETWEEN) \?|\? ='))
     GROUP BY service_name, trace_id, entry_span_id, name_path, query_shape
 ), paced AS (
     -- Long pauses between quick repeats are polling, or work on each item: asking once saves the
@@ -79,11 +82,14 @@ SELECT
     loops.repeats AS occurrences,
     loops.wasted_nanos,
     CASE
-        WHEN loops.saves_little OR loops.is_spaced OR loops.is_batch THEN 'possible'
+        WHEN loops.saves_little OR loops.is_spaced OR loops.query_shape LIKE '%OFFSET ?%' THEN 'possible'
+        WHEN loops.is_batch THEN 'likely'
         WHEN loops.statements_differ THEN 'certain'
         ELSE 'likely'
     END AS confidence,
     CASE
+        WHEN loops.query_shape LIKE '%OFFSET ?%'
+            THEN 'the statements ask for one page after another: fewer, larger pages may help'
         WHEN loops.is_batch
             THEN 'each asks for many rows at once and compares one value besides: parts of one batch, or one batch an item'
         WHEN loops.is_spaced

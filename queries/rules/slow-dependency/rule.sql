@@ -1,10 +1,10 @@
 -- One row for each request that waits for the better part of its time for another service's work.
 WITH unrecorded AS (
-    -- Whom each service calls without ever a recorded answer: a call without one to a service that
-    -- answers others on record has only lost its spans.
-    SELECT service_name, peer
+    -- What each service calls without ever a recorded answer: where others of the kind are answered
+    -- on record, a call has only lost its spans.
+    SELECT service_name, peer, query_shape
     FROM call_client_spans
-    GROUP BY service_name, peer
+    GROUP BY service_name, peer, query_shape
     HAVING NOT bool_or(server_service_name IS NOT NULL)
 ), calls AS (
     -- The calls to services that record no spans, on the way of the request: a background task
@@ -21,7 +21,7 @@ WITH unrecorded AS (
         call.critical_nanos,
         call.critical_nanos - least(call.critical_nanos, call.stalled_nanos) AS waited_nanos
     FROM call_client_spans AS call
-    JOIN unrecorded USING (service_name, peer)
+    JOIN unrecorded USING (service_name, peer, query_shape)
     JOIN entries
         ON entries.trace_id = call.trace_id AND entries.span_id = call.entry_span_id
     WHERE NOT call.is_failed AND call.tiling_span_id = entries.tiling_span_id
@@ -60,7 +60,7 @@ WITH unrecorded AS (
         root.duration_nanos, trees.is_whole, span.service_name
 ), external_calls AS (
     -- How long each request waited for a service that records no spans. Many calls at the same time
-    -- hold each other up, which is no fault of the other side.
+    -- hold each other up: that may be no fault of the other side.
     SELECT
         service_name,
         endpoint,
@@ -69,19 +69,19 @@ WITH unrecorded AS (
         max(entry_duration_nanos) AS root_nanos,
         peer AS subject,
         sum(waited_nanos) AS waited_nanos,
-        max(waited_nanos) AS longest_nanos
+        max(waited_nanos) AS longest_nanos,
+        count(*) >= 5 AND 2 * sum(critical_nanos) < sum(duration_nanos) AS is_crowded
     FROM calls
     GROUP BY service_name, endpoint, entry_span_id, trace_id, peer
-    HAVING count(*) < 5 OR 2 * sum(critical_nanos) >= sum(duration_nanos)
 ), dependencies AS (
     -- Both together: what a request waits for. A call that nothing called is no request.
-    SELECT service_name, endpoint, kind, trace_id, span_id, root_nanos, is_whole, subject,
-        is_recorded, waited_nanos, longest_nanos
+    SELECT service_name, endpoint, kind, trace_id, span_id, root_nanos, is_whole,
+        FALSE AS is_crowded, subject, is_recorded, waited_nanos, longest_nanos
     FROM waits
     WHERE kind NOT IN ('CLIENT', 'PRODUCER')
     UNION ALL
     SELECT entries.service_name, entries.endpoint, entries.kind, entries.trace_id, entries.span_id,
-        root_nanos, FALSE AS is_whole, subject, FALSE AS is_recorded, waited_nanos, longest_nanos
+        root_nanos, FALSE AS is_whole, is_crowded, subject, FALSE AS is_recorded, waited_nanos, longest_nanos
     FROM external_calls
     JOIN entries
         ON entries.trace_id = external_calls.trace_id
@@ -112,8 +112,14 @@ SELECT
     dependencies.subject,
     1 AS occurrences,
     dependencies.waited_nanos AS wasted_nanos,
-    CASE WHEN dependencies.is_recorded AND dependencies.is_whole THEN 'certain' ELSE 'likely' END AS confidence,
     CASE
+        WHEN dependencies.is_crowded THEN 'possible'
+        WHEN dependencies.is_recorded AND dependencies.is_whole THEN 'certain'
+        ELSE 'likely'
+    END AS confidence,
+    CASE
+        WHEN dependencies.is_crowded
+            THEN 'many calls at the same time hold each other up: on the other side, or in this process'
         WHEN NOT dependencies.is_recorded
             THEN 'it records no spans: the time may be its own, or the way there and back'
         WHEN NOT dependencies.is_whole

@@ -2,8 +2,7 @@
 WITH calls AS (
     -- Calls that succeeded, with the time that the server's span does not explain. It is a
     -- difference of durations, so skewed clocks do not touch it. A caller whose own event loop
-    -- stood still notices its answers late: that is taken off. Where the halves do not make the
-    -- whole, something lies between them: several attempts in one span, for example.
+    -- stood still notices its answers late: that is taken off.
     SELECT
         edge.service_name,
         edge.endpoint,
@@ -17,16 +16,16 @@ WITH calls AS (
         edge.wire_after_nanos,
         edge.wire_critical_nanos,
         edge.server_busy_nanos,
+        edge.server_open_entries,
         calls_min,
         wire_millis_min,
         wire_share_min,
         busy_share_max,
-        even_share_min
+        even_share_min,
+        queue_share_min
     FROM service_edges AS edge
     JOIN params USING (service_name, endpoint, kind)
-    WHERE
-        edge.status_code <> 'ERROR'
-        AND abs(edge.wire_nanos - edge.wire_before_nanos - edge.wire_after_nanos) < 1000000
+    WHERE edge.status_code <> 'ERROR' AND edge.wire_nanos IS NOT NULL
 ), edges AS (
     -- Each edge by its medians: a single slow call is no slow network.
     SELECT
@@ -40,11 +39,13 @@ WITH calls AS (
         median(wire_after_nanos) AS after_median,
         sum(greatest(0, wire_before_nanos)) AS before_sum,
         sum(server_busy_nanos) AS busy_sum,
+        max(server_open_entries) AS open_most,
         max(calls_min) AS calls_min,
         max(wire_millis_min) AS wire_millis_min,
         max(wire_share_min) AS wire_share_min,
         max(busy_share_max) AS busy_share_max,
-        max(even_share_min) AS even_share_min
+        max(even_share_min) AS even_share_min,
+        max(queue_share_min) AS queue_share_min
     FROM calls
     GROUP BY service_name, endpoint, subject
 ), spreads AS (
@@ -75,7 +76,11 @@ WITH calls AS (
         before_median,
         after_median,
         before_median >= 4 * greatest(after_median, 0) AS is_before,
-        even_share < even_share_min AS is_uneven
+        after_median >= 4 * greatest(before_median, 0) AS is_after,
+        -- A server that never has two requests open makes them queue; one of which other requests
+        -- are in the way for a part of the wait was sampled, or serves what is not recorded.
+        even_share < even_share_min
+            OR (open_most <= 1 AND busy_sum >= queue_share_min * greatest(before_sum, 1)) AS is_queue
     FROM edges
     JOIN spreads USING (service_name, endpoint, subject)
     WHERE
@@ -94,12 +99,14 @@ SELECT
     calls.subject,
     1 AS occurrences,
     least(coalesce(calls.wire_critical_nanos, 0), calls.wire_nanos) AS wasted_nanos,
-    CASE WHEN slow_edges.is_before AND slow_edges.is_uneven THEN 'possible' ELSE 'likely' END AS confidence,
+    CASE WHEN slow_edges.is_before AND slow_edges.is_queue THEN 'possible' ELSE 'likely' END AS confidence,
     CASE
-        WHEN slow_edges.is_before AND slow_edges.is_uneven
-            THEN 'client and server spans differ before the server begins, by more in one call than in another: a queue in front of the server that these spans do not show, or the way there'
+        WHEN slow_edges.is_before AND slow_edges.is_queue
+            THEN 'client and server spans differ before the server begins, as a queue in front of the server makes them do; these spans show no more of it'
         WHEN slow_edges.is_before
-            THEN 'client and server spans differ, mostly before the server begins: a new connection for each call, or delay on the way there; spans do not tell these apart'
+            THEN 'client and server spans differ, mostly before the server begins: a new connection for each call, delay on the way there, or a queue in front of the server; spans do not tell these apart'
+        WHEN slow_edges.is_after
+            THEN 'client and server spans differ after the server ended: a large body on the way back, or a caller that reads late'
         ELSE 'client and server spans differ on both ways: the network or a proxy between them'
     END AS confidence_reason,
     calls.wire_nanos,

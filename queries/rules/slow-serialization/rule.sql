@@ -37,10 +37,8 @@ WITH last_io AS (
         CASE
             WHEN span.jinja2_template_name IS NOT NULL THEN 'template'
             -- The words for what this rule looks for, as libraries and people name such spans.
-            WHEN regexp_like(
-                lower(span.operation),
-                'seriali[sz]|render|encod|dump|json|xml|csv|marshal|template|respon'
-            )
+            WHEN regexp_like(lower(span.operation), 'seriali[sz]|render|encod|dump|marshal|template')
+                AND NOT regexp_like(lower(span.operation), 'wait|fetch|upload|send|post|call')
                 THEN 'span'
             ELSE 'work'
         END AS shown_by,

@@ -85,8 +85,8 @@ fn refuses_what_it_does_not_know() {
     check_config(
         "[rules.slow-network-edge]\nzzz = 1",
         "configuration `timesink.toml`: `rules.slow-network-edge.zzz` is no parameter of it: \
-         expected one of `busy_share_max`, `calls_min`, `even_share_min`, `wire_millis_min`, \
-         `wire_share_min`",
+         expected one of `busy_share_max`, `calls_min`, `even_share_min`, \
+         `queue_share_min`, `wire_millis_min`, `wire_share_min`",
     );
 }
 
