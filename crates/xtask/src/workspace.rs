@@ -90,6 +90,6 @@ pub(crate) fn target() -> Result<PathBuf> {
 
 /// Builds the release binary and returns where it is.
 pub(crate) fn release_binary() -> Result<PathBuf> {
-    run(&mut cargo(&["build", "--release", "--package", "timesink"]))?;
+    run(&mut cargo(&["build", "--release", "--bin", "timesink"]))?;
     Ok(target()?.join("release/timesink"))
 }

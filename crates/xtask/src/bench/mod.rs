@@ -37,7 +37,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     let options = parse(words)?;
     if cfg!(debug_assertions) {
         println!("building in release mode");
-        let release = ["run", "--release", "--quiet", "--package", "xtask", "--", "bench"];
+        let release = ["run", "--release", "--quiet", "--bin", "xtask", "--", "bench"];
         return run_command(cargo(&release).args(words));
     }
     let input = input::join(&options.traces)?;
