@@ -15,6 +15,10 @@ use crate::silence::{Candidate, EDGE_SLACK_NANOS, Edges, Open, by_end};
 /// How far around a candidate the rate of starts and ends is taken.
 const WINDOW_NANOS: i64 = 100 * NANOS_PER_MILLI;
 
+/// Another request has to be open this long before a candidate's end, or in the middle of a shorter
+/// one: one that arrives as the loop turns again was not held up.
+const OPEN_BEFORE_END_NANOS: i64 = 5 * NANOS_PER_MILLI;
+
 /// Blocks that overlap by less follow one another.
 const OVERLAP_NANOS_MAX: i64 = 2 * NANOS_PER_MILLI;
 
@@ -97,8 +101,8 @@ impl Requests {
     fn measure(&self, groups: &[Group], candidate: &Candidate) -> Option<RequestSilence> {
         let &Candidate { group, start, end } = candidate;
         let (group, times) = (group as usize, &self.edges.time);
-        let middle = end - ((end - start) / 2).min(RequestTest::default().silence_nanos_min / 2);
-        if self.open_at(groups, group, middle) == 0 {
+        let waited = end - ((end - start) / 2).min(OPEN_BEFORE_END_NANOS);
+        if self.open_at(groups, group, waited) == 0 {
             return None;
         }
         let below = |time: i64| times.partition_point(|&edge| edge < time);

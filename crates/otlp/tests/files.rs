@@ -628,6 +628,7 @@ fn a_cut_off_file_keeps_what_was_readable() {
     let read = content(&messages[..messages.len() - 3]);
     assert_eq!(span_count(&read), 7);
     assert_eq!(read.broken[0].what, "file ends within a message: it was cut off");
+    assert_eq!(read.broken[0].byte, messages.len() as u64 - 3, "where it ends");
     let object = request(0, 8).to_string();
     let read = content(&gzip(object.as_bytes())[..300]);
     assert_eq!(read.broken_count, 1, "{:?}", read.broken);

@@ -1,7 +1,19 @@
 -- One row for each (entry, path of names, URL or method shape) called again and again in one request.
-WITH repeats AS (
-    -- The calls of one shape that did not fail, under one entry and one path of names: attempts
-    -- that failed and were tried again are a retry.
+WITH calls AS (
+    -- The calls that did not fail: attempts that failed and were tried again are a retry. Pages of
+    -- one list differ in a page, an offset or a cursor only.
+    SELECT
+        call.*,
+        regexp_replace(
+            url_full,
+            '([?&](page|page_?(number|no|token)|offset|skip|cursor|start|after|marker|continuation|next_?token|part_?number|since_id|max_id)=|/page/)[^&/?]*',
+            '\1',
+            'gi'
+        ) AS url_without_page
+    FROM call_client_spans AS call
+    WHERE NOT is_failed
+), repeats AS (
+    -- The calls of one shape under one entry and one path of names.
     SELECT
         service_name,
         min(endpoint) AS endpoint,
@@ -13,12 +25,7 @@ WITH repeats AS (
         count(*) AS repeats,
         min(url_full) <> max(url_full) AS urls_differ,
         bool_or(rpc_method IS NOT NULL) AS is_rpc,
-        -- Nothing but a page, an offset or a cursor changes.
-        count(*) > 1 AND min(url_full) <> max(url_full) AND min(
-            regexp_replace(url_full, '([?&](page|page_?(number|no|token)|p|offset|skip|cursor|start|after|marker|continuation|next_?token|part_?number|since_id|max_id)=|/page/)[^&/?]*', '\1', 'gi')
-        ) = max(
-            regexp_replace(url_full, '([?&](page|page_?(number|no|token)|p|offset|skip|cursor|start|after|marker|continuation|next_?token|part_?number|since_id|max_id)=|/page/)[^&/?]*', '\1', 'gi')
-        ) AS asks_for_pages,
+        min(url_full) <> max(url_full) AND min(url_without_page) = max(url_without_page) AS asks_for_pages,
         sum(critical_nanos) AS calls_nanos,
         2 * sum(critical_nanos) < sum(duration_nanos) AS is_concurrent,
         CASE
@@ -33,8 +40,7 @@ WITH repeats AS (
         ) AS entry_nanos,
         min(code_file_path) AS code_file_path,
         min(code_line_number) AS code_line_number
-    FROM call_client_spans
-    WHERE NOT is_failed
+    FROM calls
     GROUP BY service_name, trace_id, entry_span_id, name_path, query_shape
 ), paced AS (
     -- Long pauses between quick repeats are polling, or work on each item: asking once saves the

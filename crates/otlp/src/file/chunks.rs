@@ -204,7 +204,7 @@ impl<'a> Chunks<'a> {
     /// Hands out what is there of the last message: its first spans may be whole.
     fn hand_out_cut(&mut self, content: usize) -> Chunk {
         let what = self.source.failure().unwrap_or("file ends within a message: it was cut off");
-        self.note_broken(what.to_owned());
+        self.note_broken_at(self.carry.len(), what.to_owned());
         self.is_cut_noted = true;
         let bytes = std::mem::take(&mut self.carry);
         let content = content.min(bytes.len())..bytes.len();
@@ -248,8 +248,13 @@ impl<'a> Chunks<'a> {
 
     /// Says what is wrong with the next message.
     fn note_broken(&mut self, what: String) {
+        self.note_broken_at(0, what);
+    }
+
+    /// Says what is wrong with the next message, so many bytes behind where it begins.
+    fn note_broken_at(&mut self, bytes: usize, what: String) {
         let line = (self.framing == Framing::Lines).then_some(self.messages + 1);
-        self.broken.push(Broken { line, byte: self.offset, what });
+        self.broken.push(Broken { line, byte: self.offset + bytes as u64, what });
     }
 }
 
