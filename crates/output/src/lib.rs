@@ -1,0 +1,1 @@
+//! Findings as files: JSON, Markdown, SARIF, HTML, annotations.
