@@ -29,6 +29,11 @@ impl Budget {
         before.saturating_add(bytes as u64) <= self.bytes_max
     }
 
+    /// Returns how many bytes were counted so far.
+    pub(crate) fn spent(&self) -> u64 {
+        self.spent.load(Ordering::Relaxed)
+    }
+
     /// Returns whether more was asked for than there is: nothing decoded from now on is of use.
     pub(crate) fn is_overspent(&self) -> bool {
         self.spent.load(Ordering::Relaxed) > self.bytes_max

@@ -12,7 +12,7 @@ use crate::budget::Budget;
 use crate::decoder::Decoded;
 use crate::draft::{Refusal, Repairs};
 use crate::promote::Plans;
-use crate::rejected::Reason;
+use crate::rejected::{Reason, Rejected};
 
 /// Text and lists of a batch, bytes, at which the next one begins. With the largest message, whose
 /// text grows at most sixfold (a control character becomes `\u0000`), or with all the text that a
@@ -214,6 +214,14 @@ impl Builder {
 
     pub(crate) fn accepted(&self) -> u64 {
         self.accepted
+    }
+
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.budget.spent().saturating_add(self.batch.own_memory_bytes() as u64)
+    }
+
+    pub(crate) fn take_rejected(&mut self) -> Rejected {
+        std::mem::take(&mut self.decoded.rejected)
     }
 
     pub(crate) fn finish(mut self) -> Decoded {

@@ -186,6 +186,17 @@ impl Decoder {
         self.builder.accepted()
     }
 
+    /// Returns what was refused since the last call, and forgets it: a receiver answers each message
+    /// with its own refusals.
+    pub fn take_rejected(&mut self) -> Rejected {
+        self.builder.take_rejected()
+    }
+
+    /// Returns about how much memory what was collected takes, bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.builder.memory_bytes()
+    }
+
     /// Returns everything collected.
     pub fn finish(self) -> Decoded {
         self.builder.finish()

@@ -1,1 +1,33 @@
-//! The receiver.
+//! The receiver: OTLP in over gRPC and HTTP, the live window, the API.
+//!
+//! Nothing here decides anything: handlers translate, call and translate back. What detects is the
+//! engine of `timesink-rules`; what decodes is `timesink-otlp`. Read [`Server`] first, then
+//! `receiver`, where both protocols meet, and `live`.
+
+mod access;
+mod answer;
+mod body;
+mod client;
+mod connections;
+mod decompress;
+mod doors;
+mod error;
+mod grpc;
+mod http;
+mod intake;
+mod live;
+mod metrics;
+mod offload;
+mod options;
+mod receiver;
+mod server;
+mod token;
+mod watch;
+mod web;
+
+pub use client::Exporter;
+pub use error::Error;
+pub use live::OnAnalysis;
+pub use options::{LiveOptions, ReceiverLimits, ServerOptions};
+pub use server::{Addresses, Purpose, Server};
+pub use token::Token;

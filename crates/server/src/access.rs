@@ -1,0 +1,127 @@
+//! Who may ask: the token, and that a page of another site does not ask through a browser.
+//!
+//! Without a token a server listens on this machine alone, but a browser on it sends what any page
+//! wants. A page of another site names that site as `Origin`; and one whose name was rebound to
+//! 127.0.0.1 (DNS rebinding) names its own host as `Host`. Both are refused.
+
+use http::header::{HOST, ORIGIN};
+use http::request::Parts;
+
+use crate::Token;
+
+/// Why a request is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// It has to show the token.
+    Token,
+    /// It names a host that is not this machine.
+    Host,
+    /// A page of another site sent it.
+    Origin,
+}
+
+impl Denied {
+    /// Returns what to tell whoever asked.
+    pub(crate) fn message(self) -> &'static str {
+        match self {
+            Self::Token => {
+                "expected the header `Authorization: Bearer TOKEN` with the token of this server"
+            }
+            Self::Host => {
+                "the `Host` of this request is not this machine: without a token only `localhost` \
+                 and loopback addresses are served"
+            }
+            Self::Origin => "requests of pages of other sites are refused",
+        }
+    }
+}
+
+/// Checks a request against the token, or without one against where it claims to come from.
+pub(crate) fn check(parts: &Parts, token: Option<&Token>) -> Result<(), Denied> {
+    match token {
+        Some(token) if token.is_shown(&parts.headers) => Ok(()),
+        Some(_) => Err(Denied::Token),
+        None => check_names(parts),
+    }
+}
+
+fn check_names(parts: &Parts) -> Result<(), Denied> {
+    let header = |name| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    // HTTP/2 has `:authority` in its place (RFC 9113, 8.3.1).
+    let host = parts.uri.authority().map(http::uri::Authority::as_str).or_else(|| header(HOST));
+    if !host.is_none_or(is_this_machine) {
+        return Err(Denied::Host);
+    }
+    match header(ORIGIN) {
+        None => Ok(()),
+        Some(origin) => {
+            let host = origin.split_once("://").map(|(_, host)| host);
+            if host.is_some_and(is_this_machine) { Ok(()) } else { Err(Denied::Origin) }
+        }
+    }
+}
+
+/// Returns whether `host` or `host:port` is a name of this machine that no one else can give away.
+fn is_this_machine(host: &str) -> bool {
+    let without_port = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    let address = without_port.parse::<std::net::IpAddr>();
+    // `*.localhost` never leaves the machine either (RFC 6761, 6.3).
+    let name = without_port.trim_end_matches('.').to_ascii_lowercase();
+    address.is_ok_and(|address| address.is_loopback())
+        || name == "localhost"
+        || name.ends_with(".localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn checked(headers: &[(&str, &str)]) -> Result<(), Denied> {
+        let mut request = Request::post("/v1/traces");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        check(&request.body(()).unwrap().into_parts().0, None)
+    }
+
+    #[test]
+    fn names_of_this_machine_are_served() {
+        for host in
+            ["localhost", "localhost:4318", "127.0.0.1:4318", "127.1.2.3", "[::1]:4318", "LocalHost."]
+        {
+            assert_eq!(checked(&[("host", host)]), Ok(()), "{host}");
+        }
+        assert_eq!(checked(&[]), Ok(()));
+        assert_eq!(checked(&[("origin", "http://localhost:4319")]), Ok(()));
+    }
+
+    #[test]
+    fn rebound_names_and_other_sites_are_refused() {
+        for host in ["evil.example", "evil.example:4318", "127.0.0.1.evil.example", "10.0.0.1", ""]
+        {
+            assert_eq!(checked(&[("host", host)]), Err(Denied::Host), "{host}");
+        }
+        for origin in ["https://evil.example", "null", "http://localhost.evil.example"] {
+            let headers = [("host", "localhost"), ("origin", origin)];
+            assert_eq!(checked(&headers), Err(Denied::Origin), "{origin}");
+        }
+        let authority = Request::post("http://evil.example/v1/traces").body(()).unwrap();
+        assert_eq!(check(&authority.into_parts().0, None), Err(Denied::Host));
+    }
+
+    #[test]
+    fn with_a_token_it_is_the_token_that_counts() {
+        let token = Token::parse("0123456789abcdef").unwrap();
+        let request = |value: &str| {
+            let request = Request::get("/").header("host", "shop.example");
+            request.header("authorization", value).body(()).unwrap().into_parts().0
+        };
+        assert_eq!(check(&request("Bearer 0123456789abcdef"), Some(&token)), Ok(()));
+        assert_eq!(check(&request("Bearer nonsense"), Some(&token)), Err(Denied::Token));
+    }
+}

@@ -1,0 +1,211 @@
+//! Bodies of requests: read whole, within limits of size, of time and of what all of them hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+
+use crate::answer::{Refusal, bounded, too_large};
+use crate::metrics::Metrics;
+
+/// A body that is refused is read on and let go, up to so many times the limit: an exporter that is
+/// cut off while it writes does not see the answer.
+const DISCARDED_TIMES_MAX: usize = 4;
+
+/// How many bytes all bodies together hold, up to a limit.
+#[derive(Debug, Clone)]
+pub(crate) struct InFlight {
+    held: Arc<AtomicUsize>,
+    bytes_max: usize,
+    metrics: Metrics,
+}
+
+impl InFlight {
+    pub(crate) fn new(bytes_max: usize, metrics: Metrics) -> Self {
+        Self { held: Arc::default(), bytes_max, metrics }
+    }
+
+    fn nothing(&self) -> Held {
+        Held { bytes: 0, of: self.clone() }
+    }
+}
+
+/// Bytes counted as in flight until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    bytes: usize,
+    of: InFlight,
+}
+
+impl Held {
+    /// Counts more bytes, if there is room for them.
+    fn grow(&mut self, bytes: usize) -> bool {
+        let before = self.of.held.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        self.of.metrics.inflight(bytes as i64);
+        before + bytes <= self.of.bytes_max
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.of.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.of.metrics.inflight(-(self.bytes as i64));
+    }
+}
+
+/// A whole body.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) bytes: Bytes,
+    /// Keeps the bytes counted.
+    pub(crate) held: Held,
+}
+
+/// Reads a body to its end. `bytes_max` bounds what is held of it.
+pub(crate) async fn receive<B>(
+    body: B,
+    bytes_max: usize,
+    time_max: Duration,
+    in_flight: &InFlight,
+) -> Result<Received, Refusal>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let read = read(body, bytes_max, in_flight);
+    tokio::time::timeout(time_max, read).await.unwrap_or_else(|_| {
+        Err(Refusal::TooSlow(format!(
+            "the request did not arrive within {} seconds (`receiver.request_seconds_max`)",
+            time_max.as_secs()
+        )))
+    })
+}
+
+async fn read<B>(mut body: B, bytes_max: usize, in_flight: &InFlight) -> Result<Received, Refusal>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let mut parts = Parts::default();
+    let mut held = in_flight.nothing();
+    let mut seen = 0usize;
+    let mut refused = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Refusal::Malformed(bounded(&format!("the request was cut off: {error}")))
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        in_flight.metrics.bytes(data.len());
+        seen = seen.saturating_add(data.len());
+        if seen > bytes_max.saturating_mul(DISCARDED_TIMES_MAX) {
+            break;
+        }
+        if refused.is_none() {
+            refused = if seen > bytes_max {
+                Some(too_large(seen, bytes_max))
+            } else if held.grow(data.len()) {
+                parts.push(data);
+                None
+            } else {
+                Some(Refusal::Busy(format!(
+                    "requests that arrive at this moment hold {} bytes (`receiver.inflight_mib_max`)",
+                    in_flight.bytes_max
+                )))
+            };
+            if refused.is_some() {
+                parts = Parts::default();
+                held = in_flight.nothing();
+            }
+        }
+    }
+    match refused {
+        Some(Refusal::TooLarge(_)) => Err(too_large(seen, bytes_max)),
+        Some(refusal) => Err(refusal),
+        None => Ok(Received { bytes: parts.joined(), held }),
+    }
+}
+
+/// The parts of a body; one part alone is not copied.
+#[derive(Default)]
+struct Parts {
+    first: Option<Bytes>,
+    rest: BytesMut,
+}
+
+impl Parts {
+    fn push(&mut self, part: Bytes) {
+        match self.first.take() {
+            None if self.rest.is_empty() => self.first = Some(part),
+            None => self.rest.extend_from_slice(&part),
+            Some(first) => {
+                self.rest.reserve(first.len() + part.len());
+                self.rest.extend_from_slice(&first);
+                self.rest.extend_from_slice(&part);
+            }
+        }
+    }
+
+    fn joined(self) -> Bytes {
+        self.first.unwrap_or_else(|| self.rest.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use http_body::Frame;
+
+    use super::*;
+
+    /// A body of these parts.
+    struct Scripted(VecDeque<Bytes>);
+
+    impl http_body::Body for Scripted {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.pop_front().map(|part| Ok(Frame::data(part))))
+        }
+    }
+
+    fn read_parts(
+        parts: &[&[u8]],
+        bytes_max: usize,
+        in_flight: &InFlight,
+    ) -> Result<Vec<u8>, Refusal> {
+        let body = Scripted(parts.iter().map(|part| Bytes::copy_from_slice(part)).collect());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let received = receive(body, bytes_max, Duration::from_secs(5), in_flight);
+        runtime.block_on(received).map(|received| received.bytes.to_vec())
+    }
+
+    #[test]
+    fn parts_are_put_together() {
+        let in_flight = InFlight::new(100, Metrics::new());
+        assert_eq!(read_parts(&[], 10, &in_flight).unwrap(), b"");
+        assert_eq!(read_parts(&[b"ab"], 10, &in_flight).unwrap(), b"ab");
+        assert_eq!(read_parts(&[b"ab", b"", b"cd", b"e"], 5, &in_flight).unwrap(), b"abcde");
+        assert_eq!(in_flight.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn limits_are_told_apart() {
+        let in_flight = InFlight::new(4, Metrics::new());
+        let refused = |parts, bytes_max| read_parts(parts, bytes_max, &in_flight).unwrap_err();
+        let too_large = refused(&[b"abcdef"], 5);
+        assert!(matches!(&too_large, Refusal::TooLarge(text) if text.contains("6 bytes")));
+        assert!(matches!(refused(&[b"abc", b"def"], 10), Refusal::Busy(_)));
+        assert_eq!(in_flight.held.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,134 @@
+//! Connections: accepted up to a limit, given up when nothing comes, closed in order at the end.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::doors::Door;
+use crate::metrics::Metrics;
+use crate::watch::{Watched, WatchedExecutor};
+
+/// A connection that has not sent a request by then is closed.
+const FIRST_REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The head of an HTTP/1.1 request may take so long, the wait for the next one included: exporters
+/// keep their connections, and export every few seconds.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(75);
+
+/// HTTP/2 connections are asked for a sign of life every so often, and closed without one.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Calls of one HTTP/2 connection at a time; exporters wait with more.
+const STREAMS_MAX: u32 = 200;
+
+/// Bytes that an HTTP/2 connection, and a call on it, may send ahead of what is read.
+const WINDOW_BYTES: u32 = 1 << 20;
+
+/// Bytes of the head of a request.
+const HEAD_BYTES_MAX: u32 = 16 << 10;
+
+/// After a failed accept, when descriptors ran out for example: others may be closed meanwhile.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// What the connections of all listeners share.
+#[derive(Clone)]
+pub(crate) struct Connections {
+    /// A connection holds one permit while it is open.
+    permits: Arc<Semaphore>,
+    metrics: Metrics,
+    /// Turns true once, when no more connections are to be accepted.
+    stopping: watch::Receiver<bool>,
+}
+
+impl Connections {
+    pub(crate) fn new(max: usize, metrics: Metrics, stopping: watch::Receiver<bool>) -> Self {
+        let permits = Arc::new(Semaphore::new(max.clamp(1, Semaphore::MAX_PERMITS)));
+        Self { permits, metrics, stopping }
+    }
+
+    /// Accepts connections until it is told to stop, then waits until those that are open ended.
+    pub(crate) async fn serve(mut self, listener: TcpListener, door: Door) {
+        let graceful = GracefulShutdown::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = self.stopping.wait_for(|stopping| *stopping) => break,
+            };
+            match accepted {
+                Ok((stream, _)) => self.open(stream, &door, graceful.watcher()),
+                Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
+            }
+        }
+        drop(listener);
+        graceful.shutdown().await;
+    }
+
+    fn open(&self, stream: TcpStream, door: &Door, watcher: Watcher) {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            self.metrics.connection_refused();
+            return;
+        };
+        // Answers are small and awaited: sent at once.
+        let _ = stream.set_nodelay(true);
+        let (door, metrics) = (door.clone(), self.metrics.clone());
+        let connected = metrics.connected();
+        let connection = async move {
+            run(stream, door, metrics, watcher).await;
+            drop((permit, connected));
+        };
+        tokio::spawn(Watched::new(connection, self.metrics.clone()));
+    }
+}
+
+/// Serves one connection to its end. How it ends is its client's business.
+async fn run(stream: TcpStream, door: Door, metrics: Metrics, watcher: Watcher) {
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&has_asked);
+    let service = service_fn(move |request: Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
+        let door = door.clone();
+        async move { Ok::<Response<Body>, Infallible>(door.answer(request).await) }
+    });
+    let builder = builder(metrics);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let served = watcher.watch(connection);
+    tokio::select! {
+        _ = served => {}
+        () = silence(&has_asked) => {}
+    }
+}
+
+/// Waits until the connection has been open for a while without a request; forever if it had one.
+async fn silence(has_asked: &AtomicBool) {
+    tokio::time::sleep(FIRST_REQUEST_TIME_MAX).await;
+    if has_asked.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn builder(metrics: Metrics) -> Builder<WatchedExecutor> {
+    let mut builder = Builder::new(WatchedExecutor(metrics));
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIME_MAX)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_header_list_size(HEAD_BYTES_MAX);
+    builder
+}

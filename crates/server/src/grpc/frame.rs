@@ -1,0 +1,95 @@
+//! The frame around the message of a unary call (gRPC over HTTP/2, "Length-Prefixed-Message").
+//!
+//! The calls are read here and not by a generated service, because that decompresses on the async
+//! thread, and says `OUT_OF_RANGE` of what is too large, which exporters send again.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tonic::{Code, Status};
+
+use crate::answer::{Refusal, too_large};
+
+/// A flag, then the length of the message in four bytes.
+pub(super) const HEADER_BYTES: usize = 5;
+
+/// Why a body is not one message.
+#[derive(Debug)]
+pub(super) enum Unframed {
+    /// A limit of ours.
+    Refused(Refusal),
+    /// The protocol was not kept.
+    Protocol(Status),
+}
+
+/// The one message of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) is_compressed: bool,
+    pub(super) message: Bytes,
+}
+
+/// Reads the one message that a body has to hold.
+pub(super) fn parse(body: &Bytes, bytes_max: usize) -> Result<Frame, Unframed> {
+    let protocol = |message: &str| Err(Unframed::Protocol(Status::new(Code::Internal, message)));
+    let Some((header, rest)) = body.split_first_chunk::<HEADER_BYTES>() else {
+        return protocol(match body.len() {
+            0 => "expected a message, found an empty body",
+            _ => "the body ends within the frame's header",
+        });
+    };
+    let [flag, length @ ..] = *header;
+    let length = u32::from_be_bytes(length) as usize;
+    if flag > 1 {
+        return protocol("the frame's compressed-flag is neither 0 nor 1");
+    }
+    if length > bytes_max {
+        return Err(Unframed::Refused(too_large(length, bytes_max)));
+    }
+    match rest.len() {
+        found if found < length => protocol("the body ends within the message"),
+        found if found > length => protocol("expected one message, found more"),
+        _ => Ok(Frame { is_compressed: flag == 1, message: body.slice(HEADER_BYTES..) }),
+    }
+}
+
+/// Returns a message in its frame, not compressed.
+pub(super) fn frame(message: &[u8]) -> Bytes {
+    let mut framed = BytesMut::with_capacity(HEADER_BYTES + message.len());
+    framed.put_u8(0);
+    framed.put_u32(message.len() as u32);
+    framed.put_slice(message);
+    framed.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_framed_message_comes_back() {
+        for message in [b"".as_slice(), b"spans"] {
+            let frame = parse(&frame(message), 10).unwrap();
+            assert_eq!(frame, Frame { is_compressed: false, message: Bytes::copy_from_slice(message) });
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_message_is_refused() {
+        let check = |body: &'static [u8], expected: &str| {
+            let text = match parse(&Bytes::from_static(body), 10).unwrap_err() {
+                Unframed::Refused(refusal) => refusal.message().to_owned(),
+                Unframed::Protocol(status) => {
+                    assert_eq!(status.code(), Code::Internal);
+                    status.message().to_owned()
+                }
+            };
+            assert!(text.contains(expected), "{text}");
+        };
+        check(b"", "an empty body");
+        check(b"\0\0\0\0", "within the frame's header");
+        check(b"\x02\0\0\0\0", "neither 0 nor 1");
+        check(b"\0\0\0\0\x02a", "within the message");
+        check(b"\0\0\0\0\x01ab", "found more");
+        check(b"\0\0\0\0\x0ba", "over the limit of 10");
+        check(b"\0\xff\xff\xff\xff", "message of 4294967295 bytes");
+    }
+}

@@ -1,0 +1,115 @@
+//! OTLP/gRPC (OTLP 1.11, "OTLP/gRPC"): unary calls over HTTP/2 to answers of the receiver.
+
+mod frame;
+mod status;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use tonic::{Code, Status};
+
+use self::frame::{HEADER_BYTES, Unframed, parse};
+use self::status::{of_status, response};
+use crate::access::Denied;
+use crate::answer::{Answer, Refusal};
+use crate::body::receive;
+use crate::decompress::Compression;
+use crate::intake::Encoding;
+use crate::receiver::{Message, Protocol, Receiver, Signal};
+
+/// The header that names the compression of messages; HTTP's own has another meaning here.
+const GRPC_ENCODING: &str = "grpc-encoding";
+
+/// Returns whether a request is a gRPC call.
+pub(crate) fn is_call(content_type: Option<&[u8]>) -> bool {
+    let rest = content_type.and_then(|text| text.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+}
+
+/// Returns the answer to a call that is not let in.
+pub(crate) fn denied(denied: Denied) -> Response<Body> {
+    let refusal = match denied {
+        Denied::Token => Refusal::Unauthenticated(denied.message()),
+        Denied::Host | Denied::Origin => Refusal::Forbidden(denied.message()),
+    };
+    response(&Answer::Refused(refusal))
+}
+
+/// Answers a call.
+pub(crate) async fn call<B>(request: Request<B>, receiver: &Receiver) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let Some(signal) = signal(request.uri().path()) else {
+        let message = format!("no such method: `{}`", request.uri().path());
+        return response(&Answer::Refused(Refusal::Unknown(crate::answer::bounded(&message))));
+    };
+    if request.method() != Method::POST {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        return response;
+    }
+    match export(request, signal, receiver).await {
+        Ok(answer) => {
+            receiver.metrics.answered(Protocol::Grpc, signal, &answer);
+            response(&answer)
+        }
+        Err(status) => of_status(status),
+    }
+}
+
+/// The methods of the collector services (opentelemetry-proto 1.11).
+fn signal(path: &str) -> Option<Signal> {
+    match path {
+        "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => Some(Signal::Traces),
+        "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => Some(Signal::Metrics),
+        "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => Some(Signal::Logs),
+        _ => None,
+    }
+}
+
+async fn export<B>(
+    request: Request<B>,
+    signal: Signal,
+    receiver: &Receiver,
+) -> Result<Answer, Status>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let named = request.headers().get(GRPC_ENCODING).map(http::HeaderValue::as_bytes);
+    let named = named.map(<[u8]>::to_vec);
+    let limits = &receiver.limits;
+    let (bytes_max, time_max) = (limits.message_bytes_max, limits.request_time_max);
+    let body = request.into_body();
+    let body = receive(body, bytes_max + HEADER_BYTES, time_max, &receiver.in_flight).await;
+    let received = match body {
+        Ok(received) => received,
+        Err(refusal) => return Ok(Answer::Refused(refusal)),
+    };
+    let frame = match parse(&received.bytes, bytes_max) {
+        Ok(frame) => frame,
+        Err(Unframed::Refused(refusal)) => return Ok(Answer::Refused(refusal)),
+        Err(Unframed::Protocol(status)) => return Err(status),
+    };
+    let compression = match (frame.is_compressed, Compression::parse(named.as_deref())) {
+        (_, Err(refusal)) => return Ok(Answer::Refused(refusal)),
+        (false, Ok(_)) => Compression::Identity,
+        // gRPC, "Compression": such a message fails with INTERNAL.
+        (true, Ok(Compression::Identity)) => {
+            let message = "the frame is marked as compressed, but no `grpc-encoding` says how";
+            return Err(Status::new(Code::Internal, message));
+        }
+        (true, Ok(compression)) => compression,
+    };
+    let message = Message {
+        protocol: Protocol::Grpc,
+        signal,
+        encoding: Encoding::Protobuf,
+        compression,
+        bytes: frame.message,
+        held: received.held,
+    };
+    Ok(receiver.export(message).await)
+}

@@ -1,0 +1,66 @@
+//! Answers as gRPC: the only place that builds a gRPC status.
+
+use axum::body::Body;
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http_body_util::{BodyExt, Full};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
+};
+use prost::Message as _;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::frame::frame;
+use crate::answer::{Answer, RETRY_AFTER, Refusal};
+use crate::decompress::Compression;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+
+/// Returns the response to an export. The responses of all signals have the same fields.
+pub(super) fn response(answer: &Answer) -> Response<Body> {
+    let partial_success = match answer {
+        Answer::Success => None,
+        Answer::Partial { rejected, message } => Some(ExportTracePartialSuccess {
+            rejected_spans: i64::try_from(*rejected).unwrap_or(i64::MAX),
+            error_message: message.clone(),
+        }),
+        Answer::Refused(refusal) => return of_status(status(refusal)),
+    };
+    let message = ExportTraceServiceResponse { partial_success }.encode_to_vec();
+    let mut trailers = HeaderMap::new();
+    trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
+    let body = Full::new(frame(&message)).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let mut response = Response::new(Body::new(body));
+    let content_type = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// Returns a response that is a status alone.
+pub(super) fn of_status(status: Status) -> Response<Body> {
+    let accepted = HeaderValue::from_static(Compression::ACCEPTED);
+    let mut response = status.into_http::<Body>();
+    response.headers_mut().insert(GRPC_ACCEPT_ENCODING, accepted);
+    response
+}
+
+/// Which code an exporter sends again is the table of OTLP 1.11, "OTLP/gRPC Response, Failures":
+/// `RESOURCE_EXHAUSTED` only with `RetryInfo`.
+fn status(refusal: &Refusal) -> Status {
+    let code = match refusal {
+        Refusal::Malformed(_) => Code::InvalidArgument,
+        Refusal::TooLarge(_) => Code::ResourceExhausted,
+        Refusal::Busy(_) => {
+            let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
+            return Status::with_error_details(Code::Unavailable, refusal.message(), details);
+        }
+        Refusal::TooSlow(_) => Code::DeadlineExceeded,
+        Refusal::Compression(_) | Refusal::Unknown(_) => Code::Unimplemented,
+        Refusal::Unauthenticated(_) => Code::Unauthenticated,
+        Refusal::Forbidden(_) => Code::PermissionDenied,
+        Refusal::Internal(_) => Code::Internal,
+    };
+    Status::new(code, refusal.message())
+}
+

@@ -1,0 +1,180 @@
+//! [`Intake`]: from messages to batches of spans, within a budget of memory.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use timesink_otlp::{Decoded, Decoder, DecoderOptions, MessageError, Rejected};
+
+/// How the message of a request is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Protobuf,
+    Json,
+}
+
+/// What came of one message.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) accepted: u64,
+    pub(crate) rejected: Rejected,
+    pub(crate) error: Option<MessageError>,
+}
+
+/// Takes messages on any number of threads; what they brought waits to be harvested.
+///
+/// Many small messages share a decoder, so that their spans come out in batches worth having.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    decoders: Box<[Mutex<Decoder>]>,
+    /// Where the next message looks first for a decoder that is free.
+    next: AtomicUsize,
+    message_bytes_max: usize,
+    clock: fn() -> i64,
+    memory_bytes_max: u64,
+    /// What the decoders hold.
+    pending_bytes: AtomicU64,
+    /// What was harvested and is still held, as its holder says.
+    kept_bytes: AtomicU64,
+}
+
+/// Everything that came since the last harvest.
+#[derive(Debug)]
+pub(crate) struct Harvest {
+    pub(crate) decoded: Decoded,
+    /// What it holds, about.
+    pub(crate) bytes: u64,
+}
+
+impl Intake {
+    pub(crate) fn new(
+        threads: usize,
+        message_bytes_max: usize,
+        memory_bytes_max: u64,
+        clock: fn() -> i64,
+    ) -> Self {
+        let new = || Mutex::new(decoder(message_bytes_max, clock));
+        Self {
+            decoders: std::iter::repeat_with(new).take(threads.max(1)).collect(),
+            next: AtomicUsize::new(0),
+            message_bytes_max,
+            clock,
+            memory_bytes_max,
+            pending_bytes: AtomicU64::new(0),
+            kept_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns the bytes that spans may hold, if they hold as many.
+    pub(crate) fn is_full(&self) -> Option<u64> {
+        (self.memory_bytes() >= self.memory_bytes_max).then_some(self.memory_bytes_max)
+    }
+
+    /// Returns the bytes that the spans taken hold, about.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let pending = self.pending_bytes.load(Ordering::Relaxed);
+        pending.saturating_add(self.kept_bytes.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn memory_bytes_max(&self) -> u64 {
+        self.memory_bytes_max
+    }
+
+    /// Notes how many bytes of what was harvested are still held.
+    pub(crate) fn keep(&self, bytes: u64) {
+        self.kept_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes one message. It computes: never on an async thread.
+    pub(crate) fn take(&self, encoding: Encoding, message: &[u8]) -> Taken {
+        let mut decoder = self.free_decoder();
+        let (spans, bytes) = (decoder.spans_accepted(), decoder.memory_bytes());
+        let result = match encoding {
+            Encoding::Protobuf => decoder.protobuf(message),
+            Encoding::Json => decoder.json(message),
+        };
+        let grown = decoder.memory_bytes().saturating_sub(bytes);
+        self.pending_bytes.fetch_add(grown, Ordering::Relaxed);
+        Taken {
+            accepted: decoder.spans_accepted() - spans,
+            rejected: decoder.take_rejected(),
+            error: result.err(),
+        }
+    }
+
+    /// Returns all that came, and begins anew.
+    pub(crate) fn harvest(&self) -> Harvest {
+        let mut parts = Vec::new();
+        let mut bytes = 0;
+        for slot in &self.decoders {
+            let fresh = decoder(self.message_bytes_max, self.clock);
+            let full = std::mem::replace(&mut *locked(slot), fresh);
+            let held = full.memory_bytes();
+            parts.push(full.finish());
+            // Counted as kept before it is not pending any more: never less than what there is.
+            self.kept_bytes.fetch_add(held, Ordering::Relaxed);
+            self.pending_bytes.fetch_sub(held, Ordering::Relaxed);
+            bytes += held;
+        }
+        Harvest { decoded: Decoded::merge(parts), bytes }
+    }
+
+    fn free_decoder(&self) -> MutexGuard<'_, Decoder> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let slot = |at: usize| &self.decoders[(first + at) % self.decoders.len()];
+        let free = (0..self.decoders.len()).find_map(|at| slot(at).try_lock().ok());
+        free.unwrap_or_else(|| locked(slot(0)))
+    }
+}
+
+/// A decoder whose thread panicked keeps what it had: nothing in it is half done but one message.
+fn locked(slot: &Mutex<Decoder>) -> MutexGuard<'_, Decoder> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn decoder(message_bytes_max: usize, clock: fn() -> i64) -> Decoder {
+    Decoder::new(DecoderOptions { message_bytes_max, ..DecoderOptions::new(clock()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPAN: &[u8] = br#"{"resourceSpans":[{"scopeSpans":[{"spans":[
+        {"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"GET /",
+         "startTimeUnixNano":"1000000000","endTimeUnixNano":"1000000001"},
+        {"traceId":"no id","spanId":"eee19b7ec3c1b175"}]}]}]}"#;
+
+    fn intake(memory_bytes_max: u64) -> Intake {
+        Intake::new(2, 1 << 20, memory_bytes_max, || 1_800_000_000_000_000_000)
+    }
+
+    #[test]
+    fn every_message_is_answered_with_its_own_counts() {
+        let intake = intake(1 << 30);
+        for _ in 0..3 {
+            let taken = intake.take(Encoding::Json, SPAN);
+            assert_eq!((taken.accepted, taken.rejected.total(), taken.error), (1, 1, None));
+        }
+        let broken = intake.take(Encoding::Json, b"{");
+        assert!(broken.error.is_some() && broken.accepted == 0 && broken.rejected.is_empty());
+        let harvest = intake.harvest();
+        let rows = |harvest: &Harvest| {
+            harvest.decoded.spans.iter().map(|batch| batch.num_rows()).sum::<usize>()
+        };
+        assert_eq!(rows(&harvest), 3);
+        assert!(harvest.bytes > 0);
+        assert_eq!(rows(&intake.harvest()), 0);
+    }
+
+    #[test]
+    fn it_is_full_until_what_it_holds_is_let_go() {
+        let intake = intake(100);
+        assert_eq!(intake.is_full(), None);
+        intake.take(Encoding::Json, SPAN);
+        assert_eq!(intake.is_full(), Some(100));
+        let _harvest = intake.harvest();
+        assert_eq!(intake.is_full(), Some(100));
+        intake.keep(0);
+        assert_eq!(intake.is_full(), None);
+    }
+}

@@ -1,0 +1,263 @@
+//! [`Live`]: the window of the last minutes, analyzed again and again.
+//!
+//! One thread of its own harvests what came, decides which traces have settled and runs the engine
+//! over all of them: the same function that `analyze` runs over files. Rules of every grain need
+//! their neighbours (a stall is told from the other requests of its process), so that each analysis
+//! is of the whole window; the next one waits as long as the last one took at least twice.
+
+mod snapshot;
+mod window;
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use arrow::array::{AsArray, RecordBatch};
+use timesink_facts::PassOptions;
+use timesink_model::schema::quarantine;
+use timesink_query::{Database, Limits};
+use timesink_rules::{Analysis, Engine};
+use tokio::runtime::{Builder, Runtime};
+
+pub use self::snapshot::Snapshot;
+use self::window::{Settled, Window};
+pub(crate) use self::window::parse_trace_id;
+use crate::Error;
+use crate::intake::{Harvest, Intake};
+use crate::metrics::Metrics;
+use crate::options::LiveOptions;
+
+/// The name of the thread.
+const THREAD_NAME: &str = "timesink-live";
+
+/// Plans are deep trees, and walking them takes stack.
+const STACK_BYTES: usize = 16 << 20;
+
+/// The share of the memory budget above which traces that were analyzed go, and to which they go.
+/// What is above is room for spans that wait for their analysis.
+const SHRINK_ABOVE: f64 = 0.7;
+const SHRINK_TO: f64 = 0.6;
+
+/// An analysis runs at most this share of the time, so that one large window does not take a core.
+const IDLE_TIMES_BUSY: u32 = 2;
+
+/// Called with what each analysis found.
+pub type OnAnalysis = Box<dyn FnMut(&Analysis) + Send>;
+
+/// The live window, its thread and what it found last.
+pub(crate) struct Live {
+    shared: Arc<Shared>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// What the thread shares with those who ask.
+pub(crate) struct Shared {
+    options: LiveOptions,
+    window: Mutex<Window>,
+    snapshot: RwLock<Arc<Snapshot>>,
+    stopping: Mutex<bool>,
+    /// Wakes the thread to stop.
+    wake: Condvar,
+}
+
+/// What only the thread has.
+struct Worker {
+    shared: Arc<Shared>,
+    intake: Arc<Intake>,
+    engine: Engine,
+    limits: Limits,
+    metrics: Metrics,
+    runtime: Runtime,
+    on_analysis: OnAnalysis,
+}
+
+impl Live {
+    /// Starts the thread.
+    pub(crate) fn start(
+        options: LiveOptions,
+        intake: Arc<Intake>,
+        engine: Engine,
+        limits: Limits,
+        metrics: Metrics,
+        on_analysis: OnAnalysis,
+    ) -> Result<Self, Error> {
+        // Not the threads of the connections: the engine computes on the threads that wait for it.
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name(THREAD_NAME)
+            .enable_time()
+            .build()
+            .map_err(Error::Start)?;
+        let shared = Arc::new(Shared {
+            options,
+            window: Mutex::default(),
+            snapshot: RwLock::default(),
+            stopping: Mutex::new(false),
+            wake: Condvar::new(),
+        });
+        metrics.live().memory_max.set(intake.memory_bytes_max() as i64);
+        let worker = Worker {
+            shared: Arc::clone(&shared),
+            intake,
+            engine,
+            limits,
+            metrics,
+            runtime,
+            on_analysis,
+        };
+        let thread = std::thread::Builder::new()
+            .name(THREAD_NAME.to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || worker.run())
+            .map_err(Error::Start)?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Lets the thread end after what it is at, and waits for it.
+    pub(crate) fn stop(&mut self) {
+        *locked(&self.shared.stopping) = true;
+        self.shared.wake.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Returns what the last analysis found.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns which of the services have traces that still arrive: what was found of them may
+    /// change.
+    pub(crate) fn is_provisional(&self, service: &str) -> bool {
+        let window = locked(&self.window);
+        window.is_arriving(service, Instant::now(), self.options.settle)
+    }
+
+    /// Returns the spans of a trace, settled or not, if there are any.
+    pub(crate) fn trace(&self, id: u128) -> Result<Option<RecordBatch>, Error> {
+        locked(&self.window).trace(id).map_err(|error| Error::Internal(error.to_string()))
+    }
+
+    /// Waits; returns whether to go on.
+    fn pause(&self, time: Duration) -> bool {
+        let stopping = locked(&self.stopping);
+        let waited = self.wake.wait_timeout_while(stopping, time, |stopping| !*stopping);
+        let (stopping, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !*stopping
+    }
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut pause = self.shared.options.interval;
+        while self.shared.pause(pause) {
+            let began = Instant::now();
+            let outcome = match self.round() {
+                Ok(false) => None,
+                Ok(true) => Some("success"),
+                Err(_) => Some("failed"),
+            };
+            if let Some(outcome) = outcome {
+                let labels = vec![("outcome", outcome)];
+                self.metrics.live().analyses.get_or_create(&labels).inc();
+            }
+            pause = self.shared.options.interval.max(began.elapsed() * IDLE_TIMES_BUSY);
+        }
+    }
+
+    /// Takes what came and lets go what is old; analyzes if something has settled. Returns whether
+    /// it did.
+    fn round(&mut self) -> Result<bool, Error> {
+        let settled = self.tidy().map_err(|error| Error::Internal(error.to_string()))?;
+        match settled {
+            Some(settled) => self.analyze(&settled).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn tidy(&self) -> Result<Option<Settled>, arrow::error::ArrowError> {
+        let Harvest { decoded, bytes } = self.intake.harvest();
+        let quarantined = decoded.quarantine.iter().map(|batch| batch.num_rows() as u64).sum();
+        self.metrics.harvested(quarantined, &decoded.repaired);
+        let (now, options) = (Instant::now(), &self.shared.options);
+        let mut window = locked(&self.shared.window);
+        window.add(decoded.spans, decoded.quarantine, bytes, now)?;
+        let max = self.intake.memory_bytes_max() as f64;
+        self.evicted("age", window.expire(now, options.window)?);
+        if window.bytes() as f64 > max * SHRINK_ABOVE {
+            self.evicted("memory", window.shrink((max * SHRINK_TO) as u64)?);
+        }
+        self.intake.keep(window.bytes());
+        self.measure(&window, now);
+        window.settled(now, options.settle)
+    }
+
+    fn evicted(&self, reason: &'static str, traces: usize) {
+        let labels = vec![("reason", reason)];
+        self.metrics.live().traces_evicted.get_or_create(&labels).inc_by(traces as u64);
+    }
+
+    fn measure(&self, window: &Window, now: Instant) {
+        let live = self.metrics.live();
+        live.spans.set(window.spans() as i64);
+        live.traces.set(window.traces() as i64);
+        live.traces_unsettled.set(window.unsettled(now, self.shared.options.settle) as i64);
+        live.memory.set(self.intake.memory_bytes() as i64);
+    }
+
+    fn analyze(&mut self, settled: &Settled) -> Result<(), Error> {
+        let began = Instant::now();
+        let database = self.database(&settled.spans)?;
+        let analysis = self.runtime.block_on(self.engine.analyze(&database));
+        let analysis = analysis.map_err(|error| Error::Internal(error.to_string()))?;
+        (self.on_analysis)(&analysis);
+        let live = self.metrics.live();
+        live.analysis_time.observe(began.elapsed().as_secs_f64());
+        if let Some(oldest) = settled.oldest_new {
+            live.lag.observe(oldest.elapsed().as_secs_f64());
+        }
+        for severity in ["info", "warning", "error"] {
+            let of_it = analysis.findings.iter().filter(|f| f.severity.as_str() == severity);
+            live.findings.get_or_create(&vec![("severity", severity)]).set(of_it.count() as i64);
+        }
+        locked(&self.shared.window).analyzed(&settled.traces, began);
+        let services = services(&settled.spans);
+        let mut last = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        let number = last.number + 1;
+        *last = Arc::new(Snapshot { analysis, database: Some(database), services, number });
+        Ok(())
+    }
+
+    fn database(&self, spans: &[RecordBatch]) -> Result<Database, Error> {
+        let internal = |error: timesink_query::Error| Error::Internal(error.to_string());
+        let facts = timesink_facts::run(spans, &PassOptions::default());
+        let facts = facts.map_err(|error| internal(error.into()))?;
+        let database = self.runtime.block_on(Database::of_facts(&facts, self.limits));
+        let mut database = database.map_err(internal)?;
+        let table = quarantine::table();
+        let quarantined = locked(&self.shared.window).quarantined().to_vec();
+        database.add(table.name, table.schema().into(), quarantined).map_err(internal)?;
+        Ok(database)
+    }
+}
+
+/// A thread that panicked left what it held as it was.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn services(spans: &[RecordBatch]) -> usize {
+    let columns = spans.iter().filter_map(|batch| batch.column_by_name("service_name"));
+    let mut names = hashbrown::HashSet::new();
+    for texts in columns.filter_map(|column| column.as_string_view_opt()) {
+        names.extend(texts.iter().flatten());
+    }
+    names.len()
+}

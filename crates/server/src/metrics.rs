@@ -1,0 +1,238 @@
+//! [`Metrics`]: what the server counts of itself, in Prometheus' text format.
+//!
+//! Names follow OpenTelemetry's for telemetry of a receiver, with dots as underscores and the unit
+//! behind; `docs/metrics.md` lists them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use timesink_otlp::{Rejected, Repair, Tally};
+
+use crate::answer::Answer;
+use crate::receiver::{Protocol, Signal};
+use crate::watch::POLL_TIME_MAX;
+
+/// Label names and values; all of them are words of ours, so that there are few.
+type Labels = Vec<(&'static str, &'static str)>;
+type Counters = Family<Labels, Counter>;
+
+/// Upper bounds of polls, seconds.
+const POLL_SECONDS: [f64; 7] = [0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.01, 0.1];
+
+/// Upper bounds of analyses and of the time from arrival to finding, seconds.
+const ANALYSIS_SECONDS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// The counters of one server; clones count together.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics(Arc<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    registry: Registry,
+    requests: Counters,
+    spans_accepted: Counters,
+    spans_rejected: Counters,
+    spans_repaired: Counters,
+    spans_quarantined: Counter,
+    bytes_received: Counter,
+    inflight: Gauge<i64>,
+    connections: Gauge<i64>,
+    connections_refused: Counter,
+    polls: Histogram,
+    polls_too_long: Counter,
+    poll_longest: Gauge<f64, AtomicU64>,
+    poll_longest_nanos: AtomicU64,
+    live: Live,
+}
+
+/// What the live window counts.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) spans: Gauge<i64>,
+    pub(crate) traces: Gauge<i64>,
+    pub(crate) traces_unsettled: Gauge<i64>,
+    pub(crate) memory: Gauge<i64>,
+    pub(crate) memory_max: Gauge<i64>,
+    pub(crate) traces_evicted: Counters,
+    pub(crate) analyses: Counters,
+    pub(crate) analysis_time: Histogram,
+    pub(crate) lag: Histogram,
+    pub(crate) findings: Family<Labels, Gauge<i64>>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("timesink");
+        let receiver = registry.sub_registry_with_prefix("receiver");
+        let requests = Counters::default();
+        receiver.register("requests", "Export requests by protocol, signal and outcome", requests.clone());
+        let spans_accepted = Counters::default();
+        receiver.register("spans_accepted", "Spans taken, by protocol", spans_accepted.clone());
+        let spans_rejected = Counters::default();
+        receiver.register("spans_rejected", "Spans refused, by reason", spans_rejected.clone());
+        let spans_repaired = Counters::default();
+        receiver.register("spans_repaired", "Spans taken with something mended", spans_repaired.clone());
+        let spans_quarantined = Counter::default();
+        let help = "Spans kept out of every sum: they end before they start, for example";
+        receiver.register("spans_quarantined", help, spans_quarantined.clone());
+        let bytes_received = Counter::default();
+        let help = "Bodies of export requests, as they came";
+        receiver.register_with_unit("received", help, Unit::Bytes, bytes_received.clone());
+        let inflight = Gauge::default();
+        let help = "Bodies of requests that are held now";
+        receiver.register_with_unit("inflight", help, Unit::Bytes, inflight.clone());
+        let connections = Gauge::default();
+        receiver.register("connections", "Connections open now", connections.clone());
+        let connections_refused = Counter::default();
+        let help = "Connections closed at once, because as many as allowed were open";
+        receiver.register("connections_refused", help, connections_refused.clone());
+        let loops = registry.sub_registry_with_prefix("async");
+        let polls = Histogram::new(POLL_SECONDS);
+        let help = "How long tasks of connections held an async thread";
+        loops.register_with_unit("poll", help, Unit::Seconds, polls.clone());
+        let polls_too_long = Counter::default();
+        let help = "Polls of over half a millisecond, which is the most that is allowed";
+        loops.register("polls_too_long", help, polls_too_long.clone());
+        let poll_longest = Gauge::default();
+        loops.register_with_unit("poll_longest", "The longest poll", Unit::Seconds, poll_longest.clone());
+        let live = Live::register(registry.sub_registry_with_prefix("live"));
+        Self(Arc::new(Counted {
+            registry,
+            requests,
+            spans_accepted,
+            spans_rejected,
+            spans_repaired,
+            spans_quarantined,
+            bytes_received,
+            inflight,
+            connections,
+            connections_refused,
+            polls,
+            polls_too_long,
+            poll_longest,
+            poll_longest_nanos: AtomicU64::new(0),
+            live,
+        }))
+    }
+
+    /// Returns everything counted, in the text format.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &self.0.registry);
+        text
+    }
+
+    pub(crate) fn live(&self) -> &Live {
+        &self.0.live
+    }
+
+    /// Counts an answer to an export.
+    pub(crate) fn answered(&self, protocol: Protocol, signal: Signal, answer: &Answer) {
+        let labels = vec![
+            ("protocol", protocol.as_str()),
+            ("signal", signal.as_str()),
+            ("outcome", answer.outcome()),
+        ];
+        self.0.requests.get_or_create(&labels).inc();
+    }
+
+    /// Counts what a message brought.
+    pub(crate) fn received(&self, protocol: Protocol, accepted: u64, rejected: &Rejected) {
+        let labels = vec![("protocol", protocol.as_str())];
+        self.0.spans_accepted.get_or_create(&labels).inc_by(accepted);
+        for (reason, counted) in rejected.iter() {
+            let labels = vec![("reason", reason.as_str())];
+            self.0.spans_rejected.get_or_create(&labels).inc_by(counted.count);
+        }
+    }
+
+    /// Counts what is known of spans only once they are batches.
+    pub(crate) fn harvested(&self, quarantined: u64, repaired: &Tally<Repair>) {
+        self.0.spans_quarantined.inc_by(quarantined);
+        for (repair, counted) in repaired.iter() {
+            let labels = vec![("repair", repair.as_str())];
+            self.0.spans_repaired.get_or_create(&labels).inc_by(counted.count);
+        }
+    }
+
+    pub(crate) fn bytes(&self, received: usize) {
+        self.0.bytes_received.inc_by(received as u64);
+    }
+
+    pub(crate) fn inflight(&self, bytes: i64) {
+        self.0.inflight.inc_by(bytes);
+    }
+
+    /// Counts a connection until what is returned is dropped.
+    pub(crate) fn connected(&self) -> Connected {
+        self.0.connections.inc();
+        Connected(self.clone())
+    }
+
+    pub(crate) fn connection_refused(&self) {
+        self.0.connections_refused.inc();
+    }
+
+    pub(crate) fn polled(&self, time: Duration) {
+        let counted = &self.0;
+        counted.polls.observe(time.as_secs_f64());
+        if time > POLL_TIME_MAX {
+            counted.polls_too_long.inc();
+        }
+        let nanos = time.as_nanos() as u64;
+        if counted.poll_longest_nanos.fetch_max(nanos, Ordering::Relaxed) < nanos {
+            counted.poll_longest.set(time.as_secs_f64());
+        }
+    }
+}
+
+impl Live {
+    fn register(registry: &mut Registry) -> Self {
+        let live = Self {
+            spans: Gauge::default(),
+            traces: Gauge::default(),
+            traces_unsettled: Gauge::default(),
+            memory: Gauge::default(),
+            memory_max: Gauge::default(),
+            traces_evicted: Counters::default(),
+            analyses: Counters::default(),
+            analysis_time: Histogram::new(ANALYSIS_SECONDS),
+            lag: Histogram::new(ANALYSIS_SECONDS),
+            findings: Family::default(),
+        };
+        registry.register("spans", "Spans in the window", live.spans.clone());
+        registry.register("traces", "Traces in the window", live.traces.clone());
+        let help = "Traces of the window of which spans came a moment ago";
+        registry.register("traces_unsettled", help, live.traces_unsettled.clone());
+        let help = "Memory that the spans taken hold, about";
+        registry.register_with_unit("memory", help, Unit::Bytes, live.memory.clone());
+        let help = "Memory that they may hold: beyond it exporters are told to try again";
+        registry.register_with_unit("memory_max", help, Unit::Bytes, live.memory_max.clone());
+        let help = "Traces that left the window, by reason";
+        registry.register("traces_evicted", help, live.traces_evicted.clone());
+        registry.register("analyses", "Analyses of the window, by outcome", live.analyses.clone());
+        let help = "Time that an analysis of the window took";
+        registry.register_with_unit("analysis", help, Unit::Seconds, live.analysis_time.clone());
+        let help = "Time from the arrival of a trace's last span to the findings with it";
+        registry.register_with_unit("lag", help, Unit::Seconds, live.lag.clone());
+        registry.register("findings", "Findings of the window, by severity", live.findings.clone());
+        live
+    }
+}
+
+/// A connection that is open.
+pub(crate) struct Connected(Metrics);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.0.connections.dec();
+    }
+}

@@ -1,0 +1,89 @@
+//! [`ServerOptions`]: what a server is told. Everything has a default but the clock.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::Token;
+
+/// Bytes in a MiB.
+const MIB: usize = 1 << 20;
+
+/// How to receive, to keep and to answer.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Where OTLP is taken. Every address takes OTLP/gRPC and OTLP/HTTP; port 0 is any free one.
+    pub otlp_addresses: Vec<SocketAddr>,
+    /// Where page, API and metrics are, if anywhere.
+    pub web_address: Option<SocketAddr>,
+    /// What every request has to show. Without one, all addresses have to be of this machine.
+    pub token: Option<Token>,
+    pub receiver: ReceiverLimits,
+    pub live: LiveOptions,
+    /// Returns now, ns since the epoch.
+    pub clock: fn() -> i64,
+    /// The version of the program, for pages and answers.
+    pub version: &'static str,
+}
+
+/// What the receiver may use.
+#[derive(Debug, Clone)]
+pub struct ReceiverLimits {
+    /// The largest message taken, bytes after decompression.
+    pub message_bytes_max: usize,
+    /// Bytes of request bodies, as they came, that may be held at a time.
+    pub inflight_bytes_max: usize,
+    /// Connections that may be open at a time.
+    pub connections_max: usize,
+    /// How long a request may take to arrive whole.
+    pub request_time_max: Duration,
+    /// Memory that the spans taken may hold, bytes, about.
+    pub memory_bytes_max: u64,
+}
+
+impl Default for ReceiverLimits {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 64 * MIB,
+            inflight_bytes_max: 256 * MIB,
+            connections_max: 1024,
+            request_time_max: Duration::from_secs(30),
+            memory_bytes_max: 1024 * MIB as u64,
+        }
+    }
+}
+
+/// How the live window works.
+#[derive(Debug, Clone)]
+pub struct LiveOptions {
+    /// A trace is settled, and analyzed, once no span of it came for this long.
+    pub settle: Duration,
+    /// How long the spans of a trace are kept after the last of them came.
+    pub window: Duration,
+    /// Time from one analysis to the next, at least.
+    pub interval: Duration,
+}
+
+impl Default for LiveOptions {
+    fn default() -> Self {
+        Self {
+            settle: Duration::from_secs(10),
+            window: Duration::from_mins(15),
+            interval: Duration::from_secs(2),
+        }
+    }
+}
+
+impl ServerOptions {
+    /// Returns the defaults: any free ports of this machine, and no page.
+    pub fn new(clock: fn() -> i64, version: &'static str) -> Self {
+        Self {
+            otlp_addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+            web_address: None,
+            token: None,
+            receiver: ReceiverLimits::default(),
+            live: LiveOptions::default(),
+            clock,
+            version,
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! [`Receiver`]: one export request in, one answer out, whatever the protocol.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+
+use crate::answer::{Answer, Refusal};
+use crate::body::{Held, InFlight};
+use crate::decompress::{Compression, decompress};
+use crate::intake::{Encoding, Intake, Taken};
+use crate::metrics::Metrics;
+use crate::offload::Offload;
+use crate::options::ReceiverLimits;
+
+/// How a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Grpc,
+    Http,
+}
+
+impl Protocol {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// What a request exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Traces,
+    Metrics,
+    Logs,
+}
+
+impl Signal {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+        }
+    }
+}
+
+/// A message as it came, and how to read it.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) protocol: Protocol,
+    pub(crate) signal: Signal,
+    pub(crate) encoding: Encoding,
+    pub(crate) compression: Compression,
+    pub(crate) bytes: Bytes,
+    pub(crate) held: Held,
+}
+
+/// Takes exports, for all connections and both protocols.
+#[derive(Debug, Clone)]
+pub(crate) struct Receiver {
+    pub(crate) limits: ReceiverLimits,
+    pub(crate) in_flight: InFlight,
+    pub(crate) metrics: Metrics,
+    intake: Arc<Intake>,
+    offload: Offload,
+    /// Whether an exporter was told that its metrics and its logs go nowhere.
+    told: Arc<[AtomicBool; 2]>,
+}
+
+impl Receiver {
+    pub(crate) fn new(
+        limits: ReceiverLimits,
+        intake: Arc<Intake>,
+        offload: Offload,
+        metrics: Metrics,
+    ) -> Self {
+        let in_flight = InFlight::new(limits.inflight_bytes_max, metrics.clone());
+        Self { limits, in_flight, metrics, intake, offload, told: Arc::default() }
+    }
+
+    /// Takes a message and says what came of it. The answer is given once its spans are taken.
+    pub(crate) async fn export(&self, message: Message) -> Answer {
+        match message.signal {
+            Signal::Traces => self.take(message).await,
+            Signal::Metrics => self.let_go(message.signal, &self.told[0]),
+            Signal::Logs => self.let_go(message.signal, &self.told[1]),
+        }
+    }
+
+    async fn take(&self, message: Message) -> Answer {
+        if let Some(bytes_max) = self.intake.is_full() {
+            return Answer::Refused(Refusal::Busy(format!(
+                "the spans taken hold {bytes_max} bytes (`receiver.memory_mib_max`); there is room \
+                 again once they are analyzed"
+            )));
+        }
+        let (intake, metrics) = (Arc::clone(&self.intake), self.metrics.clone());
+        let bytes_max = self.limits.message_bytes_max;
+        let work = move || take(&intake, &metrics, &message, bytes_max);
+        match self.offload.run(work).await {
+            Ok(answer) => answer,
+            Err(error) => Answer::Refused(Refusal::Internal(error.to_string())),
+        }
+    }
+
+    /// `opentelemetry-instrument` exports all three signals. To refuse two of them would fill the
+    /// logs of its users; to take them without a word would be untrue.
+    fn let_go(&self, signal: Signal, told: &AtomicBool) -> Answer {
+        if told.swap(true, Ordering::Relaxed) {
+            return Answer::Success;
+        }
+        let signal = signal.as_str();
+        Answer::Partial {
+            rejected: 0,
+            message: format!(
+                "timesink keeps traces only: {signal} are accepted and dropped; \
+                 `OTEL_{}_EXPORTER=none` stops sending them",
+                signal.to_uppercase()
+            ),
+        }
+    }
+}
+
+fn take(intake: &Intake, metrics: &Metrics, message: &Message, bytes_max: usize) -> Answer {
+    let whole = match decompress(&message.bytes, message.compression, bytes_max) {
+        Ok(whole) => whole,
+        Err(refusal) => return Answer::Refused(refusal),
+    };
+    let Taken { accepted, rejected, error } = intake.take(message.encoding, &whole);
+    metrics.received(message.protocol, accepted, &rejected);
+    Answer::of_message(accepted, &rejected, error.as_ref())
+}
