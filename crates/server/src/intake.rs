@@ -35,6 +35,8 @@ pub(crate) struct Intake {
     pending_bytes: AtomicU64,
     /// What was harvested and is still held, as its holder says.
     kept_bytes: AtomicU64,
+    /// What was refused since the last harvest.
+    rejected: Mutex<Rejected>,
 }
 
 /// Everything that came since the last harvest.
@@ -61,6 +63,7 @@ impl Intake {
             memory_bytes_max,
             pending_bytes: AtomicU64::new(0),
             kept_bytes: AtomicU64::new(0),
+            rejected: Mutex::default(),
         }
     }
 
@@ -94,11 +97,12 @@ impl Intake {
         };
         let grown = decoder.memory_bytes().saturating_sub(bytes);
         self.pending_bytes.fetch_add(grown, Ordering::Relaxed);
-        Taken {
-            accepted: decoder.spans_accepted() - spans,
-            rejected: decoder.take_rejected(),
-            error: result.err(),
+        let (accepted, rejected) = (decoder.spans_accepted() - spans, decoder.take_rejected());
+        drop(decoder);
+        if !rejected.is_empty() {
+            locked(&self.rejected).merge(rejected.clone());
         }
+        Taken { accepted, rejected, error: result.err() }
     }
 
     /// Returns all that came, and begins anew.
@@ -115,7 +119,9 @@ impl Intake {
             self.pending_bytes.fetch_sub(held, Ordering::Relaxed);
             bytes += held;
         }
-        Harvest { decoded: Decoded::merge(parts), bytes }
+        let mut decoded = Decoded::merge(parts);
+        decoded.rejected.merge(std::mem::take(&mut *locked(&self.rejected)));
+        Harvest { decoded, bytes }
     }
 
     fn free_decoder(&self) -> MutexGuard<'_, Decoder> {
@@ -127,7 +133,7 @@ impl Intake {
 }
 
 /// A decoder whose thread panicked keeps what it had: nothing in it is half done but one message.
-fn locked(slot: &Mutex<Decoder>) -> MutexGuard<'_, Decoder> {
+fn locked<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -163,6 +169,7 @@ mod tests {
         };
         assert_eq!(rows(&harvest), 3);
         assert!(harvest.bytes > 0);
+        assert_eq!(harvest.decoded.rejected.total(), 3);
         assert_eq!(rows(&intake.harvest()), 0);
     }
 

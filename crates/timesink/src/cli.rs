@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use timesink_model::Severity;
 
-use crate::config::Options;
+use crate::config::{LiveOptions, Options, ReceiverOptions, ServeOptions};
 
 /// Finds where the time sinks in Python services, from their OpenTelemetry traces
 ///
@@ -41,8 +41,29 @@ pub(crate) enum Color {
     Never,
 }
 
+impl Cli {
+    /// Returns the options of all commands with those of this one.
+    pub(crate) fn all_options(&self) -> Options {
+        let mut options = self.options.clone();
+        match &self.command {
+            Command::Serve(args) => {
+                options.serve = args.serve.clone();
+                options.receiver = args.receiver.clone();
+                options.live = args.live.clone();
+            }
+            Command::Run(args) => options.receiver = args.receiver.clone(),
+            _ => {}
+        }
+        options
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Take spans from running services and say what is found in them
+    Serve(ServeArgs),
+    /// Run a command and analyze the spans that it sends
+    Run(RunArgs),
     /// Find where the time sinks in trace files
     Analyze(AnalyzeArgs),
     /// Say why a rule fired or did not fire on a trace
@@ -87,6 +108,37 @@ pub(crate) struct AnalyzeArgs {
     /// Exit with 1 if there is a finding of this severity or a higher one
     #[arg(long, value_name = "SEVERITY", value_enum)]
     pub(crate) fail_on: Option<FailOn>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) serve: ServeOptions,
+
+    #[command(flatten)]
+    pub(crate) receiver: ReceiverOptions,
+
+    #[command(flatten)]
+    pub(crate) live: LiveOptions,
+}
+
+#[derive(Debug, Args)]
+#[command(override_usage = "timesink run [OPTIONS] [--] COMMAND...")]
+pub(crate) struct RunArgs {
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Vec<std::ffi::OsString>,
+
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+
+    /// Exit with 1 if there is a finding of this severity or a higher one, unless the command failed
+    #[arg(long, value_name = "SEVERITY", value_enum)]
+    pub(crate) fail_on: Option<FailOn>,
+
+    #[command(flatten)]
+    pub(crate) receiver: ReceiverOptions,
 }
 
 /// How findings are written.

@@ -4,6 +4,7 @@ use std::io;
 
 use anyhow::Result;
 
+use crate::commands::NotRun;
 use crate::input::Input;
 
 /// What an internal error asks for, where the library has not already said it.
@@ -24,6 +25,8 @@ pub(crate) enum Ended {
     Tripped,
     /// Something could not be read or run, and the rest was: as with `grep`, scripts get to know.
     Incomplete,
+    /// The command that was run ended with this code.
+    Command(u8),
 }
 
 impl Ended {
@@ -37,6 +40,7 @@ impl Ended {
             Self::Done => 0,
             Self::Tripped => 1,
             Self::Incomplete => REFUSED,
+            Self::Command(code) => code,
         }
     }
 }
@@ -57,6 +61,8 @@ pub(crate) enum Fault {
     Expected,
     /// To report it.
     Internal,
+    /// To name another command to run; with the code that a shell has for it.
+    NotRun(u8),
     /// Nothing: whoever read our output has seen enough.
     ClosedPipe,
 }
@@ -67,8 +73,12 @@ impl Fault {
             if cause.downcast_ref().is_some_and(is_closed_pipe) {
                 return Some(Self::ClosedPipe);
             }
+            if let Some(not_run) = cause.downcast_ref::<NotRun>() {
+                return Some(Self::NotRun(not_run.code()));
+            }
             let internal = cause.downcast_ref().is_some_and(is_internal_rules_error)
                 || cause.downcast_ref().is_some_and(is_internal_query_error)
+                || cause.downcast_ref().is_some_and(is_internal_server_error)
                 || cause.is::<Broken>();
             internal.then_some(Self::Internal)
         });
@@ -79,6 +89,7 @@ impl Fault {
         match self {
             Self::Expected => REFUSED,
             Self::Internal => INTERNAL,
+            Self::NotRun(code) => code,
             Self::ClosedPipe => 0,
         }
     }
@@ -110,6 +121,10 @@ fn is_internal_rules_error(error: &timesink_rules::Error) -> bool {
 
 fn is_internal_query_error(error: &timesink_query::Error) -> bool {
     matches!(error, timesink_query::Error::Internal(_))
+}
+
+fn is_internal_server_error(error: &timesink_server::Error) -> bool {
+    matches!(error, timesink_server::Error::Internal(_))
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ pub(crate) struct Surroundings {
     pub(crate) stdout_is_terminal: bool,
     pub(crate) stderr_is_terminal: bool,
     pub(crate) columns: usize,
+    pub(crate) stdin_is_terminal: bool,
+    /// `TIMESINK_TOKEN`: a flag would show it to whoever lists the processes.
+    pub(crate) token: Option<String>,
     /// The user or the terminal asks for plain text: `NO_COLOR`, `TERM=dumb`.
     pub(crate) plain: bool,
 }
@@ -28,13 +31,15 @@ impl Surroundings {
             stdout_is_terminal: std::io::stdout().is_terminal(),
             stderr_is_terminal: std::io::stderr().is_terminal(),
             columns: terminal_size::terminal_size().map_or(COLUMNS, |(width, _)| width.0.into()),
+            stdin_is_terminal: std::io::stdin().is_terminal(),
+            token: variable("TIMESINK_TOKEN").map(|token| token.to_string_lossy().into_owned()),
             plain: wants_plain_text(),
         }
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
-fn now_unix_nano() -> i64 {
+pub(crate) fn now_unix_nano() -> i64 {
     let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

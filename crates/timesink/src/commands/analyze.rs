@@ -4,11 +4,12 @@ use std::io::Write;
 
 use anyhow::Result;
 use timesink_model::Severity;
+use timesink_query::Database;
 use timesink_rules::{Analysis, Outcome};
 
 use super::Run;
 use crate::analysis;
-use crate::cli::{AnalyzeArgs, FailOn, ReportFormat};
+use crate::cli::{AnalyzeArgs, FailOn, ReportArgs, ReportFormat};
 use crate::ended::{Ended, once_written};
 use crate::input::{self, Input};
 use crate::output::{self, Console, Detail};
@@ -21,18 +22,29 @@ pub(super) fn run(args: &AnalyzeArgs, run: &mut Run<'_>) -> Result<Ended> {
     let database = analysis::database(&runtime, &input, &run.config, run.console)?;
     let analysis = analysis::analyze(&runtime, &engine, &database, run.console)?;
     output::warn_of_damage(run.console, &input.damaged);
-    let written = match args.report.format {
+    let written = write_report(&args.report, &analysis, &database, &input, run.console);
+    once_written(written, ended(&analysis, &input, args.fail_on.map(FailOn::severity)))
+}
+
+/// Writes what was found, and what of the input was not looked at.
+pub(super) fn write_report(
+    args: &ReportArgs,
+    analysis: &Analysis,
+    database: &Database,
+    input: &Input,
+    console: &mut Console,
+) -> Result<()> {
+    match args.format {
         ReportFormat::Jsonl => {
-            output::write_warnings(run.console, &analysis, &input);
-            output::write_jsonl(&mut run.console.out, &analysis.findings)
+            output::write_warnings(console, analysis, input);
+            output::write_jsonl(&mut console.out, &analysis.findings)
         }
         ReportFormat::Text => {
-            let services = analysis::services(&database).len();
-            write_findings(&analysis, args.report.notes, run.console)
-                .and_then(|()| output::write_summary(run.console, &analysis, &input, services))
+            let services = analysis::services(database).len();
+            write_findings(analysis, args.notes, console)
+                .and_then(|()| output::write_summary(console, analysis, input, services))
         }
-    };
-    once_written(written, ended(&analysis, &input, args.fail_on.map(FailOn::severity)))
+    }
 }
 
 /// Writes every finding in full, notes in a line each unless asked for.
@@ -52,7 +64,8 @@ pub(super) fn write_findings(
     Ok(())
 }
 
-fn ended(analysis: &Analysis, input: &Input, fail_on: Option<Severity>) -> Ended {
+/// Says how a command ends that found this.
+pub(super) fn ended(analysis: &Analysis, input: &Input, fail_on: Option<Severity>) -> Ended {
     let failed = analysis.runs.iter().any(|run| matches!(run.outcome, Outcome::Failed { .. }));
     if failed || !input.damaged.is_empty() {
         return Ended::Incomplete;

@@ -5,7 +5,11 @@ mod completions;
 mod demo;
 mod explain;
 mod rules;
+mod run;
+mod serve;
 mod sql;
+
+pub(crate) use self::run::NotRun;
 
 use anyhow::Result;
 use clap::ArgMatches;
@@ -35,9 +39,12 @@ pub(crate) fn run(
         return completions::run(shell, console);
     }
     let path = cli.config.as_deref();
-    let (config, sources) = config::load(path, &cli.options, matches, surroundings)?;
+    let flags = cli.all_options();
+    let (config, sources) = config::load(path, &flags, matches, surroundings)?;
     let mut run = Run { config, surroundings, console };
     match cli.command {
+        Command::Serve(_) => serve::run(&mut run),
+        Command::Run(args) => run::run(&args, &mut run),
         Command::Analyze(args) => analyze::run(&args, &mut run),
         Command::Explain(args) => explain::run(&args, &mut run),
         Command::Sql(args) => sql::run(args, &mut run),

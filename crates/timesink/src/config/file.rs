@@ -42,6 +42,9 @@ impl File {
         for directory in &mut options.rules_dirs {
             *directory = folder.join(&*directory);
         }
+        if let Some(token_file) = &mut options.serve.token_file {
+            *token_file = folder.join(&*token_file);
+        }
         Ok(Self { path: path.to_owned(), options, table })
     }
 
@@ -91,7 +94,8 @@ mod tests {
         );
         check_refusal(
             "zzz = 1",
-            "line 1: unknown key `zzz`, expected one of `rules_dirs`, `query`, `input`, `rules`",
+            "line 1: unknown key `zzz`, expected one of `rules_dirs`, `query`, `input`, `serve`, \
+             `receiver`, `live`, `rules`",
         );
         check_refusal(
             "[query]\nthreads = 'two'",

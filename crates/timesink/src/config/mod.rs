@@ -3,6 +3,7 @@
 
 mod file;
 mod options;
+mod server;
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ use timesink_rules::RulesConfig;
 
 use crate::surroundings::Surroundings;
 use file::File;
-pub(crate) use options::Options;
+pub(crate) use options::{LiveOptions, Options, ReceiverOptions, ServeOptions};
+pub(crate) use server::ServerConfig;
 pub(crate) use show::{show, shown};
 
 /// The file that is read if there is one and `--config` names no other.
@@ -38,6 +40,7 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
     pub(crate) limits: Limits,
     pub(crate) read: ReadOptions,
+    pub(crate) server: ServerConfig,
 }
 
 /// Where a value comes from.
@@ -59,9 +62,12 @@ pub(crate) struct Sources<'a> {
 impl Sources<'_> {
     /// Returns the source of a key such as `query.threads`.
     pub(crate) fn of(&self, key: &str) -> Source {
-        match self.matches.try_contains_id(key).is_ok().then(|| self.matches.value_source(key)) {
-            Some(Some(ValueSource::CommandLine)) => Source::Flag,
-            Some(Some(ValueSource::EnvVariable)) => Source::Environment,
+        let command = self.matches.subcommand().map(|(_, matches)| matches);
+        let mut places = [Some(self.matches), command].into_iter().flatten();
+        let given = places.find(|matches| matches.try_contains_id(key).is_ok());
+        match given.and_then(|matches| matches.value_source(key)) {
+            Some(ValueSource::CommandLine) => Source::Flag,
+            Some(ValueSource::EnvVariable) => Source::Environment,
             _ => match &self.file {
                 Some(file) if file.holds(key) => Source::File(file.path.clone()),
                 _ => Source::Default,
@@ -150,10 +156,11 @@ fn config(
             "threads",
         )?)?,
     };
+    let server = server::config(flags, &file, sources)?;
     let folders = if flags.rules_dirs.is_empty() { &file.rules_dirs } else { &flags.rules_dirs };
     let rules_dirs = folders.clone();
     let rules = in_file(path.as_deref(), file.rules_config())?;
-    Ok(Config { rules_dirs, rules, file: path, limits, read })
+    Ok(Config { rules_dirs, rules, file: path, limits, read, server })
 }
 
 /// Names the configuration file in an error of what it holds.

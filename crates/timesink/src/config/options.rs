@@ -30,6 +30,18 @@ pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) input: InputOptions,
 
+    /// Flags of `serve`.
+    #[arg(skip)]
+    pub(crate) serve: ServeOptions,
+
+    /// Flags of `serve` and `run`.
+    #[arg(skip)]
+    pub(crate) receiver: ReceiverOptions,
+
+    /// Flags of `serve`.
+    #[arg(skip)]
+    pub(crate) live: LiveOptions,
+
     /// Settings by rule, in the file only.
     #[arg(skip)]
     pub(crate) rules: BTreeMap<String, RuleOptions>,
@@ -105,6 +117,117 @@ pub(crate) struct InputOptions {
     pub(crate) decoded_mib_max: Option<u64>,
 }
 
+/// Where `serve` listens.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[command(next_help_heading = "Addresses")]
+pub(crate) struct ServeOptions {
+    /// Where OTLP/gRPC is taken, port 0 for any free one
+    ///
+    /// OTLP/HTTP is taken here, too. Default: 127.0.0.1:4317. Example:
+    /// `grpc_address = "0.0.0.0:4317"`.
+    #[arg(id = "serve.grpc_address", long = "grpc-address", value_name = "ADDRESS")]
+    #[arg(env = "TIMESINK_SERVE_GRPC_ADDRESS")]
+    pub(crate) grpc_address: Option<String>,
+
+    /// Where OTLP/HTTP is taken, port 0 for any free one
+    ///
+    /// OTLP/gRPC is taken here, too. Default: 127.0.0.1:4318. Example:
+    /// `http_address = "0.0.0.0:4318"`.
+    #[arg(id = "serve.http_address", long = "http-address", value_name = "ADDRESS")]
+    #[arg(env = "TIMESINK_SERVE_HTTP_ADDRESS")]
+    pub(crate) http_address: Option<String>,
+
+    /// Where page, API and metrics are, port 0 for any free one
+    ///
+    /// Default: 127.0.0.1:4319. Example: `web_address = "127.0.0.1:0"`.
+    #[arg(id = "serve.web_address", long = "web-address", value_name = "ADDRESS")]
+    #[arg(env = "TIMESINK_SERVE_WEB_ADDRESS")]
+    pub(crate) web_address: Option<String>,
+
+    /// File with the token that every request has to show, as `Authorization: Bearer TOKEN`
+    ///
+    /// `TIMESINK_TOKEN` can hold the token itself. Needed to listen on an address that other
+    /// machines can reach. In the file relative to the file. Default: none. Example:
+    /// `token_file = "timesink.token"`.
+    #[arg(id = "serve.token_file", long = "token-file", value_name = "FILE")]
+    #[arg(env = "TIMESINK_SERVE_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// What the receiver of `serve` and `run` may use.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[command(next_help_heading = "Limits of the receiver")]
+#[expect(clippy::struct_field_names, reason = "options name their unit and bound: they are keys")]
+pub(crate) struct ReceiverOptions {
+    /// Largest message, in MiB after decompression
+    ///
+    /// At the limit exporters are told not to send it again. Default: 64. Example:
+    /// `message_mib_max = 16`.
+    #[arg(id = "receiver.message_mib_max", long = "receiver-message-mib-max", value_name = "MIB")]
+    #[arg(env = "TIMESINK_RECEIVER_MESSAGE_MIB_MAX", hide_short_help = true)]
+    pub(crate) message_mib_max: Option<u64>,
+
+    /// Bodies of requests that are held at a time, in MiB as they came
+    ///
+    /// At the limit exporters are told to try again. Default: 256. Example: `inflight_mib_max = 64`.
+    #[arg(id = "receiver.inflight_mib_max", long = "receiver-inflight-mib-max", value_name = "MIB")]
+    #[arg(env = "TIMESINK_RECEIVER_INFLIGHT_MIB_MAX", hide_short_help = true)]
+    pub(crate) inflight_mib_max: Option<u64>,
+
+    /// Connections that are open at a time
+    ///
+    /// At the limit more are closed at once. Default: 1024. Example: `connections_max = 100`.
+    #[arg(id = "receiver.connections_max", long = "receiver-connections-max", value_name = "N")]
+    #[arg(env = "TIMESINK_RECEIVER_CONNECTIONS_MAX", hide_short_help = true)]
+    pub(crate) connections_max: Option<u64>,
+
+    /// How long a request may take to arrive, in seconds
+    ///
+    /// Default: 30. Example: `request_seconds_max = 10`.
+    #[arg(id = "receiver.request_seconds_max", long = "receiver-request-seconds-max")]
+    #[arg(value_name = "SECONDS", env = "TIMESINK_RECEIVER_REQUEST_SECONDS_MAX")]
+    #[arg(hide_short_help = true)]
+    pub(crate) request_seconds_max: Option<u64>,
+
+    /// Memory that the spans taken may hold, in MiB, about; an analysis takes about as much again
+    ///
+    /// At the limit exporters are told to try again. Default: 1024. Example:
+    /// `memory_mib_max = 4096`.
+    #[arg(id = "receiver.memory_mib_max", long = "receiver-memory-mib-max", value_name = "MIB")]
+    #[arg(env = "TIMESINK_RECEIVER_MEMORY_MIB_MAX", hide_short_help = true)]
+    pub(crate) memory_mib_max: Option<u64>,
+}
+
+/// How the live window of `serve` works.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[command(next_help_heading = "The live window")]
+pub(crate) struct LiveOptions {
+    /// A trace is analyzed once none of its spans came for so many seconds
+    ///
+    /// SDKs export every five seconds, each service at its own time. Default: 10. Example:
+    /// `settle_seconds = 2`.
+    #[arg(id = "live.settle_seconds", long = "live-settle-seconds", value_name = "SECONDS")]
+    #[arg(env = "TIMESINK_LIVE_SETTLE_SECONDS", hide_short_help = true)]
+    pub(crate) settle_seconds: Option<u64>,
+
+    /// How many minutes a trace is kept after its last span came
+    ///
+    /// It goes sooner when memory runs out. Default: 15. Example: `window_minutes = 60`.
+    #[arg(id = "live.window_minutes", long = "live-window-minutes", value_name = "MINUTES")]
+    #[arg(env = "TIMESINK_LIVE_WINDOW_MINUTES", hide_short_help = true)]
+    pub(crate) window_minutes: Option<u64>,
+
+    /// Seconds from one look at what has settled to the next, at least
+    ///
+    /// Default: 2. Example: `interval_seconds = 10`.
+    #[arg(id = "live.interval_seconds", long = "live-interval-seconds", value_name = "SECONDS")]
+    #[arg(env = "TIMESINK_LIVE_INTERVAL_SECONDS", hide_short_help = true)]
+    pub(crate) interval_seconds: Option<u64>,
+}
+
 /// `[rules.<name>]`: whether it runs, thresholds by name, thresholds for some spans.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -147,6 +270,43 @@ impl InputOptions {
             document_mib_max: self.document_mib_max.or(other.document_mib_max),
             file_mib_max: self.file_mib_max.or(other.file_mib_max),
             decoded_mib_max: self.decoded_mib_max.or(other.decoded_mib_max),
+        }
+    }
+}
+
+impl ServeOptions {
+    /// Returns these where they are given, else `other`.
+    pub(crate) fn or(&self, other: &Self) -> Self {
+        let or = |own: &Option<String>, other: &Option<String>| own.clone().or(other.clone());
+        Self {
+            grpc_address: or(&self.grpc_address, &other.grpc_address),
+            http_address: or(&self.http_address, &other.http_address),
+            web_address: or(&self.web_address, &other.web_address),
+            token_file: self.token_file.clone().or(other.token_file.clone()),
+        }
+    }
+}
+
+impl ReceiverOptions {
+    /// Returns these where they are given, else `other`.
+    pub(crate) fn or(&self, other: &Self) -> Self {
+        Self {
+            message_mib_max: self.message_mib_max.or(other.message_mib_max),
+            inflight_mib_max: self.inflight_mib_max.or(other.inflight_mib_max),
+            connections_max: self.connections_max.or(other.connections_max),
+            request_seconds_max: self.request_seconds_max.or(other.request_seconds_max),
+            memory_mib_max: self.memory_mib_max.or(other.memory_mib_max),
+        }
+    }
+}
+
+impl LiveOptions {
+    /// Returns these where they are given, else `other`.
+    pub(crate) fn or(&self, other: &Self) -> Self {
+        Self {
+            settle_seconds: self.settle_seconds.or(other.settle_seconds),
+            window_minutes: self.window_minutes.or(other.window_minutes),
+            interval_seconds: self.interval_seconds.or(other.interval_seconds),
         }
     }
 }

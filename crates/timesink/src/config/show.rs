@@ -47,11 +47,37 @@ impl Page<'_> {
         self.option("input.document_mib_max", &mib(config.read.document_bytes_max));
         self.option("input.file_mib_max", &(config.read.file_bytes_max / MIB).to_string());
         self.option("input.decoded_mib_max", &(config.read.decoded_bytes_max / MIB).to_string());
+        self.server(&config.server);
         let none = RuleSettings::default();
         for rule in rules {
             self.rule(rule, config.rules.rules.get(rule.name()).unwrap_or(&none));
         }
         self.text
+    }
+
+    fn server(&mut self, server: &super::ServerConfig) {
+        let mib = |bytes: u64| (bytes / MIB).to_string();
+        let address = |address: std::net::SocketAddr| text(&address.to_string());
+        self.text.push_str("\n[serve]\n");
+        self.option("serve.grpc_address", &address(server.grpc_address));
+        self.option("serve.http_address", &address(server.http_address));
+        self.option("serve.web_address", &address(server.web_address));
+        if let Some(path) = &server.token_file {
+            self.option("serve.token_file", &text(&path.to_string_lossy()));
+        }
+        let receiver = &server.receiver;
+        self.text.push_str("\n[receiver]\n");
+        self.option("receiver.message_mib_max", &mib(receiver.message_bytes_max as u64));
+        self.option("receiver.inflight_mib_max", &mib(receiver.inflight_bytes_max as u64));
+        self.option("receiver.connections_max", &receiver.connections_max.to_string());
+        let seconds = receiver.request_time_max.as_secs();
+        self.option("receiver.request_seconds_max", &seconds.to_string());
+        self.option("receiver.memory_mib_max", &mib(receiver.memory_bytes_max));
+        let live = &server.live;
+        self.text.push_str("\n[live]\n");
+        self.option("live.settle_seconds", &live.settle.as_secs().to_string());
+        self.option("live.window_minutes", &(live.window.as_secs() / 60).to_string());
+        self.option("live.interval_seconds", &live.interval.as_secs().to_string());
     }
 
     fn rule(&mut self, rule: &Rule, settings: &RuleSettings) {

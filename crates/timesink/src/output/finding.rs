@@ -79,7 +79,8 @@ fn labelled(
     text
 }
 
-fn one_line(finding: &Finding, paint: Paint, columns: usize) -> String {
+/// Returns the line that says what to fix, what it costs and where.
+pub(crate) fn one_line(finding: &Finding, paint: Paint, columns: usize) -> String {
     let place = format!("{} {}", finding.service_name, finding.endpoint);
     let text = format!("{}: {}; {place}", finding.title, price(finding));
     let used = finding.severity.as_str().len() + finding.rule.len() + "[]: ".len();

@@ -13,7 +13,7 @@ mod summary;
 mod wrap;
 
 pub(crate) use console::{Console, unwritten};
-pub(crate) use finding::{Detail, write_finding};
+pub(crate) use finding::{Detail, one_line, write_finding};
 pub(crate) use jsonl::write_jsonl;
 pub(crate) use paint::Paint;
 pub(crate) use rows::{compact_rows, csv, json, table};

@@ -1,0 +1,102 @@
+//! [`Environment`]: the variables that make the SDK of a command send its spans here.
+//!
+//! Names are those of the OpenTelemetry specification ("Environment Variable Specification").
+
+use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
+
+use super::python::{self, Installed};
+use crate::surroundings::variable;
+
+const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+const TRACES_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
+const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
+const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
+
+/// Milliseconds between exports: a command that is killed loses little.
+const EXPORT_EVERY_MILLIS: &str = "200";
+
+/// The variables of a command, and what they were chosen by.
+#[derive(Debug)]
+pub(super) struct Environment {
+    variables: Vec<(&'static str, OsString)>,
+    /// None when the command is not known to run Python.
+    installed: Option<Installed>,
+}
+
+impl Environment {
+    /// Returns what makes the command send its spans to the address.
+    pub(super) fn of(command: &[OsString], address: SocketAddr) -> Self {
+        let installed = python::of_command(command).and_then(|python| Installed::look(&python));
+        let endpoint = format!("http://{address}");
+        let mut variables: Vec<(&'static str, OsString)> = vec![
+            ("OTEL_SDK_DISABLED", "false".into()),
+            ("OTEL_TRACES_EXPORTER", "otlp".into()),
+            ("OTEL_METRICS_EXPORTER", "none".into()),
+            ("OTEL_LOGS_EXPORTER", "none".into()),
+            // Every request, whatever the sampling in production.
+            ("OTEL_TRACES_SAMPLER", "parentbased_always_on".into()),
+            ("OTEL_BSP_SCHEDULE_DELAY", EXPORT_EVERY_MILLIS.into()),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.clone().into()),
+            ("OTEL_EXPORTER_OTLP_INSECURE", "true".into()),
+        ];
+        // A variable of its own for traces would win over the one for all signals.
+        if variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").is_some() {
+            let path = if speaks_grpc(installed.as_ref()) { "" } else { "/v1/traces" };
+            variables
+                .push(("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("{endpoint}{path}").into()));
+        }
+        if variable(PROTOCOL).is_none() && variable(TRACES_PROTOCOL).is_none() {
+            let protocol = if speaks_grpc(installed.as_ref()) { "grpc" } else { "http/protobuf" };
+            variables.push((PROTOCOL, protocol.into()));
+        }
+        variables.extend(service_name().map(|name| (SERVICE_NAME, name)));
+        Self { variables, installed }
+    }
+
+    pub(super) fn variables(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.variables.iter().map(|(name, value)| (OsStr::new(name), value.as_os_str()))
+    }
+
+    /// Returns what may be the reason that no span came, the likeliest first.
+    pub(super) fn why_nothing_came(&self) -> Vec<String> {
+        match &self.installed {
+            Some(installed) if !installed.sdk => vec![format!(
+                "OpenTelemetry is not installed for `{}`: \
+                 pip install opentelemetry-distro opentelemetry-exporter-otlp && \
+                 opentelemetry-bootstrap -a install",
+                installed.python.display()
+            )],
+            Some(installed) if !installed.http && !installed.grpc => vec![format!(
+                "no OTLP exporter is installed for `{}`: pip install opentelemetry-exporter-otlp",
+                installed.python.display()
+            )],
+            _ => vec![
+                "is it instrumented? `timesink run -- opentelemetry-instrument COMMAND` does it \
+                 without a change in the code"
+                    .to_owned(),
+                "does its code name an exporter or endpoint? The variables OTEL_* set here apply \
+                 where it does not"
+                    .to_owned(),
+            ],
+        }
+    }
+}
+
+/// The user's own choice first; then what is installed; HTTP, which needs less, if both are.
+fn speaks_grpc(installed: Option<&Installed>) -> bool {
+    let chosen = variable(TRACES_PROTOCOL).or_else(|| variable(PROTOCOL));
+    match chosen {
+        Some(protocol) => protocol == "grpc",
+        None => installed.is_some_and(|installed| installed.grpc && !installed.http),
+    }
+}
+
+/// Without a name of its own a service would be `unknown_service`: it is named after the folder.
+fn service_name() -> Option<OsString> {
+    let named = variable(SERVICE_NAME).is_some()
+        || variable(RESOURCE_ATTRIBUTES)
+            .is_some_and(|text| text.to_string_lossy().contains("service.name="));
+    let folder = std::env::current_dir().ok()?;
+    folder.file_name().filter(|_| !named).map(OsStr::to_owned)
+}

@@ -1,0 +1,76 @@
+//! `timesink run`: a command with a receiver beside it, then findings of what it sent.
+
+mod child;
+mod environment;
+mod python;
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use timesink_server::{Purpose, Server, ServerOptions};
+
+use self::child::Exit;
+pub(crate) use self::child::NotRun;
+use self::environment::Environment;
+use super::{Run, analyze};
+use crate::cli::{FailOn, RunArgs};
+use crate::ended::{Ended, once_written};
+use crate::input::Input;
+use crate::{analysis, output, surroundings};
+
+/// What is said first of a command that sent nothing.
+const NO_SPANS: &str = "no spans came from the command";
+
+pub(super) fn run(args: &RunArgs, run: &mut Run<'_>) -> Result<Ended> {
+    // Wrong configuration is told before a long test run, not after it.
+    let engine = analysis::engine(&run.config, &[])?;
+    let mut server = start(run)?;
+    let address = *server.addresses().otlp.first().context("one address was asked for")?;
+    let environment = Environment::of(&args.command, address);
+    let exit = child::run(&args.command, &environment, run.surroundings.stdin_is_terminal)?;
+    server.stop();
+    let input = Input { decoded: server.take(), damaged: Vec::new() };
+    drop(server);
+    // What the command wrote comes before what is said of it.
+    let spans: usize = input.decoded.spans.iter().map(|batch| batch.num_rows()).sum();
+    if spans == 0 {
+        tell_why_nothing_came(&input, &environment, exit, run);
+        return Ok(Ended::Command(exit.code()));
+    }
+    let runtime = analysis::runtime(run.surroundings.cores)?;
+    let database = analysis::database(&runtime, &input, &run.config, run.console)?;
+    let analysis = analysis::analyze(&runtime, &engine, &database, run.console)?;
+    writeln!(run.console.out)?;
+    let written = analyze::write_report(&args.report, &analysis, &database, &input, run.console);
+    let fail_on = args.fail_on.map(FailOn::severity);
+    let ended = match analyze::ended(&analysis, &input, fail_on) {
+        ended if exit.code() == 0 => ended,
+        _ => Ended::Command(exit.code()),
+    };
+    once_written(written, ended)
+}
+
+/// Listens on any free port of this machine.
+fn start(run: &Run<'_>) -> Result<Server> {
+    let options = ServerOptions {
+        receiver: run.config.server.receiver.clone(),
+        ..ServerOptions::new(surroundings::now_unix_nano, env!("CARGO_PKG_VERSION"))
+    };
+    Ok(Server::start(options, Purpose::Collect)?)
+}
+
+/// Says that nothing came, and what that may be.
+fn tell_why_nothing_came(input: &Input, environment: &Environment, exit: Exit, run: &Run<'_>) {
+    let mut text = NO_SPANS.to_owned();
+    output::warn_of_losses(run.console, input);
+    for reason in environment.why_nothing_came() {
+        text.push('\n');
+        text.push_str(&reason);
+    }
+    if let Exit::Signal(signal) = exit {
+        text.push_str(&format!(
+            "\nit was ended by signal {signal}: spans that were not exported yet are lost"
+        ));
+    }
+    run.console.warn(&text);
+}

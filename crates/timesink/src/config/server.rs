@@ -1,0 +1,130 @@
+//! [`ServerConfig`]: where `serve` listens, and what its receiver may use.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use timesink_server::{LiveOptions, ReceiverLimits, Token};
+
+use super::{MIB_MAX, Options, Sources, bytes, within};
+
+/// The most that a message may hold: what a decoder takes at all.
+const MESSAGE_MIB_MAX: u64 = 256;
+
+/// Everything a server needs to know, checked and complete.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerConfig {
+    pub(crate) grpc_address: SocketAddr,
+    pub(crate) http_address: SocketAddr,
+    pub(crate) web_address: SocketAddr,
+    pub(crate) token_file: Option<PathBuf>,
+    pub(crate) receiver: ReceiverLimits,
+    pub(crate) live: LiveOptions,
+}
+
+/// Puts flags, file and defaults together; the one named first wins.
+pub(super) fn config(
+    flags: &Options,
+    file: &Options,
+    sources: &Sources<'_>,
+) -> Result<ServerConfig> {
+    let serve = flags.serve.or(&file.serve);
+    let address = |key: &str, written: Option<&str>, default: &str| {
+        sources.naming(key, address(key, written.unwrap_or(default)))
+    };
+    Ok(ServerConfig {
+        grpc_address: address(
+            "serve.grpc_address",
+            serve.grpc_address.as_deref(),
+            "127.0.0.1:4317",
+        )?,
+        http_address: address(
+            "serve.http_address",
+            serve.http_address.as_deref(),
+            "127.0.0.1:4318",
+        )?,
+        web_address: address(
+            "serve.web_address",
+            serve.web_address.as_deref(),
+            "127.0.0.1:4319",
+        )?,
+        token_file: serve.token_file.clone(),
+        receiver: receiver(flags, file, sources)?,
+        live: live(flags, file, sources)?,
+    })
+}
+
+fn receiver(flags: &Options, file: &Options, sources: &Sources<'_>) -> Result<ReceiverLimits> {
+    let receiver = flags.receiver.or(&file.receiver);
+    let defaults = ReceiverLimits::default();
+    let within =
+        |key: &str, value: u64, max, unit| sources.naming(key, within(key, value, max, unit));
+    let bytes = |key: &str, mib, default| sources.naming(key, bytes(key, mib, default));
+    let message = receiver.message_mib_max.unwrap_or(defaults.message_bytes_max as u64 >> 20);
+    let message = within("receiver.message_mib_max", message, MESSAGE_MIB_MAX, "MiB")?;
+    let connections = receiver.connections_max.unwrap_or(defaults.connections_max as u64);
+    let seconds = receiver.request_seconds_max.unwrap_or(defaults.request_time_max.as_secs());
+    let memory = receiver.memory_mib_max.unwrap_or(defaults.memory_bytes_max >> 20);
+    Ok(ReceiverLimits {
+        message_bytes_max: (message << 20) as usize,
+        inflight_bytes_max: bytes(
+            "receiver.inflight_mib_max",
+            receiver.inflight_mib_max,
+            defaults.inflight_bytes_max,
+        )?,
+        connections_max: within(
+            "receiver.connections_max",
+            connections,
+            1_000_000,
+            "connections",
+        )? as usize,
+        request_time_max: Duration::from_secs(within(
+            "receiver.request_seconds_max",
+            seconds,
+            3600,
+            "seconds",
+        )?),
+        memory_bytes_max: within("receiver.memory_mib_max", memory, MIB_MAX, "MiB")? << 20,
+    })
+}
+
+fn live(flags: &Options, file: &Options, sources: &Sources<'_>) -> Result<LiveOptions> {
+    let live = flags.live.or(&file.live);
+    let defaults = LiveOptions::default();
+    let within =
+        |key: &str, value: u64, max, unit| sources.naming(key, within(key, value, max, unit));
+    let settle = live.settle_seconds.unwrap_or(defaults.settle.as_secs());
+    let window = live.window_minutes.unwrap_or(defaults.window.as_secs() / 60);
+    let interval = live.interval_seconds.unwrap_or(defaults.interval.as_secs());
+    Ok(LiveOptions {
+        settle: Duration::from_secs(within("live.settle_seconds", settle, 3600, "seconds")?),
+        window: Duration::from_mins(within("live.window_minutes", window, 10_080, "minutes")?),
+        interval: Duration::from_secs(within("live.interval_seconds", interval, 3600, "seconds")?),
+    })
+}
+
+/// Reads `address:port`; a name is looked up.
+fn address(key: &str, written: &str) -> Result<SocketAddr> {
+    let refuse = || anyhow!("`{key}` is `{written}`: expected an address and a port, 127.0.0.1:0");
+    written.to_socket_addrs().ok().and_then(|mut found| found.next()).with_context(refuse)
+}
+
+impl ServerConfig {
+    /// Returns the token, if one was given: in the environment or in a file.
+    pub(crate) fn token(&self, in_environment: Option<&str>) -> Result<Option<Token>> {
+        match (in_environment, &self.token_file) {
+            (Some(secret), _) => {
+                Token::parse(secret).context("environment `TIMESINK_TOKEN`").map(Some)
+            }
+            (None, Some(path)) => read_token(path).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+fn read_token(path: &Path) -> Result<Token> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("failed to read the token in `{}`", path.display()))?;
+    Token::parse(text.trim()).with_context(|| format!("token file `{}`", path.display()))
+}
