@@ -91,9 +91,14 @@ mod tests {
 
     #[test]
     fn names_of_this_machine_are_served() {
-        for host in
-            ["localhost", "localhost:4318", "127.0.0.1:4318", "127.1.2.3", "[::1]:4318", "LocalHost."]
-        {
+        for host in [
+            "localhost",
+            "localhost:4318",
+            "127.0.0.1:4318",
+            "127.1.2.3",
+            "[::1]:4318",
+            "LocalHost.",
+        ] {
             assert_eq!(checked(&[("host", host)]), Ok(()), "{host}");
         }
         assert_eq!(checked(&[]), Ok(()));

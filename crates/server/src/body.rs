@@ -100,9 +100,6 @@ where
         let Ok(data) = frame.into_data() else { continue };
         in_flight.metrics.bytes(data.len());
         seen = seen.saturating_add(data.len());
-        if seen > bytes_max.saturating_mul(DISCARDED_TIMES_MAX) {
-            break;
-        }
         if refused.is_none() {
             refused = if seen > bytes_max {
                 Some(too_large(seen, bytes_max))
@@ -119,6 +116,9 @@ where
                 parts = Parts::default();
                 held = in_flight.nothing();
             }
+        }
+        if seen > bytes_max.saturating_mul(DISCARDED_TIMES_MAX) {
+            break;
         }
     }
     match refused {
@@ -205,6 +205,8 @@ mod tests {
         let refused = |parts, bytes_max| read_parts(parts, bytes_max, &in_flight).unwrap_err();
         let too_large = refused(&[b"abcdef"], 5);
         assert!(matches!(&too_large, Refusal::TooLarge(text) if text.contains("6 bytes")));
+        let far_too_large = refused(&[&[0; 1000]], 5);
+        assert!(matches!(far_too_large, Refusal::TooLarge(_)), "{far_too_large:?}");
         assert!(matches!(refused(&[b"abc", b"def"], 10), Refusal::Busy(_)));
         assert_eq!(in_flight.held.load(Ordering::Relaxed), 0);
     }

@@ -35,8 +35,7 @@ impl Exporter {
     /// [`Error::Export`] when the bytes are no `ExportTraceServiceRequest`, or the receiver refuses
     /// them.
     pub async fn export(&self, message: &[u8]) -> Result<Option<String>, Error> {
-        let failed =
-            |reason: String| Error::Export { endpoint: self.endpoint.clone(), reason };
+        let failed = |reason: String| Error::Export { endpoint: self.endpoint.clone(), reason };
         let request = ExportTraceServiceRequest::decode(message);
         let request = request.map_err(|error| failed(error.to_string()))?;
         let answer = self.client.clone().export(request).await;

@@ -45,7 +45,11 @@ async fn otlp(
     }
 }
 
-async fn page(request: Request<Incoming>, router: &Router, token: Option<&Token>) -> Response<Body> {
+async fn page(
+    request: Request<Incoming>,
+    router: &Router,
+    token: Option<&Token>,
+) -> Response<Body> {
     let (parts, body) = request.into_parts();
     if let Err(denied) = access::check(&parts, token)
         && !web::is_open_to_all(parts.uri.path())

@@ -72,13 +72,21 @@ impl Metrics {
         let mut registry = Registry::with_prefix("timesink");
         let receiver = registry.sub_registry_with_prefix("receiver");
         let requests = Counters::default();
-        receiver.register("requests", "Export requests by protocol, signal and outcome", requests.clone());
+        receiver.register(
+            "requests",
+            "Export requests by protocol, signal and outcome",
+            requests.clone(),
+        );
         let spans_accepted = Counters::default();
         receiver.register("spans_accepted", "Spans taken, by protocol", spans_accepted.clone());
         let spans_rejected = Counters::default();
         receiver.register("spans_rejected", "Spans refused, by reason", spans_rejected.clone());
         let spans_repaired = Counters::default();
-        receiver.register("spans_repaired", "Spans taken with something mended", spans_repaired.clone());
+        receiver.register(
+            "spans_repaired",
+            "Spans taken with something mended",
+            spans_repaired.clone(),
+        );
         let spans_quarantined = Counter::default();
         let help = "Spans kept out of every sum: they end before they start, for example";
         receiver.register("spans_quarantined", help, spans_quarantined.clone());
@@ -101,7 +109,12 @@ impl Metrics {
         let help = "Polls of over half a millisecond, which is the most that is allowed";
         loops.register("polls_too_long", help, polls_too_long.clone());
         let poll_longest = Gauge::default();
-        loops.register_with_unit("poll_longest", "The longest poll", Unit::Seconds, poll_longest.clone());
+        loops.register_with_unit(
+            "poll_longest",
+            "The longest poll",
+            Unit::Seconds,
+            poll_longest.clone(),
+        );
         let live = Live::register(registry.sub_registry_with_prefix("live"));
         Self(Arc::new(Counted {
             registry,

@@ -55,6 +55,8 @@ pub(crate) struct Message {
     pub(crate) encoding: Encoding,
     pub(crate) compression: Compression,
     pub(crate) bytes: Bytes,
+    /// Keeps the bytes counted as in flight.
+    #[expect(dead_code, reason = "it counts until the message is dropped")]
     pub(crate) held: Held,
 }
 

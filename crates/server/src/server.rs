@@ -92,10 +92,8 @@ impl Server {
             .map_err(Error::Start)?;
         let otlp = listen(&runtime, &options.otlp_addresses)?;
         let web_listener = listen(&runtime, options.web_address.as_slice())?;
-        let addresses = Addresses {
-            otlp: addresses(&otlp)?,
-            web: addresses(&web_listener)?.first().copied(),
-        };
+        let addresses =
+            Addresses { otlp: addresses(&otlp)?, web: addresses(&web_listener)?.first().copied() };
         let metrics = Metrics::new();
         let limits = &options.receiver;
         let intake = Arc::new(Intake::new(

@@ -68,7 +68,10 @@ mod tests {
     fn a_framed_message_comes_back() {
         for message in [b"".as_slice(), b"spans"] {
             let frame = parse(&frame(message), 10).unwrap();
-            assert_eq!(frame, Frame { is_compressed: false, message: Bytes::copy_from_slice(message) });
+            assert_eq!(
+                frame,
+                Frame { is_compressed: false, message: Bytes::copy_from_slice(message) }
+            );
         }
     }
 

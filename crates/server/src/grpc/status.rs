@@ -49,7 +49,10 @@ pub(super) fn of_status(status: Status) -> Response<Body> {
 /// `RESOURCE_EXHAUSTED` only with `RetryInfo`.
 fn status(refusal: &Refusal) -> Status {
     let code = match refusal {
-        Refusal::Malformed(_) => Code::InvalidArgument,
+        Refusal::Malformed(text) => {
+            let details = ErrorDetails::with_bad_request_violation("message", text);
+            return Status::with_error_details(Code::InvalidArgument, text, details);
+        }
         Refusal::TooLarge(_) => Code::ResourceExhausted,
         Refusal::Busy(_) => {
             let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
@@ -63,4 +66,3 @@ fn status(refusal: &Refusal) -> Status {
     };
     Status::new(code, refusal.message())
 }
-

@@ -8,7 +8,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use prost::Message as _;
 use serde_json::{Value, json};
-use tonic_types::Status;
+use tonic::Code;
+use tonic_types::{BadRequest, ErrorDetails, Status, StatusExt};
 
 use crate::answer::{Answer, RETRY_AFTER, Refusal};
 use crate::decompress::Compression;
@@ -21,11 +22,16 @@ const ACCEPT_ENCODING: HeaderName = http::header::ACCEPT_ENCODING;
 pub(super) const PROTOBUF: &str = "application/x-protobuf";
 pub(super) const JSON: &str = "application/json";
 
+/// What is bad of a request with bad data.
+const BODY: &str = "body";
+
 /// Returns the response to an export.
 pub(super) fn response(answer: &Answer, signal: Signal, encoding: Encoding) -> Response<Body> {
     match answer {
         Answer::Success => success(None, signal, encoding),
-        Answer::Partial { rejected, message } => success(Some((*rejected, message)), signal, encoding),
+        Answer::Partial { rejected, message } => {
+            success(Some((*rejected, message)), signal, encoding)
+        }
         Answer::Refused(refusal) => refused(refusal, encoding),
     }
 }
@@ -33,13 +39,9 @@ pub(super) fn response(answer: &Answer, signal: Signal, encoding: Encoding) -> R
 /// Returns a refusal: a `Status` with its code and message (OTLP 1.11, "Failures").
 pub(super) fn refused(refusal: &Refusal, encoding: Encoding) -> Response<Body> {
     let (http, code) = codes(refusal);
-    let message = refusal.message();
     let body = match encoding {
-        Encoding::Protobuf => {
-            let status = Status { code, message: message.to_owned(), details: Vec::new() };
-            status.encode_to_vec()
-        }
-        Encoding::Json => json!({ "code": code, "message": message }).to_string().into_bytes(),
+        Encoding::Protobuf => protobuf_status(refusal, code),
+        Encoding::Json => json_status(refusal, code).to_string().into_bytes(),
     };
     let mut response = of(http, encoding, body);
     let headers = response.headers_mut();
@@ -56,6 +58,33 @@ pub(super) fn refused(refusal: &Refusal, encoding: Encoding) -> Response<Body> {
         _ => {}
     }
     response
+}
+
+/// Bad data is described once more where programs look for it (OTLP 1.11, "Bad Data").
+fn protobuf_status(refusal: &Refusal, code: i32) -> Vec<u8> {
+    let message = refusal.message();
+    match refusal {
+        Refusal::Malformed(_) => {
+            let details = ErrorDetails::with_bad_request_violation(BODY, message);
+            let status = tonic::Status::with_error_details(Code::InvalidArgument, message, details);
+            status.details().to_vec()
+        }
+        _ => Status { code, message: message.to_owned(), details: Vec::new() }.encode_to_vec(),
+    }
+}
+
+/// Protobuf's JSON form; that of `Any` names its type (ProtoJSON, "Any").
+fn json_status(refusal: &Refusal, code: i32) -> Value {
+    let message = refusal.message();
+    let violation = json!([{ "field": BODY, "description": message }]);
+    match refusal {
+        Refusal::Malformed(_) => json!({
+            "code": code,
+            "message": message,
+            "details": [{ "@type": BadRequest::TYPE_URL, "fieldViolations": violation }],
+        }),
+        _ => json!({ "code": code, "message": message }),
+    }
 }
 
 /// Returns the answer to a request whose media type is neither of the two.

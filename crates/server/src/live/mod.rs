@@ -19,8 +19,8 @@ use timesink_rules::{Analysis, Engine};
 use tokio::runtime::{Builder, Runtime};
 
 pub use self::snapshot::Snapshot;
-use self::window::{Settled, Window};
 pub(crate) use self::window::parse_trace_id;
+use self::window::{Settled, Window};
 use crate::Error;
 use crate::intake::{Harvest, Intake};
 use crate::metrics::Metrics;

@@ -172,7 +172,11 @@ pub(crate) struct ReceiverOptions {
     /// Bodies of requests that are held at a time, in MiB as they came
     ///
     /// At the limit exporters are told to try again. Default: 256. Example: `inflight_mib_max = 64`.
-    #[arg(id = "receiver.inflight_mib_max", long = "receiver-inflight-mib-max", value_name = "MIB")]
+    #[arg(
+        id = "receiver.inflight_mib_max",
+        long = "receiver-inflight-mib-max",
+        value_name = "MIB"
+    )]
     #[arg(env = "TIMESINK_RECEIVER_INFLIGHT_MIB_MAX", hide_short_help = true)]
     pub(crate) inflight_mib_max: Option<u64>,
 

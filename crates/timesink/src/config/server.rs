@@ -44,11 +44,7 @@ pub(super) fn config(
             serve.http_address.as_deref(),
             "127.0.0.1:4318",
         )?,
-        web_address: address(
-            "serve.web_address",
-            serve.web_address.as_deref(),
-            "127.0.0.1:4319",
-        )?,
+        web_address: address("serve.web_address", serve.web_address.as_deref(), "127.0.0.1:4319")?,
         token_file: serve.token_file.clone(),
         receiver: receiver(flags, file, sources)?,
         live: live(flags, file, sources)?,
@@ -73,12 +69,8 @@ fn receiver(flags: &Options, file: &Options, sources: &Sources<'_>) -> Result<Re
             receiver.inflight_mib_max,
             defaults.inflight_bytes_max,
         )?,
-        connections_max: within(
-            "receiver.connections_max",
-            connections,
-            1_000_000,
-            "connections",
-        )? as usize,
+        connections_max: within("receiver.connections_max", connections, 1_000_000, "connections")?
+            as usize,
         request_time_max: Duration::from_secs(within(
             "receiver.request_seconds_max",
             seconds,

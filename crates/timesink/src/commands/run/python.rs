@@ -143,7 +143,10 @@ mod tests {
         };
         check("#!/venv/bin/python3.11\nimport sys\n", Some("/venv/bin/python3.11"));
         check("#!/venv/bin/python -I\n", Some("/venv/bin/python"));
-        check("#!/bin/sh\n'''exec' \"/a b/bin/python\" \"$0\" \"$@\"\n' '''\n", Some("/a b/bin/python"));
+        check(
+            "#!/bin/sh\n'''exec' \"/a b/bin/python\" \"$0\" \"$@\"\n' '''\n",
+            Some("/a b/bin/python"),
+        );
         check("#!/bin/sh\n'''exec' /long/bin/python3 \"$0\" \"$@\"\n", Some("/long/bin/python3"));
         check("#!/bin/sh\necho hello\n", None);
         check("\u{7f}ELF", None);
