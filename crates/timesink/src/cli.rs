@@ -51,6 +51,7 @@ impl Cli {
                 options.receiver = args.receiver.clone();
                 options.live = args.live.clone();
             }
+            Command::Demo(args) => options.serve = args.addresses.clone(),
             Command::Run(args) => options.receiver = args.receiver.clone(),
             _ => {}
         }
@@ -73,7 +74,7 @@ pub(crate) enum Command {
     /// List, show and check rules
     #[command(subcommand)]
     Rules(RulesCommand),
-    /// Analyze bundled recordings of real services
+    /// Send bundled recordings of real services to a receiver and analyze them
     Demo(DemoArgs),
     /// Show the configuration in effect
     #[command(subcommand)]
@@ -132,6 +133,10 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) report: ReportArgs,
+
+    /// Keep what the command sent in this file, as OTLP JSON: `analyze`, `explain` and `sql` read it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
 
     /// Exit with 1 if there is a finding of this severity or a higher one, unless the command failed
     #[arg(long, value_name = "SEVERITY", value_enum)]
@@ -238,6 +243,13 @@ pub(crate) enum RulesCommand {
 pub(crate) struct DemoArgs {
     #[command(flatten)]
     pub(crate) report: ReportArgs,
+
+    /// Then send the recordings to a server and leave it running, until Ctrl-C
+    #[arg(long)]
+    pub(crate) serve: bool,
+
+    #[command(flatten)]
+    pub(crate) addresses: ServeOptions,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]

@@ -1,16 +1,19 @@
-//! `timesink demo`: bundled recordings of real services, each analyzed as `analyze` does a file.
+//! `timesink demo`: bundled recordings of real services, each sent to a receiver as the service did,
+//! and analyzed as `run` does what a command sends.
 
 use std::io::Write;
 
 use anyhow::{Context, Result};
 use timesink_rules::Engine;
-use tokio::runtime::Runtime;
+use timesink_server::{Exporter, Purpose, Server, ServerOptions};
+use tokio::runtime::{Builder, Runtime};
 
-use super::{Run, analyze};
+use super::{Run, analyze, serve};
 use crate::cli::{DemoArgs, ReportArgs, ReportFormat};
 use crate::ended::Ended;
+use crate::input::Input;
 use crate::output::wrap;
-use crate::{analysis, input, output};
+use crate::{analysis, output, surroundings};
 
 /// A recording and what it tells.
 struct Recording {
@@ -66,29 +69,87 @@ const RECORDINGS: &[Recording] = &[
 pub(super) fn run(args: &DemoArgs, run: &mut Run<'_>) -> Result<Ended> {
     let engine = analysis::engine(&run.config, &[])?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
+    let receiver = Receiver::start(run)?;
     for recording in RECORDINGS {
-        show(recording, &args.report, &engine, &runtime, run)?;
+        let input = receiver.pass(recording, run)?;
+        show(recording, input, &args.report, &engine, &runtime, run)?;
     }
+    drop(receiver);
     if args.report.format == ReportFormat::Text {
-        let next = "next: `timesink analyze FILES` on traces of your own; \
+        let next = "next: `timesink analyze FILES` on traces of your own, or `timesink run -- pytest`; \
                     `timesink rules show RULE` prints a rule's guide";
         writeln!(run.console.out, "{next}")?;
     }
-    Ok(Ended::Done)
+    if args.serve { serve(run) } else { Ok(Ended::Done) }
+}
+
+/// A receiver, and a client that sends to it.
+struct Receiver {
+    server: Server,
+    exporter: Exporter,
+    runtime: Runtime,
+}
+
+impl Receiver {
+    fn start(run: &Run<'_>) -> Result<Self> {
+        let options = ServerOptions {
+            receiver: run.config.server.receiver.clone(),
+            ..ServerOptions::new(surroundings::now_unix_nano, env!("CARGO_PKG_VERSION"))
+        };
+        let server = Server::start(options, Purpose::Collect)?;
+        let runtime = client_runtime()?;
+        let address = server.addresses().otlp.first().context("one address was asked for")?;
+        let exporter = runtime.block_on(Exporter::connect(&format!("http://{address}")))?;
+        Ok(Self { server, exporter, runtime })
+    }
+
+    /// Sends a recording and returns what the receiver made of it.
+    fn pass(&self, recording: &Recording, run: &Run<'_>) -> Result<Input> {
+        self.runtime.block_on(send(recording, &self.exporter, run))?;
+        Ok(Input { decoded: self.server.take(), damaged: Vec::new() })
+    }
+}
+
+fn client_runtime() -> Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("failed to start a client")
+}
+
+/// Sends the spans of a recording as a service exports them: gzipped, some thousand at a time.
+async fn send(recording: &Recording, exporter: &Exporter, run: &Run<'_>) -> Result<()> {
+    let content = timesink_otlp::read(recording.bytes, &run.config.read)
+        .with_context(|| format!("failed to read the bundled `{}`", recording.name))?;
+    let exporter = exporter.with_gzip();
+    for batch in &content.decoded.spans {
+        exporter.export(&timesink_otlp::encode_protobuf(batch)).await?;
+    }
+    Ok(())
+}
+
+/// Sends all recordings to a server as `serve` starts it, and leaves that running.
+fn serve(run: &mut Run<'_>) -> Result<Ended> {
+    serve::run_after(run, |address, run| {
+        let runtime = client_runtime()?;
+        runtime.block_on(async {
+            let exporter = Exporter::connect(&format!("http://{address}")).await?;
+            for recording in RECORDINGS {
+                send(recording, &exporter, run).await?;
+            }
+            Ok(())
+        })
+    })
 }
 
 fn show(
     recording: &Recording,
+    input: Input,
     args: &ReportArgs,
     engine: &Engine,
     runtime: &Runtime,
     run: &mut Run<'_>,
 ) -> Result<()> {
-    let content = timesink_otlp::read(recording.bytes, &run.config.read)
-        .with_context(|| format!("failed to read the bundled `{}`", recording.name))?;
-    let input = input::join(vec![(recording.name.to_owned(), content)]);
     let database = analysis::database(runtime, &input, &run.config, run.console)?;
     let analysis = analysis::analyze(runtime, engine, &database, run.console)?;
+    drop(input);
     if args.format == ReportFormat::Jsonl {
         return output::write_jsonl(&mut run.console.out, &analysis.findings);
     }

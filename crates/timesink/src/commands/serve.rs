@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::Write;
+use std::net::SocketAddr;
 
 use anyhow::Result;
 use timesink_rules::Analysis;
@@ -13,7 +14,18 @@ use crate::ended::Ended;
 use crate::output::{self, Paint};
 use crate::surroundings;
 
+/// Lines are not cut: a log has no width, and a terminal breaks them itself.
+const COLUMNS_MAX: usize = 1000;
+
 pub(super) fn run(run: &mut Run<'_>) -> Result<Ended> {
+    run_after(run, |_, _| Ok(()))
+}
+
+/// Serves; does something with its OTLP/gRPC address once it is ready.
+pub(super) fn run_after(
+    run: &mut Run<'_>,
+    first: impl FnOnce(SocketAddr, &Run<'_>) -> Result<()>,
+) -> Result<Ended> {
     let config = &run.config;
     let engine = Box::new(analysis::engine(config, &[])?);
     let token = config.server.token(run.surroundings.token.as_deref())?;
@@ -25,7 +37,7 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<Ended> {
         live: config.server.live.clone(),
         ..ServerOptions::new(surroundings::now_unix_nano, env!("CARGO_PKG_VERSION"))
     };
-    let on_analysis = telling_once(run.console.paint, run.console.columns);
+    let on_analysis = telling_once(run.console.paint);
     let purpose = Purpose::Live { engine, limits: config.limits, on_analysis };
     let mut server = Server::start(options, purpose)?;
     let addresses = server.addresses();
@@ -33,6 +45,7 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<Ended> {
     let web = addresses.web.map(|web| format!(", web http://{web}")).unwrap_or_default();
     writeln!(run.console.out, "timesink is ready: grpc {grpc}, http {http}{web}")?;
     run.console.out.flush()?;
+    first(grpc, run)?;
     server.wait_for_signal()?;
     if !server.stop() {
         run.console.warn("some requests were cut off: they did not end in time");
@@ -41,14 +54,14 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<Ended> {
 }
 
 /// Writes a line for each finding when it is found for the first time.
-fn telling_once(paint: Paint, columns: usize) -> OnAnalysis {
+fn telling_once(paint: Paint) -> OnAnalysis {
     let mut told = HashSet::new();
     Box::new(move |analysis: &Analysis| {
         let mut out = std::io::stdout().lock();
         for finding in &analysis.findings {
             if told.insert(finding.finding_id.clone()) {
                 // Who closed the output does not want to know.
-                let _ = out.write_all(output::one_line(finding, paint, columns).as_bytes());
+                let _ = out.write_all(output::one_line(finding, paint, COLUMNS_MAX).as_bytes());
             }
         }
         let _ = out.flush();

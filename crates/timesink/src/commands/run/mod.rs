@@ -5,8 +5,10 @@ mod environment;
 mod python;
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::{Context, Result};
+use timesink_otlp::Decoded;
 use timesink_server::{Purpose, Server, ServerOptions};
 
 use self::child::Exit;
@@ -31,7 +33,9 @@ pub(super) fn run(args: &RunArgs, run: &mut Run<'_>) -> Result<Ended> {
     server.stop();
     let input = Input { decoded: server.take(), damaged: Vec::new() };
     drop(server);
-    // What the command wrote comes before what is said of it.
+    if let Some(path) = &args.save {
+        save(&input.decoded, path)?;
+    }
     let spans: usize = input.decoded.spans.iter().map(|batch| batch.num_rows()).sum();
     if spans == 0 {
         tell_why_nothing_came(&input, &environment, exit, run);
@@ -57,6 +61,17 @@ fn start(run: &Run<'_>) -> Result<Server> {
         ..ServerOptions::new(surroundings::now_unix_nano, env!("CARGO_PKG_VERSION"))
     };
     Ok(Server::start(options, Purpose::Collect)?)
+}
+
+/// Writes the spans as OTLP JSON lines, quarantined ones too.
+fn save(decoded: &Decoded, path: &Path) -> Result<()> {
+    let named = || format!("failed to write spans to `{}`", path.display());
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path).with_context(named)?);
+    for batch in decoded.spans.iter().chain(&decoded.quarantine) {
+        let line = timesink_otlp::encode_json(batch);
+        file.write_all(&line).and_then(|()| file.write_all(b"\n")).with_context(named)?;
+    }
+    file.flush().with_context(named)
 }
 
 /// Says that nothing came, and what that may be.
