@@ -119,6 +119,8 @@ pub struct Evidence {
     pub span_ids: Vec<String>,
     /// `code.file.path:code.line.number` of the spans behind it, where they carry one.
     pub code_location: Option<String>,
+    /// Up to five tests that showed it (`test.case.name`), those that showed it most first.
+    pub test_cases: Vec<String>,
 }
 
 /// What to do about a finding.

@@ -160,6 +160,8 @@ const OLDER: &[Older] = &[
     older("gen_ai.usage.completion_tokens", "gen_ai.usage.output_tokens"),
     // The called service.
     older("peer.service", "service.peer.name"),
+    // Not deprecated: what the plugin pytest-opentelemetry writes on the span of a test.
+    older("pytest.nodeid", "test.case.name"),
 ];
 
 /// Values that were renamed with their attribute. What is not listed stays as it is.

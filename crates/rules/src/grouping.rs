@@ -18,7 +18,7 @@ use crate::template::{fill, show, show_nanos};
 /// The measure that every finding has beside those of its rule: the waste of a typical request.
 pub const TYPICAL_WASTE: &str = "wasted_nanos_median";
 
-/// Traces that a finding names to look at.
+/// Traces that a finding names to look at, and tests.
 const EXAMPLES_MAX: usize = 5;
 
 /// Returns the findings of one rule, in no order.
@@ -190,7 +190,21 @@ impl Group<'_> {
             span_ids: rows.iter().map(|row| row.span_id.clone()).collect(),
             code_location: most_frequent(self.rows.iter().filter_map(|row| row.code.as_deref()))
                 .map(str::to_owned),
+            test_cases: self.test_cases(),
         }
+    }
+
+    /// The tests that showed it, those that showed it most first.
+    fn test_cases(&self) -> Vec<String> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for row in &self.rows {
+            if let Some(test_case) = self.context.test_case(&row.trace_id, &row.span_id) {
+                *counts.entry(test_case).or_default() += 1;
+            }
+        }
+        let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        counts.into_iter().take(EXAMPLES_MAX).map(|(test_case, _)| test_case.to_owned()).collect()
     }
 
     /// The first text whose libraries the service shows.

@@ -7,6 +7,7 @@
 mod bench;
 mod check;
 mod generate;
+mod ingest;
 mod new_rule;
 mod score;
 mod tidy;
@@ -25,6 +26,7 @@ usage: cargo xtask COMMAND
   tidy                  check what no compiler does: crate edges, folders, lock file, licences
   bench [--traces DIR] [--runs N]
                         measure each stage and the release binary over the recordings
+  ingest                measure the receiver of the release binary, with 1 to 64 exporters
   score [ARGUMENTS]     score the release binary against the labelled recordings";
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["new-rule", name] => new_rule::run(name),
         ["tidy"] => tidy::run(),
         ["bench", options @ ..] => bench::run(options),
+        ["ingest", options @ ..] => ingest::run(options),
         ["score", arguments @ ..] => score::run(arguments),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -103,6 +103,7 @@ promoted! {
     Span int "gen_ai.usage.input_tokens" "gen_ai_usage_input_tokens" "Tokens of the prompt.";
     Span int "gen_ai.usage.output_tokens" "gen_ai_usage_output_tokens" "Tokens of the answer.";
     Span bool "faas.coldstart" "faas_coldstart" "Whether the function's instance was new.";
+    Span text "test.case.name" "test_case_name" "The test that ran, by its full name.";
     Span text "faas.trigger" "faas_trigger" "What triggered the function.";
     Span text "asgi.event.type" "asgi_event_type" "The ASGI message of a `http send` or `http receive` span.";
     Span text "jinja2.template_name" "jinja2_template_name" "The template that a Jinja2 span loads, compiles or renders.";

@@ -15,10 +15,10 @@ use arrow::array::{AsArray, RecordBatch};
 use timesink_facts::PassOptions;
 use timesink_model::schema::quarantine;
 use timesink_query::{Database, Limits};
-use timesink_rules::{Analysis, Engine};
+use timesink_rules::{Analysis, Engine, RuleSet};
 use tokio::runtime::{Builder, Runtime};
 
-pub use self::snapshot::Snapshot;
+pub(crate) use self::snapshot::Snapshot;
 pub(crate) use self::window::parse_trace_id;
 use self::window::{Settled, Window};
 use crate::Error;
@@ -52,6 +52,7 @@ pub(crate) struct Live {
 /// What the thread shares with those who ask.
 pub(crate) struct Shared {
     options: LiveOptions,
+    rules: RuleSet,
     window: Mutex<Window>,
     snapshot: RwLock<Arc<Snapshot>>,
     stopping: Mutex<bool>,
@@ -89,6 +90,7 @@ impl Live {
             .map_err(Error::Start)?;
         let shared = Arc::new(Shared {
             options,
+            rules: engine.rules().clone(),
             window: Mutex::default(),
             snapshot: RwLock::default(),
             stopping: Mutex::new(false),
@@ -133,8 +135,12 @@ impl Shared {
         Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns which of the services have traces that still arrive: what was found of them may
-    /// change.
+    /// Returns the rules that are run.
+    pub(crate) fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    /// Returns whether traces of a service still arrive: what was found of it may change.
     pub(crate) fn is_provisional(&self, service: &str) -> bool {
         let window = locked(&self.window);
         window.is_arriving(service, Instant::now(), self.options.settle)

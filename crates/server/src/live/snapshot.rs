@@ -5,15 +5,15 @@ use timesink_rules::Analysis;
 
 /// The last analysis; readers keep it for as long as they answer.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
-    pub analysis: Analysis,
+pub(crate) struct Snapshot {
+    pub(crate) analysis: Analysis,
     /// The spans that were analyzed, with what the trace pass knows of them; none before the first
     /// analysis.
-    pub database: Option<Database>,
+    pub(crate) database: Option<Database>,
     /// Services among the spans.
-    pub services: usize,
+    pub(crate) services: usize,
     /// Analyses so far.
-    pub number: u64,
+    pub(crate) number: u64,
 }
 
 impl Default for Snapshot {

@@ -1,7 +1,9 @@
 //! Page, API and metrics.
 
 mod answer;
+mod findings;
 mod health;
+mod rules;
 mod traces;
 
 use std::sync::Arc;
@@ -44,6 +46,9 @@ pub(crate) fn router(state: State) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
+        .route("/", get(findings::page))
+        .route("/rules/{rule}", get(rules::show))
+        .route("/api/v1/findings", get(findings::list))
         .route("/api/v1/traces/{trace_id}", get(traces::show))
         .fallback(unknown)
         .with_state(state)

@@ -193,6 +193,7 @@ pub(super) mod tests {
                 trace_ids: vec!["4bf92f3577b34da6a3ce929d0e0e4736".to_owned()],
                 span_ids: vec!["00f067aa0ba902b7".to_owned()],
                 code_location: Some("shop/views.py:12".to_owned()),
+                test_cases: Vec::new(),
             },
             remediation: Remediation {
                 summary: "load the rows in one query".to_owned(),

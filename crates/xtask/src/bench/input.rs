@@ -10,21 +10,21 @@ use flate2::read::MultiGzDecoder;
 use crate::workspace::target;
 
 /// The joined file, and its bytes.
-pub(super) struct Input {
-    pub(super) path: PathBuf,
-    pub(super) bytes: Vec<u8>,
-    pub(super) files: usize,
+pub(crate) struct Input {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) files: usize,
 }
 
 impl Input {
     /// Returns its messages, one a line.
-    pub(super) fn messages(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn messages(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
     }
 }
 
 /// Joins every `*.jsonl.gz` of a folder, in the order of their names.
-pub(super) fn join(folder: &Path) -> Result<Input> {
+pub(crate) fn join(folder: &Path) -> Result<Input> {
     let named = || format!("failed to list recordings in `{}`", folder.display());
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)
         .with_context(named)?

@@ -3,7 +3,7 @@
 //! A stage runs in this process, in release mode; [`stages::all`] lists them. The whole command is
 //! the release binary reading one plain OTLP JSON file. Every figure is the median of the runs.
 
-mod input;
+pub(crate) mod input;
 mod stages;
 mod whole;
 

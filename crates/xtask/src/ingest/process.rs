@@ -1,0 +1,88 @@
+//! [`Serving`]: a `timesink serve` of the release build, and what it costs.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace::release_binary;
+
+/// Ticks of `/proc/PID/stat` a second: `USER_HZ`, which Linux keeps at 100.
+const TICKS_A_SECOND: u64 = 100;
+
+/// A server, ended when it is dropped.
+pub(super) struct Serving {
+    child: Child,
+    pub(super) grpc: String,
+    web: String,
+}
+
+impl Serving {
+    /// Starts it on free ports, with room for a whole run.
+    pub(super) fn start(options: &[&str]) -> Result<Self> {
+        let free = "127.0.0.1:0";
+        let mut child = Command::new(release_binary()?)
+            .args(["serve", "--receiver-memory-mib-max", "16384"])
+            .args(["--grpc-address", free, "--http-address", free, "--web-address", free])
+            .args(options)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("the output is piped")?).read_line(&mut line)?;
+        let address = |name: &str| {
+            let rest = line.split_once(name).map(|(_, rest)| rest);
+            let address = rest.and_then(|rest| rest.split([',', '\n']).next());
+            address.map(str::to_owned).with_context(|| format!("no `{name}` in `{line}`"))
+        };
+        let grpc = format!("http://{}", address("grpc ")?);
+        let web = address("web http://")?;
+        Ok(Self { child, grpc, web })
+    }
+
+    /// Returns the time on all cores since it started.
+    pub(super) fn cpu_time(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // Behind the name in parentheses: utime and stime are fields 14 and 15 (proc(5)).
+        let rest = stat.rsplit_once(')').context("a name in parentheses")?.1;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
+        let ticks = ticks(11).zip(ticks(12)).map(|(user, system)| user + system);
+        Ok(Duration::from_millis(ticks.context("times")? * 1000 / TICKS_A_SECOND))
+    }
+
+    pub(super) fn peak_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        Ok(kibibytes.context("`VmHWM`")? * 1024)
+    }
+
+    /// Returns the value of a metric.
+    pub(super) fn metric(&self, name: &str) -> Result<f64> {
+        let text = self.get("/metrics")?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|value| value.trim().parse().ok()).with_context(|| format!("no `{name}`"))
+    }
+
+    /// Returns the body of an answer.
+    pub(super) fn get(&self, path: &str) -> Result<String> {
+        let mut stream = TcpStream::connect(&self.web)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        match answer.split_once("\r\n\r\n") {
+            Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
+            _ => bail!("`{path}`: {answer}"),
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It is of no use any more, however it ends.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
