@@ -3,14 +3,17 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
+use timesink_output::Format;
 use timesink_rules::Engine;
 use tokio::runtime::Runtime;
 
-use super::{Run, analyze};
-use crate::cli::{DemoArgs, ReportArgs, ReportFormat};
+use super::Run;
+use super::report::{self, Material};
+use crate::analysis::Shown;
+use crate::cli::{DemoArgs, DemoFormat};
 use crate::ended::Ended;
 use crate::output::wrap;
-use crate::{analysis, input, output};
+use crate::{analysis, input};
 
 /// A recording and what it tells.
 struct Recording {
@@ -67,9 +70,9 @@ pub(super) fn run(args: &DemoArgs, run: &mut Run<'_>) -> Result<Ended> {
     let engine = analysis::engine(&run.config, &[])?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
     for recording in RECORDINGS {
-        show(recording, &args.report, &engine, &runtime, run)?;
+        show(recording, args, &engine, &runtime, run)?;
     }
-    if args.report.format == ReportFormat::Text {
+    if args.format == DemoFormat::Text {
         let next = "next: `timesink analyze FILES` on traces of your own; \
                     `timesink rules show RULE` prints a rule's guide";
         writeln!(run.console.out, "{next}")?;
@@ -79,7 +82,7 @@ pub(super) fn run(args: &DemoArgs, run: &mut Run<'_>) -> Result<Ended> {
 
 fn show(
     recording: &Recording,
-    args: &ReportArgs,
+    args: &DemoArgs,
     engine: &Engine,
     runtime: &Runtime,
     run: &mut Run<'_>,
@@ -89,14 +92,17 @@ fn show(
     let input = input::join(vec![(recording.name.to_owned(), content)]);
     let database = analysis::database(runtime, &input, &run.config, run.console)?;
     let analysis = analysis::analyze(runtime, engine, &database, run.console)?;
-    if args.format == ReportFormat::Jsonl {
-        return output::write_jsonl(&mut run.console.out, &analysis.findings);
+    let material =
+        Material { analysis: &analysis, database: &database, input: &input, rules: engine.rules() };
+    let shown = Shown::all(&analysis, analysis::services(&database).len());
+    if args.format == DemoFormat::Jsonl {
+        return report::write_file(Format::Jsonl, shown, material, run.console);
     }
     let (paint, columns) = (run.console.paint, run.console.columns);
     for line in wrap(recording.story, columns) {
         writeln!(run.console.out, "{}", paint.bold(&line))?;
     }
-    let headline = output::headline(&analysis, analysis::services(&database).len());
-    writeln!(run.console.out, "{}\n", paint.dim(&format!("{}: {headline}", recording.name)))?;
-    analyze::write_findings(&analysis, args.notes, run.console)
+    let headline = format!("{}: {}", recording.name, shown.headline());
+    writeln!(run.console.out, "{}\n", paint.dim(&headline))?;
+    report::write_findings(shown.findings, args.notes, run.console)
 }
