@@ -3,10 +3,12 @@
 //! Everything here is plain data. Reading bytes is `timesink-otlp`'s job, computing facts is
 //! `timesink-facts`', judging is the rules'. Read [`schema::spans`] first.
 
+mod example;
 mod finding;
 mod process;
 pub mod schema;
 
+pub use example::{ExampleGap, ExampleSpan, ExampleTrace, Stretch};
 pub use finding::{
     Confidence, Evidence, Finding, Measure, MeasureValue, Remediation, Severity, Status,
 };

@@ -1,1 +1,49 @@
-//! Findings as files: JSON, Markdown, SARIF, HTML, annotations.
+//! Findings as text for every reader: programs, pull requests, code scanning, people offline.
+//!
+//! Nothing here opens a file or prints, and nothing computes a finding. What a span contains is
+//! never trusted: it reaches the output through [`safe`], and through the escaping of its format.
+//! Read [`Report`] first; each format is a module with one function that writes it.
+
+mod columns;
+mod document;
+mod error;
+mod format;
+mod github;
+mod guide;
+mod html;
+mod markdown;
+mod report;
+pub mod safe;
+mod sarif;
+#[cfg(test)]
+mod test_support;
+pub mod words;
+
+use std::io::Write;
+
+pub use columns::finding_json;
+pub use error::Error;
+pub use format::Format;
+pub use github::ANNOTATIONS_MAX;
+pub use html::guide_html;
+pub use markdown::MARKDOWN_CHARS_MAX;
+pub use report::Report;
+
+/// Writes a report.
+///
+/// The same report gives the same bytes.
+///
+/// # Errors
+///
+/// [`Error::Write`] when the output cannot be written to, [`Error::Internal`] when a template of
+/// ours is broken.
+pub fn write(format: Format, report: &Report<'_>, out: &mut dyn Write) -> Result<(), Error> {
+    match format {
+        Format::Json => document::write(report, out),
+        Format::Jsonl => columns::write_jsonl(report.findings, out),
+        Format::Markdown => markdown::write(report, out),
+        Format::Sarif => sarif::write(report, out),
+        Format::Html => html::write(report, out),
+        Format::Github => github::write(report, out),
+    }
+}

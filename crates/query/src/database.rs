@@ -56,6 +56,7 @@ pub struct Database {
     /// The rows of the tables that hold the spans' own memory.
     held: Arc<Vec<RecordBatch>>,
     merged: Vec<RecordBatch>,
+    gaps: RecordBatch,
     traces: usize,
     repeated_spans: usize,
 }
@@ -86,6 +87,7 @@ impl Database {
             limits,
             held: Arc::new([&facts.spans[..], &facts.facts, from_ref(&facts.gaps)].concat()),
             merged: merge(facts)?,
+            gaps: facts.gaps.clone(),
             traces: facts.traces,
             repeated_spans: facts.repeated_spans,
         };
@@ -143,6 +145,11 @@ impl Database {
     /// Returns each span with its facts in one row, in the order in which they came in.
     pub fn spans_with_facts(&self) -> &[RecordBatch] {
         &self.merged
+    }
+
+    /// Returns the stretches of entry and INTERNAL spans that no child covers.
+    pub fn gaps(&self) -> &RecordBatch {
+        &self.gaps
     }
 
     /// Returns what a query may use.

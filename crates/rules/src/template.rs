@@ -31,7 +31,7 @@ pub(crate) fn names(template: &str) -> Vec<&str> {
 }
 
 /// Shows a value for people: `_nanos` as a time, `_share` as a percentage.
-pub(crate) fn show(name: &str, value: &MeasureValue) -> String {
+pub fn show(name: &str, value: &MeasureValue) -> String {
     match value {
         MeasureValue::Integer(nanos) if name.ends_with("_nanos") => show_nanos(*nanos),
         MeasureValue::Float(nanos) if name.ends_with("_nanos") => show_nanos(*nanos as i64),

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 use arrow::array::AsArray;
 use timesink_facts::PassOptions;
+use timesink_model::Finding;
 use timesink_model::schema::quarantine;
+use timesink_output::words::Found;
 use timesink_query::Database;
 use timesink_rules::{Analysis, Engine, RuleSet};
 use tokio::runtime::{Builder, Runtime};
@@ -74,6 +76,40 @@ pub(crate) fn analyze(
 ) -> Result<Analysis> {
     let _progress = console.progress("running the rules");
     Ok(runtime.block_on(engine.analyze(database))?)
+}
+
+/// What of an analysis is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    pub(crate) analysis: &'a Analysis,
+    /// The first ones.
+    pub(crate) findings: &'a [Finding],
+    pub(crate) services: usize,
+}
+
+impl<'a> Shown<'a> {
+    /// Shows every finding.
+    pub(crate) fn all(analysis: &'a Analysis, services: usize) -> Self {
+        Self { analysis, findings: &analysis.findings, services }
+    }
+
+    /// Shows so many of the costliest findings.
+    pub(crate) fn top(self, top: Option<usize>) -> Self {
+        let count = top.unwrap_or(usize::MAX).min(self.findings.len());
+        Self { findings: &self.findings[..count], ..self }
+    }
+
+    /// Returns what was found, and in what.
+    pub(crate) fn headline(self) -> String {
+        let found = Found {
+            findings: self.findings,
+            total: self.analysis.findings.len(),
+            spans: self.analysis.spans,
+            traces: self.analysis.traces,
+            services: self.services,
+        };
+        found.headline()
+    }
 }
 
 /// Returns the names of the services among the spans.

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use timesink_model::Severity;
+use timesink_output::Format;
 
 use crate::config::{LiveOptions, Options, ReceiverOptions, ServeOptions};
+use crate::since::Since;
 
 /// Finds where the time sinks in Python services, from their OpenTelemetry traces
 ///
@@ -106,7 +108,12 @@ pub(crate) struct AnalyzeArgs {
     #[arg(long = "rule", value_name = "NAME")]
     pub(crate) rules: Vec<String>,
 
-    /// Exit with 1 if there is a finding of this severity or a higher one
+    /// Leave out traces that begin before this: a time (RFC 3339), or how long ago (90s, 15m, 2h,
+    /// 7d)
+    #[arg(long, value_name = "TIME", value_parser = Since::parse)]
+    pub(crate) since: Option<Since>,
+
+    /// Exit with 1 if there is a finding of this severity or a higher one, shown or not
     #[arg(long, value_name = "SEVERITY", value_enum)]
     pub(crate) fail_on: Option<FailOn>,
 }
@@ -149,20 +156,63 @@ pub(crate) struct RunArgs {
 /// How findings are written.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// `text` for people; `jsonl` for programs: one finding a line
+    /// How to write the report
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub(crate) format: ReportFormat,
+
+    /// Show the costliest findings only, so many of them
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) top: Option<usize>,
+
+    /// Write the report to this file, whole or not at all; `-` for standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 
     /// Write notes (severity `info`) in full, not in one line each
     #[arg(long)]
     pub(crate) notes: bool,
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("expected a number from 1".to_owned()),
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReportFormat {
+    /// Diagnostics for people
     #[value(alias = "terminal")]
     Text,
+    /// One document for programs
+    Json,
+    /// One finding a line, for programs
     Jsonl,
+    /// A comment on a pull request
+    #[value(alias = "md")]
+    Markdown,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+    /// One page that needs nothing else, with waterfalls of example traces
+    Html,
+    /// Annotations in GitHub Actions
+    Github,
+}
+
+impl ReportFormat {
+    /// Returns the format of files, or `None` for diagnostics.
+    pub(crate) fn of_file(self) -> Option<Format> {
+        match self {
+            Self::Text => None,
+            Self::Json => Some(Format::Json),
+            Self::Jsonl => Some(Format::Jsonl),
+            Self::Markdown => Some(Format::Markdown),
+            Self::Sarif => Some(Format::Sarif),
+            Self::Html => Some(Format::Html),
+            Self::Github => Some(Format::Github),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -241,8 +291,13 @@ pub(crate) enum RulesCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    #[command(flatten)]
-    pub(crate) report: ReportArgs,
+    /// `text` for people; `jsonl` for programs: one finding a line
+    #[arg(long, value_enum, default_value_t = DemoFormat::Text)]
+    pub(crate) format: DemoFormat,
+
+    /// Write notes (severity `info`) in full, not in one line each
+    #[arg(long)]
+    pub(crate) notes: bool,
 
     /// Then send the recordings to a server and leave it running, until Ctrl-C
     #[arg(long)]
@@ -250,6 +305,13 @@ pub(crate) struct DemoArgs {
 
     #[command(flatten)]
     pub(crate) addresses: ServeOptions,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DemoFormat {
+    #[value(alias = "terminal")]
+    Text,
+    Jsonl,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]

@@ -79,6 +79,7 @@ impl Fault {
             let internal = cause.downcast_ref().is_some_and(is_internal_rules_error)
                 || cause.downcast_ref().is_some_and(is_internal_query_error)
                 || cause.downcast_ref().is_some_and(is_internal_server_error)
+                || cause.downcast_ref().is_some_and(timesink_output::Error::is_internal)
                 || cause.is::<Broken>();
             internal.then_some(Self::Internal)
         });

@@ -10,6 +10,8 @@ mod config;
 mod ended;
 mod input;
 mod output;
+mod replace;
+mod since;
 mod surroundings;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::time::UNIX_EPOCH;
 
 /// The columns of output that goes to no terminal.
-const COLUMNS: usize = 100;
+pub(crate) const COLUMNS: usize = 100;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Surroundings {

@@ -4,16 +4,19 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
+use timesink_output::Format;
 use timesink_rules::Engine;
 use timesink_server::{Exporter, Purpose, Server, ServerOptions};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Run, analyze, serve};
-use crate::cli::{DemoArgs, ReportArgs, ReportFormat};
+use super::report::{self, Material};
+use super::{Run, serve};
+use crate::analysis::Shown;
+use crate::cli::{DemoArgs, DemoFormat};
 use crate::ended::Ended;
 use crate::input::Input;
 use crate::output::wrap;
-use crate::{analysis, output, surroundings};
+use crate::{analysis, surroundings};
 
 /// A recording and what it tells.
 struct Recording {
@@ -72,10 +75,10 @@ pub(super) fn run(args: &DemoArgs, run: &mut Run<'_>) -> Result<Ended> {
     let receiver = Receiver::start(run)?;
     for recording in RECORDINGS {
         let input = receiver.pass(recording, run)?;
-        show(recording, input, &args.report, &engine, &runtime, run)?;
+        show(recording, input, args, &engine, &runtime, run)?;
     }
     drop(receiver);
-    if args.report.format == ReportFormat::Text {
+    if args.format == DemoFormat::Text {
         let next = "next: `timesink analyze FILES` on traces of your own, or `timesink run -- pytest`; \
                     `timesink rules show RULE` prints a rule's guide";
         writeln!(run.console.out, "{next}")?;
@@ -142,22 +145,24 @@ fn serve(run: &mut Run<'_>) -> Result<Ended> {
 fn show(
     recording: &Recording,
     input: Input,
-    args: &ReportArgs,
+    args: &DemoArgs,
     engine: &Engine,
     runtime: &Runtime,
     run: &mut Run<'_>,
 ) -> Result<()> {
     let database = analysis::database(runtime, &input, &run.config, run.console)?;
     let analysis = analysis::analyze(runtime, engine, &database, run.console)?;
-    drop(input);
-    if args.format == ReportFormat::Jsonl {
-        return output::write_jsonl(&mut run.console.out, &analysis.findings);
+    let material =
+        Material { analysis: &analysis, database: &database, input: &input, rules: engine.rules() };
+    let shown = Shown::all(&analysis, analysis::services(&database).len());
+    if args.format == DemoFormat::Jsonl {
+        return report::write_file(Format::Jsonl, shown, material, run.console);
     }
     let (paint, columns) = (run.console.paint, run.console.columns);
     for line in wrap(recording.story, columns) {
         writeln!(run.console.out, "{}", paint.bold(&line))?;
     }
-    let headline = output::headline(&analysis, analysis::services(&database).len());
-    writeln!(run.console.out, "{}\n", paint.dim(&format!("{}: {headline}", recording.name)))?;
-    analyze::write_findings(&analysis, args.notes, run.console)
+    let headline = format!("{}: {}", recording.name, shown.headline());
+    writeln!(run.console.out, "{}\n", paint.dim(&headline))?;
+    report::write_findings(shown.findings, args.notes, run.console)
 }

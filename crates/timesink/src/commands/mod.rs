@@ -4,6 +4,7 @@ mod analyze;
 mod completions;
 mod demo;
 mod explain;
+mod report;
 mod rules;
 mod run;
 mod serve;

@@ -2,11 +2,13 @@
 
 use std::io::{self, BufWriter, Stdout, Write};
 
+use anyhow::Result;
+
 use super::paint::Paint;
 use super::progress::Progress;
 use super::safe;
 use crate::cli::Color;
-use crate::surroundings::Surroundings;
+use crate::surroundings::{self, Surroundings};
 
 /// The narrowest and widest that text is wrapped to: a narrower terminal breaks the lines itself.
 /// The first line of a finding is not wrapped, so that it can be searched for.
@@ -15,7 +17,7 @@ const COLUMNS: std::ops::RangeInclusive<usize> = 60..=120;
 #[derive(Debug)]
 pub(crate) struct Console {
     /// Standard output. Findings and rows go here, nothing else.
-    pub(crate) out: StandardOutput,
+    pub(crate) out: Out,
     pub(crate) paint: Paint,
     /// Where to wrap lines.
     pub(crate) columns: usize,
@@ -31,7 +33,7 @@ impl Console {
             Color::Never => Paint::new(false),
         };
         Self {
-            out: StandardOutput(BufWriter::with_capacity(1 << 16, std::io::stdout())),
+            out: Out::Standard(BufWriter::with_capacity(1 << 16, std::io::stdout())),
             paint: paint(surroundings.stdout_is_terminal),
             columns: surroundings.columns.clamp(*COLUMNS.start(), *COLUMNS.end()),
             error_paint: paint(surroundings.stderr_is_terminal),
@@ -44,6 +46,24 @@ impl Console {
         Progress::new(stage, self.shows_progress)
     }
 
+    /// Returns what is written meanwhile, plain and as wide as for no terminal.
+    pub(crate) fn in_memory(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<Vec<u8>> {
+        let out = std::mem::replace(&mut self.out, Out::Memory(Vec::new()));
+        let paint = std::mem::replace(&mut self.paint, Paint::new(false));
+        let columns = std::mem::replace(&mut self.columns, surroundings::COLUMNS);
+        let written = write(self);
+        let memory = std::mem::replace(&mut self.out, out);
+        (self.paint, self.columns) = (paint, columns);
+        written?;
+        match memory {
+            Out::Memory(bytes) => Ok(bytes),
+            Out::Standard(_) => Ok(Vec::new()),
+        }
+    }
+
     pub(crate) fn warn(&self, text: &str) {
         diagnose(&self.error_paint.warning("warning"), text);
     }
@@ -53,17 +73,26 @@ impl Console {
     }
 }
 
-/// Standard output, buffered; its errors say what could not be written.
+/// Standard output, buffered; its errors say what could not be written. Or, for a while, memory.
 #[derive(Debug)]
-pub(crate) struct StandardOutput(BufWriter<Stdout>);
+pub(crate) enum Out {
+    Standard(BufWriter<Stdout>),
+    Memory(Vec<u8>),
+}
 
-impl Write for StandardOutput {
+impl Write for Out {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.0.write(buffer).map_err(|error| unwritten(&error))
+        match self {
+            Self::Standard(out) => out.write(buffer).map_err(|error| unwritten(&error)),
+            Self::Memory(bytes) => bytes.write(buffer),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush().map_err(|error| unwritten(&error))
+        match self {
+            Self::Standard(out) => out.flush().map_err(|error| unwritten(&error)),
+            Self::Memory(_) => Ok(()),
+        }
     }
 }
 

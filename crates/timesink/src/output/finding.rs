@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anyhow::Result;
-use timesink_model::{Finding, MeasureValue};
-use timesink_rules::{TYPICAL_WASTE, show_nanos};
+use timesink_model::Finding;
+use timesink_output::words::{certainty, cut, price, wasted};
 
 use super::paint::Paint;
-use super::wrap::{cut, wrap};
+use super::wrap::wrap;
 use super::{Console, safe};
 
 /// Before the labels.
@@ -94,19 +94,6 @@ fn name(finding: &Finding, paint: Paint) -> String {
     paint.severity(finding.severity, &name)
 }
 
-/// What an affected request wastes.
-fn price(finding: &Finding) -> String {
-    format!("{} wasted", show_nanos(wasted_a_trace(finding)))
-}
-
-fn wasted_a_trace(finding: &Finding) -> i64 {
-    let typical = finding.evidence.measures.iter().find(|m| m.name == TYPICAL_WASTE);
-    match typical.map(|measure| &measure.value) {
-        Some(MeasureValue::Integer(nanos)) => *nanos,
-        _ => finding.wasted_nanos / finding.traces_affected.max(1),
-    }
-}
-
 /// Returns each label with its paragraphs.
 fn fields(finding: &Finding) -> Vec<(&'static str, Vec<String>)> {
     let remediation = &finding.remediation;
@@ -117,52 +104,27 @@ fn fields(finding: &Finding) -> Vec<(&'static str, Vec<String>)> {
         (SUBJECT, vec![finding.subject.clone()]),
         ("found", vec![finding.message.clone()]),
         ("wasted", vec![wasted(finding)]),
-        ("sure", vec![format!("{}: {}", finding.confidence, finding.confidence_reason)]),
+        ("sure", vec![certainty(finding)]),
     ];
     let trace = finding.evidence.trace_ids.first().cloned();
     fields.extend(trace.map(|trace_id| ("trace", vec![trace_id])));
+    let tests = &finding.evidence.test_cases;
+    fields.extend((!tests.is_empty()).then(|| ("test", tests.clone())));
     fields.extend(finding.evidence.code_location.clone().map(|code| ("code", vec![code])));
     fields.push(("help", help));
     fields.extend(remediation.next_step.clone().map(|next| ("next", vec![next])));
     fields
 }
 
-/// What it costs: a request, of how many, of the endpoint's time, in all.
-fn wasted(finding: &Finding) -> String {
-    let mut text = format!(
-        "{} in a typical request, {} of {} requests",
-        show_nanos(wasted_a_trace(finding)),
-        finding.traces_affected,
-        finding.traces_seen
-    );
-    if let Some(share) = finding.wasted_share {
-        let _ = write!(text, ", {} of the endpoint's time", percent(share));
-    }
-    if finding.traces_affected > 1 {
-        let _ = write!(text, ", {} in all", show_nanos(finding.wasted_nanos));
-    }
-    if let Some(estimated) = finding.wasted_nanos_estimated
-        && estimated != finding.wasted_nanos
-    {
-        let _ = write!(text, " (about {} with unsampled ones)", show_nanos(estimated));
-    }
-    text
-}
-
-fn percent(share: f64) -> String {
-    match share * 100.0 {
-        percent if percent < 1.0 => "under 1 %".to_owned(),
-        percent => format!("{percent:.0} %"),
-    }
-}
-
 #[cfg(test)]
-pub(super) mod tests {
-    use timesink_model::{Confidence, Evidence, Measure, Remediation, Severity, Status};
+mod tests {
+    use timesink_model::{
+        Confidence, Evidence, Measure, MeasureValue, Remediation, Severity, Status,
+    };
 
     use super::*;
 
-    pub(in super::super) fn finding() -> Finding {
+    fn finding() -> Finding {
         let measure =
             |name: &str, value| Measure { name: name.to_owned(), summary: String::new(), value };
         let nanos = 1_795_431_600_000_000_001;

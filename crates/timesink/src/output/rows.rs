@@ -11,11 +11,12 @@ use arrow::json::writer::{
     EncoderOptions, JsonArray, NullableEncoder, WriterBuilder, make_encoder,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use timesink_output::words::cut;
 use timesink_query::QueryResult;
 
 use super::paint::Paint;
 use super::safe;
-use super::wrap::{cut, wrap};
+use super::wrap::wrap;
 
 /// The longest cell of a table, in characters.
 const CELL_COLUMNS_MAX: usize = 80;

@@ -32,15 +32,6 @@ pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// Returns the text, cut with `…` if it is longer than `columns`.
-pub(crate) fn cut(text: &str, columns: usize) -> String {
-    if text.chars().count() <= columns {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(columns.saturating_sub(1)).collect();
-    format!("{}…", kept.trim_end())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,11 +47,5 @@ mod tests {
     fn cuts_words_that_fit_no_line() {
         assert_eq!(wrap("a bcdefgh ij", 3), ["a", "bcd", "efg", "h", "ij"]);
         assert_eq!(wrap("übärall", 3), ["übä", "ral", "l"]);
-    }
-
-    #[test]
-    fn cuts_with_a_sign() {
-        assert_eq!(cut("abc", 3), "abc");
-        assert_eq!(cut("abcd", 3), "ab…");
     }
 }

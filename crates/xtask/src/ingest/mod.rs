@@ -117,8 +117,7 @@ fn receive(messages: &[Vec<u8>], exporters: usize, gzip: bool) -> Result<()> {
 
 /// Measures the time from an export to the finding with it, at the shortest settings.
 fn tell() -> Result<()> {
-    let serving =
-        Serving::start(&["--live-settle-seconds", "1", "--live-interval-seconds", "1"])?;
+    let serving = Serving::start(&["--live-settle-seconds", "1", "--live-interval-seconds", "1"])?;
     let path: PathBuf = root().join("tests/data/django_fk_n1.jsonl.gz");
     let file = std::fs::File::open(&path).with_context(|| format!("`{}`", path.display()))?;
     let content = read(file, &ReadOptions::new(NOW_UNIX_NANO))?;

@@ -21,7 +21,8 @@ const CRATES: &[Crate] = &[
     Crate { folder: "crates/query", uses: &["store", "facts"] },
     Crate { folder: "crates/rules", uses: &["query"] },
     Crate { folder: "crates/reports", uses: &["query"] },
-    Crate { folder: "crates/server", uses: &["reports", "rules", "otlp"] },
+    Crate { folder: "crates/output", uses: &["rules", "otlp"] },
+    Crate { folder: "crates/server", uses: &["reports", "output", "otlp"] },
     Crate { folder: "crates/timesink", uses: &["server"] },
     // Without `query`: `otlp` and `facts` are tested with it, and build without DataFusion.
     Crate { folder: "crates/testkit", uses: &["otlp", "store"] },
@@ -37,6 +38,8 @@ const FEW_NAME: &[(&str, &[&str])] = &[
     ("anyhow", &["crates/timesink", "crates/xtask"]),
     ("axum", &["crates/server"]),
     ("datafusion", &["crates/query"]),
+    ("minijinja", &["crates/output"]),
+    ("pulldown-cmark", &["crates/output"]),
     ("tonic", &["crates/server"]),
 ];
 

@@ -14,6 +14,7 @@ use timesink_server::{Purpose, Server, ServerOptions};
 use self::child::Exit;
 pub(crate) use self::child::NotRun;
 use self::environment::Environment;
+use super::report::{self, Material};
 use super::{Run, analyze};
 use crate::cli::{FailOn, RunArgs};
 use crate::ended::{Ended, once_written};
@@ -26,6 +27,7 @@ const NO_SPANS: &str = "no spans came from the command";
 pub(super) fn run(args: &RunArgs, run: &mut Run<'_>) -> Result<Ended> {
     // Wrong configuration is told before a long test run, not after it.
     let engine = analysis::engine(&run.config, &[])?;
+    report::check(&args.report)?;
     let mut server = start(run)?;
     let address = *server.addresses().otlp.first().context("one address was asked for")?;
     let environment = Environment::of(&args.command, address);
@@ -45,7 +47,9 @@ pub(super) fn run(args: &RunArgs, run: &mut Run<'_>) -> Result<Ended> {
     let database = analysis::database(&runtime, &input, &run.config, run.console)?;
     let analysis = analysis::analyze(&runtime, &engine, &database, run.console)?;
     writeln!(run.console.out)?;
-    let written = analyze::write_report(&args.report, &analysis, &database, &input, run.console);
+    let material =
+        Material { analysis: &analysis, database: &database, input: &input, rules: engine.rules() };
+    let written = report::write(&args.report, material, run);
     let fail_on = args.fail_on.map(FailOn::severity);
     let ended = match analyze::ended(&analysis, &input, fail_on) {
         ended if exit.code() == 0 => ended,

@@ -1,4 +1,4 @@
-//! Text from spans, made safe for a terminal: what could steer it becomes visible.
+//! Text from spans, made safe: what could steer a terminal, or hide, becomes visible.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ fn is_hostile(c: char) -> bool {
 }
 
 /// Returns the text with hostile characters as visible escapes, on one line.
-pub(crate) fn line(text: &str) -> Cow<'_, str> {
+pub fn line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hostile) {
         return Cow::Borrowed(text);
     }
@@ -35,7 +35,7 @@ pub(crate) fn line(text: &str) -> Cow<'_, str> {
 }
 
 /// Returns the text with hostile characters as visible escapes; lines and tabs stay.
-pub(crate) fn lines(text: &str) -> Cow<'_, str> {
+pub fn lines(text: &str) -> Cow<'_, str> {
     if !text.contains(|c| is_hostile(c) && c != '\n' && c != '\t') {
         return Cow::Borrowed(text);
     }
@@ -49,7 +49,7 @@ pub(crate) fn lines(text: &str) -> Cow<'_, str> {
 /// Returns JSON with hostile characters as `\u` escapes, which mean the same to its reader.
 ///
 /// In JSON they occur in strings only: between its tokens stand spaces and line ends, which stay.
-pub(crate) fn json(text: &str) -> Cow<'_, str> {
+pub fn json(text: &str) -> Cow<'_, str> {
     let is_hostile = |c: char| is_hostile(c) && c != '\n';
     if !text.contains(is_hostile) {
         return Cow::Borrowed(text);

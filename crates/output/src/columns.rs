@@ -1,14 +1,13 @@
-//! Findings as JSON lines, under the column names of the `findings` table.
+//! A finding as JSON, under the column names of the `findings` table; and findings as JSON lines.
 
 use std::io::Write;
 
-use anyhow::Result;
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use timesink_model::{Evidence, Finding, MeasureValue, Remediation};
 
-use super::safe;
+use crate::{Error, safe};
 
 /// One line. The names and their order are public: append, never rename.
 #[derive(Debug, Serialize)]
@@ -40,8 +39,13 @@ struct Line<'a> {
     status: &'a str,
 }
 
+/// Returns a finding as an object with exactly the columns of the `findings` table.
+pub fn finding_json(finding: &Finding) -> Value {
+    serde_json::to_value(line(finding)).unwrap_or_default()
+}
+
 /// Writes each finding as one JSON object in a line of its own.
-pub(crate) fn write_jsonl(out: &mut impl Write, findings: &[Finding]) -> Result<()> {
+pub(crate) fn write_jsonl(findings: &[Finding], out: &mut dyn Write) -> Result<(), Error> {
     for finding in findings {
         let text = serde_json::to_string(&line(finding))?;
         writeln!(out, "{}", safe::json(&text))?;
@@ -86,6 +90,9 @@ fn evidence(evidence: &Evidence) -> Map<String, Value> {
     object.insert("trace_ids".to_owned(), json!(evidence.trace_ids));
     object.insert("span_ids".to_owned(), json!(evidence.span_ids));
     object.insert("code_location".to_owned(), json!(evidence.code_location));
+    if !evidence.test_cases.is_empty() {
+        object.insert("test_cases".to_owned(), json!(evidence.test_cases));
+    }
     object
 }
 
@@ -108,7 +115,7 @@ fn remediation(remediation: &Remediation) -> Value {
 }
 
 /// Returns a time in UTC with all its nanoseconds.
-fn rfc3339(unix_nano: i64) -> String {
+pub(crate) fn rfc3339(unix_nano: i64) -> String {
     DateTime::from_timestamp_nanos(unix_nano).to_rfc3339_opts(SecondsFormat::Nanos, true)
 }
 
@@ -118,9 +125,9 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_findings_table() {
-        let finding = super::super::finding::tests::finding();
+        let finding = crate::test_support::finding();
         let mut out = Vec::new();
-        write_jsonl(&mut out, std::slice::from_ref(&finding)).unwrap();
+        write_jsonl(std::slice::from_ref(&finding), &mut out).unwrap();
         let object: Map<String, Value> = serde_json::from_slice(&out).unwrap();
         let table = timesink_model::schema::findings::table();
         let columns: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
@@ -136,6 +143,17 @@ mod tests {
                 "code_location": "shop/views.py:12",
             })
         );
+    }
+
+    #[test]
+    fn an_object_is_what_a_line_holds() {
+        let finding = crate::test_support::hostile();
+        let mut out = Vec::new();
+        write_jsonl(std::slice::from_ref(&finding), &mut out).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), finding_json(&finding));
+        let text = String::from_utf8(out).unwrap();
+        assert!(!text.contains(crate::test_support::steers), "{text}");
+        assert_eq!(text.lines().count(), 1);
     }
 
     #[test]

@@ -1,0 +1,211 @@
+//! The spans of some traces, with their gaps and their stretches of the critical path.
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringViewArray,
+};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::Int64Type;
+use arrow::error::ArrowError;
+use hashbrown::{HashMap, HashSet};
+use timesink_facts::{PassOptions, PathSection};
+use timesink_model::{Stretch, schema};
+use timesink_query::Database;
+
+use crate::Error;
+
+/// A span on the clock of its root, ns since the epoch.
+#[derive(Debug, Default)]
+pub(super) struct Span<'a> {
+    pub(super) span_id: &'a str,
+    pub(super) parent_span_id: Option<&'a str>,
+    pub(super) entry_span_id: &'a str,
+    pub(super) name: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) service: &'a str,
+    pub(super) operation: &'a str,
+    pub(super) query_shape: Option<&'a str>,
+    pub(super) template: Option<&'a str>,
+    pub(super) server_service: Option<&'a str>,
+    pub(super) server_address: Option<&'a str>,
+    pub(super) server_port: Option<i64>,
+    pub(super) is_error: bool,
+    pub(super) start: i64,
+    pub(super) duration: i64,
+    /// By start.
+    pub(super) critical: Vec<Stretch>,
+    /// By start.
+    pub(super) gaps: Vec<Gap<'a>>,
+}
+
+impl Span<'_> {
+    pub(super) fn end(&self) -> i64 {
+        self.start.saturating_add(self.duration)
+    }
+
+    /// Returns for how long it is itself on the critical path.
+    pub(super) fn critical_nanos(&self) -> i64 {
+        self.critical.iter().map(|stretch| stretch.duration_nanos).sum()
+    }
+}
+
+/// A stretch that no child covers.
+#[derive(Debug)]
+pub(super) struct Gap<'a> {
+    pub(super) stretch: Stretch,
+    pub(super) position: &'a str,
+    pub(super) before: &'a str,
+    pub(super) after: &'a str,
+}
+
+/// The rows of the traces that were asked for.
+#[derive(Debug)]
+pub(super) struct Traces {
+    spans: Vec<RecordBatch>,
+    gaps: RecordBatch,
+    sections: Vec<PathSection>,
+}
+
+impl Traces {
+    pub(super) fn read(database: &Database, trace_ids: &[&str]) -> Result<Self, Error> {
+        let wanted: HashSet<&str> = trace_ids.iter().copied().collect();
+        let mut spans = Vec::new();
+        for batch in database.spans_with_facts() {
+            let rows = of_traces(batch, &wanted)?;
+            if rows.num_rows() > 0 {
+                spans.push(rows);
+            }
+        }
+        // The path of a trace depends on no other trace.
+        let of_pass = (0..schema::spans::table().columns.len()).collect::<Vec<_>>();
+        let project = |batch: &RecordBatch| batch.project(&of_pass);
+        let alone = spans.iter().map(project).collect::<Result<Vec<_>, _>>().map_err(internal)?;
+        let sections = timesink_facts::critical_path(&alone, &PassOptions::default())
+            .map_err(timesink_query::Error::from)?;
+        Ok(Self { spans, gaps: of_traces(database.gaps(), &wanted)?, sections })
+    }
+
+    /// Returns the spans of a trace, by start.
+    pub(super) fn spans(&self, trace_id: &str) -> Result<Vec<Span<'_>>, Error> {
+        let mut spans = Vec::new();
+        let mut skews: HashMap<&str, i64> = HashMap::new();
+        for batch in &self.spans {
+            read_spans(batch, trace_id, &mut spans, &mut skews)?;
+        }
+        spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.duration), span.span_id));
+        let places: HashMap<&str, usize> =
+            spans.iter().enumerate().map(|(at, span)| (span.span_id, at)).collect();
+        for section in self.sections.iter().filter(|section| section.trace_id == trace_id) {
+            if let Some(&at) = places.get(section.span_id.as_str()) {
+                spans[at].critical.push(Stretch {
+                    start_nanos: section.start_unix_nano,
+                    duration_nanos: section.end_unix_nano - section.start_unix_nano,
+                });
+            }
+        }
+        for (span_id, mut gap) in read_gaps(&self.gaps, trace_id)? {
+            if let Some(&at) = places.get(span_id) {
+                let skew = skews.get(span_id).copied().unwrap_or(0);
+                gap.stretch.start_nanos = gap.stretch.start_nanos.saturating_add(skew);
+                spans[at].gaps.push(gap);
+            }
+        }
+        for span in &mut spans {
+            span.critical.sort_by_key(|stretch| stretch.start_nanos);
+            span.gaps.sort_by_key(|gap| gap.stretch.start_nanos);
+        }
+        Ok(spans)
+    }
+}
+
+fn of_traces(batch: &RecordBatch, wanted: &HashSet<&str>) -> Result<RecordBatch, Error> {
+    let ids = text(batch, "trace_id")?;
+    let is_wanted: BooleanArray =
+        ids.iter().map(|id| Some(id.is_some_and(|id| wanted.contains(id)))).collect();
+    if is_wanted.true_count() == 0 {
+        return Ok(batch.slice(0, 0));
+    }
+    filter_record_batch(batch, &is_wanted).map_err(internal)
+}
+
+fn read_spans<'a>(
+    batch: &'a RecordBatch,
+    trace_id: &str,
+    spans: &mut Vec<Span<'a>>,
+    skews: &mut HashMap<&'a str, i64>,
+) -> Result<(), Error> {
+    let ids = text(batch, "trace_id")?;
+    let text = |name| text(batch, name);
+    let int = |name| int(batch, name);
+    let (span_id, parent, entry) =
+        (text("span_id")?, text("parent_span_id")?, text("entry_span_id")?);
+    let (name, kind, service) = (text("name")?, text("kind")?, text("service_name")?);
+    let (operation, shape) = (text("operation")?, text("query_shape")?);
+    let (template, server) = (text("jinja2_template_name")?, text("server_service_name")?);
+    let (address, port) = (text("server_address")?, int("server_port")?);
+    let (start, duration) = (int("start_time_unix_nano")?, int("duration_nanos")?);
+    let (skew, status) = (int("skew_nanos")?, text("status_code")?);
+    for row in (0..batch.num_rows()).filter(|&row| ids.value(row) == trace_id) {
+        skews.insert(span_id.value(row), skew.value(row));
+        spans.push(Span {
+            span_id: span_id.value(row),
+            parent_span_id: optional(parent, row),
+            entry_span_id: entry.value(row),
+            name: name.value(row),
+            kind: kind.value(row),
+            service: service.value(row),
+            operation: operation.value(row),
+            query_shape: optional(shape, row),
+            template: optional(template, row),
+            server_service: optional(server, row),
+            server_address: optional(address, row),
+            server_port: port.is_valid(row).then(|| port.value(row)),
+            is_error: status.value(row) == "ERROR",
+            start: start.value(row).saturating_add(skew.value(row)),
+            duration: duration.value(row),
+            critical: Vec::new(),
+            gaps: Vec::new(),
+        });
+    }
+    Ok(())
+}
+
+/// Returns each gap of a trace with the id of its span, on the clock of its process.
+fn read_gaps<'a>(batch: &'a RecordBatch, trace_id: &str) -> Result<Vec<(&'a str, Gap<'a>)>, Error> {
+    let ids = text(batch, "trace_id")?;
+    let (span_id, position) = (text(batch, "span_id")?, text(batch, "position")?);
+    let (before, after) = (text(batch, "before")?, text(batch, "after")?);
+    let (start, nanos) = (int(batch, "start_time_unix_nano")?, int(batch, "nanos")?);
+    let of_trace = (0..batch.num_rows()).filter(|&row| ids.value(row) == trace_id);
+    let gap = |row: usize| Gap {
+        stretch: Stretch { start_nanos: start.value(row), duration_nanos: nanos.value(row) },
+        position: position.value(row),
+        before: optional(before, row).unwrap_or_default(),
+        after: optional(after, row).unwrap_or_default(),
+    };
+    Ok(of_trace.map(|row| (span_id.value(row), gap(row))).collect())
+}
+
+fn optional(texts: &StringViewArray, row: usize) -> Option<&str> {
+    texts.is_valid(row).then(|| texts.value(row))
+}
+
+fn text<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringViewArray, Error> {
+    column(batch, name)?.as_string_view_opt().ok_or_else(|| missing(name))
+}
+
+fn int<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a Int64Array, Error> {
+    column(batch, name)?.as_primitive_opt::<Int64Type>().ok_or_else(|| missing(name))
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, Error> {
+    batch.column_by_name(name).ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> Error {
+    Error::Internal(format!("a table of the trace pass has no column `{name}`"))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+fn internal(error: ArrowError) -> Error {
+    Error::Internal(error.to_string())
+}

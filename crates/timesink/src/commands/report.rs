@@ -1,0 +1,109 @@
+//! An analysis as the report that was asked for: diagnostics, or a file of some format.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Result;
+use timesink_model::{Finding, Severity};
+use timesink_output::{Format, Report};
+use timesink_query::Database;
+use timesink_rules::{Analysis, RuleSet, examples};
+
+use super::Run;
+use crate::analysis::{self, Shown};
+use crate::cli::ReportArgs;
+use crate::input::Input;
+use crate::output::{self, Console, Detail};
+use crate::replace;
+
+/// Traces that are drawn for a finding.
+const EXAMPLES: usize = 1;
+
+/// What reports are made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Material<'a> {
+    pub(super) analysis: &'a Analysis,
+    pub(super) database: &'a Database,
+    pub(super) input: &'a Input,
+    pub(super) rules: &'a RuleSet,
+}
+
+/// Writes the report to where it was asked for.
+pub(super) fn write(args: &ReportArgs, material: Material<'_>, run: &mut Run<'_>) -> Result<()> {
+    let services = analysis::services(material.database).len();
+    let shown = Shown::all(material.analysis, services).top(args.top);
+    let console = &mut *run.console;
+    let Some(path) = file(args) else { return write_here(args, shown, material, console) };
+    let bytes = console.in_memory(|console| write_here(args, shown, material, console))?;
+    replace::write(path, &bytes)?;
+    writeln!(console.out, "{}: {}", path.display(), shown.headline())?;
+    Ok(())
+}
+
+/// Refuses a file that could not be written before anything is read.
+pub(super) fn check(args: &ReportArgs) -> Result<()> {
+    file(args).map_or(Ok(()), replace::check)
+}
+
+/// Returns the file to write, if it is not standard output.
+fn file(args: &ReportArgs) -> Option<&Path> {
+    args.output.as_deref().filter(|path| path.as_os_str() != "-")
+}
+
+fn write_here(
+    args: &ReportArgs,
+    shown: Shown<'_>,
+    material: Material<'_>,
+    console: &mut Console,
+) -> Result<()> {
+    if let Some(format) = args.format.of_file() {
+        output::write_warnings(console, material.analysis, material.input);
+        return write_file(format, shown, material, console);
+    }
+    write_findings(shown.findings, args.notes, console)?;
+    output::write_summary(console, material.analysis, material.input, &shown.headline())
+}
+
+/// Writes the findings in a format for other readers.
+pub(super) fn write_file(
+    format: Format,
+    shown: Shown<'_>,
+    material: Material<'_>,
+    console: &mut Console,
+) -> Result<()> {
+    let traces = match format {
+        Format::Html => examples(material.database, shown.findings, EXAMPLES)?,
+        _ => Vec::new(),
+    };
+    let report = Report {
+        findings: shown.findings,
+        findings_total: material.analysis.findings.len(),
+        runs: &material.analysis.runs,
+        spans: material.analysis.spans,
+        traces: material.analysis.traces,
+        services: shown.services,
+        notices: output::notices(material.analysis, material.input),
+        examples: &traces,
+        rules: material.rules,
+        provisional: false,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    Ok(timesink_output::write(format, &report, &mut console.out)?)
+}
+
+/// Writes every finding in full, notes in a line each unless asked for.
+pub(super) fn write_findings(
+    findings: &[Finding],
+    with_notes: bool,
+    console: &mut Console,
+) -> Result<()> {
+    for finding in findings {
+        let is_note = finding.severity == Severity::Info && !with_notes;
+        let detail = if is_note { Detail::OneLine } else { Detail::Full };
+        output::write_finding(console, finding, detail)?;
+    }
+    if findings.last().is_some_and(|last| last.severity == Severity::Info && !with_notes) {
+        writeln!(console.out)?;
+    }
+    Ok(())
+}
