@@ -3,8 +3,8 @@
 use arrow::array::RecordBatch;
 use timesink_otlp::{Decoded, Decoder, DecoderOptions, MessageError};
 
-/// 2026-11-24, a day after the recordings.
-pub(crate) const NOW: i64 = 1_795_500_000_000_000_000;
+/// 2027-01-15, after every recording.
+pub(crate) const NOW: i64 = 1_800_000_000_000_000_000;
 
 pub(crate) fn decode(read: impl FnOnce(&mut Decoder) -> Result<(), MessageError>) -> Decoded {
     let mut decoder = Decoder::new(DecoderOptions::new(NOW));
