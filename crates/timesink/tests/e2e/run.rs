@@ -1,0 +1,131 @@
+//! `timesink run`: what it passes on, and what it says.
+
+use std::process::{Command, Output, Stdio};
+
+use crate::support::{kill, path_with_python, python, text, timesink};
+
+fn run(arguments: &[&str]) -> Output {
+    let mut command = timesink();
+    command.arg("run").args(arguments).env("PATH", path_with_python());
+    command.output().expect("it starts")
+}
+
+/// A program that sends spans: a loop of queries under one request, exported at its end.
+const LOOP: &str = "
+import os, sys, time
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+if os.environ['OTEL_EXPORTER_OTLP_PROTOCOL'] == 'grpc':
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+else:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+provider = TracerProvider()
+provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+tracer = provider.get_tracer('shop')
+attributes = {'db.system': 'mysql', 'db.statement': 'SELECT * FROM item WHERE id = ?'}
+for request in range(5):
+    with tracer.start_as_current_span('GET /cart', kind=SpanKind.SERVER):
+        for item in range(8 + request):
+            with tracer.start_as_current_span('SELECT', kind=SpanKind.CLIENT, attributes=attributes):
+                time.sleep(0.002)
+provider.shutdown()
+sys.exit(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+";
+
+#[test]
+fn the_exit_code_is_the_commands() {
+    for (script, code) in [("exit 0", 0), ("exit 3", 3), ("kill -TERM $$", 143), ("kill -9 $$", 137)]
+    {
+        let output = run(&["--", "sh", "-c", script]);
+        assert_eq!(output.status.code(), Some(code), "{script}");
+    }
+    let missing = run(&["--", "no-such-command"]);
+    assert_eq!(missing.status.code(), Some(127));
+    assert!(text(&missing.stderr).contains("`no-such-command`"), "{}", text(&missing.stderr));
+    assert_eq!(run(&["--", "/etc/passwd"]).status.code(), Some(126));
+    assert_eq!(run(&[]).status.code(), Some(2));
+}
+
+#[test]
+fn what_was_sent_is_found_whatever_the_protocol() {
+    let python = python().to_string_lossy();
+    for protocol in ["grpc", "http/protobuf"] {
+        let mut command = timesink();
+        command.args(["run", "--", &python, "-c", LOOP]).env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
+        let output = command.output().expect("it starts");
+        let said = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{said}{}", text(&output.stderr));
+        assert!(said.contains("warning[n-plus-one-query]"), "{protocol}: {said}");
+    }
+}
+
+#[test]
+fn a_finding_can_fail_a_command_that_succeeded_and_no_other() {
+    let python = python().to_string_lossy();
+    let fail_on = ["--fail-on", "warning", "--", &python, "-c", LOOP];
+    assert_eq!(run(&fail_on).status.code(), Some(1));
+    assert_eq!(run(&[&fail_on[..], &["4"]].concat()).status.code(), Some(4));
+    let fail_on_errors = ["--fail-on", "error", "--", &python, "-c", LOOP];
+    assert_eq!(run(&fail_on_errors).status.code(), Some(0));
+}
+
+#[test]
+fn what_was_sent_can_be_kept() {
+    let python = python().to_string_lossy();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("sent.jsonl").to_string_lossy().into_owned();
+    let output = run(&["--save", &file, "--format", "jsonl", "--", &python, "-c", LOOP]);
+    let analyzed = timesink().args(["analyze", "--format", "jsonl", &file]).output();
+    let analyzed = text(&analyzed.expect("it starts").stdout);
+    assert!(analyzed.starts_with("{\"finding_id\""), "{analyzed}");
+    assert_eq!(text(&output.stdout).trim_start(), analyzed);
+}
+
+/// Scenario: a command starts others, and all of them send spans.
+/// Guarantee: the spans of all processes are looked at.
+#[test]
+fn several_processes_are_one_set_of_spans() {
+    let python = python().to_string_lossy();
+    let script = format!("for n in 1 2 3; do {python} -c \"$LOOP\" & done; wait");
+    let mut command = timesink();
+    command.args(["run", "--format", "json", "--", "sh", "-c", &script]).env("LOOP", LOOP);
+    let output = command.env("PATH", path_with_python()).output().expect("it starts");
+    let answer: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(answer["traces"], 15);
+}
+
+#[test]
+fn a_command_that_sent_nothing_is_told_why_that_may_be() {
+    let python = python().to_string_lossy();
+    let output = run(&["--", &python, "-c", "print('hello')"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "hello\n".to_owned()));
+    let said = text(&output.stderr);
+    assert!(said.contains("no spans came from the command"), "{said}");
+    assert!(said.contains("opentelemetry-instrument"), "{said}");
+}
+
+/// Scenario: `run` itself is told to end.
+/// Guarantee: the command gets the signal, and its end is passed on.
+#[test]
+fn signals_are_passed_on() {
+    let mut command = timesink();
+    let script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done";
+    command.args(["run", "--", "sh", "-c", script]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("it starts");
+    let mut ready = [0; 6];
+    let mut out = child.stdout.take().expect("it is piped");
+    std::io::Read::read_exact(&mut out, &mut ready).expect("it is ready");
+    kill("-TERM", child.id());
+    assert_eq!(child.wait().expect("it ends").code(), Some(7));
+}
+
+/// The command's own words and options are its own.
+#[test]
+fn options_behind_the_command_are_the_commands() {
+    let output = run(&["echo", "--format", "x", "--", "--help"]);
+    assert_eq!(text(&output.stdout), "--format x -- --help\n");
+    assert!(Command::new("true").status().is_ok_and(|status| status.success()));
+}
