@@ -99,7 +99,7 @@ fn example_span(
         name: span.name.to_owned(),
         service_name: span.service.to_owned(),
         kind: span.kind.to_owned(),
-        subject: span.query_shape.map(str::to_owned),
+        subject: span.query_shape.map(|_| span.operation.to_owned()),
         depth,
         start_nanos: span.start.saturating_sub(trace_start),
         duration_nanos: span.duration,
