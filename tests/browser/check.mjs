@@ -16,7 +16,7 @@ const WIDTHS = [1280, 400];
 const SCHEMES = ["light", "dark"];
 
 // What is below is seen in the page itself.
-const HEIGHT_MAX = { 1280: 2200, 400: 3200 };
+const HEIGHT_MAX = { 1280: 1560, 400: 2900 };
 
 async function main([folder, ...pages]) {
   if (!pages.length) throw new Error("usage: check.mjs SCREENSHOTS NAME=PAGE.html ...");

@@ -51,6 +51,7 @@ export class Browser {
 
   /** Sends a command and returns its result. */
   send(method, params = {}, sessionId = undefined) {
+    if (this.failure) return Promise.reject(this.failure);
     const id = ++this.last;
     const reply = new Promise((resolve, reject) => {
       const timer = setTimeout(
@@ -71,8 +72,9 @@ export class Browser {
   async close() {
     this.process.removeAllListeners("exit");
     const ended = new Promise((resolve) => this.process.on("exit", resolve));
+    const isRunning = this.process.pid !== undefined && this.process.exitCode === null;
     await this.send("Browser.close").catch(() => this.process.kill("SIGKILL"));
-    await ended;
+    if (isRunning) await ended;
     rmSync(this.profile, { recursive: true, force: true, maxRetries: 5 });
   }
 
@@ -94,6 +96,7 @@ export class Browser {
   }
 
   #fail(error) {
+    this.failure = error;
     for (const { reject, timer } of this.waiting.values()) {
       clearTimeout(timer);
       reject(error);

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a developer's command prints what it does")]
 
 mod bench;
+mod browser;
 mod check;
 mod generate;
 mod new_rule;
@@ -25,6 +26,7 @@ usage: cargo xtask COMMAND
   tidy                  check what no compiler does: crate edges, folders, lock file, licences
   bench [--traces DIR] [--runs N]
                         measure each stage and the release binary over the recordings
+  browser [--update]    look at the HTML report in Chromium, and keep the screenshots
   score [ARGUMENTS]     score the release binary against the labelled recordings";
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["new-rule", name] => new_rule::run(name),
         ["tidy"] => tidy::run(),
         ["bench", options @ ..] => bench::run(options),
+        ["browser", options @ ..] => browser::run(options),
         ["score", arguments @ ..] => score::run(arguments),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

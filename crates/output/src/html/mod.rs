@@ -30,6 +30,9 @@ const ROWS_MAX: usize = 500;
 /// The longest text of a finding, in characters: a statement can be a megabyte.
 const TEXT_CHARS_MAX: usize = 2_000;
 
+/// The longest name of a service or an endpoint.
+const NAME_CHARS_MAX: usize = 200;
+
 /// The longest subject in the table: one line of it.
 const SUBJECT_CHARS_MAX: usize = 120;
 
@@ -136,8 +139,8 @@ fn first(report: &Report<'_>) -> Option<Value> {
     Some(context! {
         number => number,
         title => sentence(&finding.title),
-        service => short(&finding.service_name),
-        endpoint => short(&finding.endpoint),
+        service => named(&finding.service_name),
+        endpoint => named(&finding.endpoint),
         subject => short(&finding.subject),
         typical => show_nanos(typical_waste(finding)),
         share => finding.wasted_share.map(percent),
@@ -173,8 +176,8 @@ fn row(number: usize, finding: &Finding) -> Row {
         title: sentence(&finding.title),
         rule: short(&finding.rule),
         subject: text(&cut(&finding.subject, SUBJECT_CHARS_MAX)),
-        service: short(&finding.service_name),
-        endpoint: short(&finding.endpoint),
+        service: named(&finding.service_name),
+        endpoint: named(&finding.endpoint),
         typical: show_nanos(typical_waste(finding)),
         share: finding.wasted_share.map(percent),
         share_percent: format!("{:.1}", share * 100.0),
@@ -242,8 +245,8 @@ fn card(number: usize, finding: &Finding, examples: &[ExampleTrace], guides: &[G
         rule: short(&finding.rule),
         title: sentence(&finding.title),
         typical: show_nanos(typical_waste(finding)),
-        service: short(&finding.service_name),
-        endpoint: short(&finding.endpoint),
+        service: named(&finding.service_name),
+        endpoint: named(&finding.endpoint),
         subject: short(&finding.subject),
         message: short(&finding.message),
         wasted: short(&words::wasted(finding)),
@@ -331,6 +334,11 @@ fn left_out(total: usize, shown: usize) -> Option<String> {
 /// Returns text that is safe and not too long.
 fn short(text: &str) -> String {
     safe::line(&cut(text, TEXT_CHARS_MAX)).into_owned()
+}
+
+/// Returns a name; what is longer is none that anybody gave.
+fn named(name: &str) -> String {
+    text(&cut(name, NAME_CHARS_MAX))
 }
 
 /// Returns text that begins with a capital letter, as titles do on a page.

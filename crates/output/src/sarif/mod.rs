@@ -235,6 +235,4 @@ fn notification(level: &str, text: &str) -> Value {
 }
 
 #[cfg(test)]
-mod schema;
-#[cfg(test)]
 mod tests;
