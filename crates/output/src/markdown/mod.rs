@@ -1,4 +1,4 @@
-//! `markdown`: a comment on a pull request. A table of what costs most, then a fold for each finding.
+//! `markdown`: a comment on a pull request. A table of what costs most, a fold for each finding.
 
 mod escape;
 

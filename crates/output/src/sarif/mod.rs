@@ -1,7 +1,7 @@
 //! `sarif`: SARIF 2.1.0, for code scanning.
 //!
-//! Source: OASIS, "Static Analysis Results Interchange Format (SARIF) Version 2.1.0", and what GitHub
-//! takes of it ("SARIF support for code scanning").
+//! Source: OASIS, "Static Analysis Results Interchange Format (SARIF) Version 2.1.0", and what
+//! GitHub takes of it ("SARIF support for code scanning").
 
 use std::fmt::Write as _;
 use std::io::Write;

@@ -39,8 +39,8 @@ pub(super) fn shown(spans: &[Span<'_>], culprits: &Culprits<'_>) -> Vec<(usize, 
 
 fn parents(spans: &[Span<'_>]) -> Vec<Option<usize>> {
     let places: HashMap<&str, usize> =
-        spans.iter().enumerate().map(|(at, span)| (span.span_id, at)).collect();
-    let parent = |span: &Span<'_>| span.parent_span_id.and_then(|id| places.get(id).copied());
+        spans.iter().enumerate().map(|(at, span)| (span.id, at)).collect();
+    let parent = |span: &Span<'_>| span.parent_id.and_then(|id| places.get(id).copied());
     spans.iter().map(parent).collect()
 }
 

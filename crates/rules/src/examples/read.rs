@@ -16,9 +16,9 @@ use crate::Error;
 /// A span on the clock of its root, ns since the epoch.
 #[derive(Debug, Default)]
 pub(super) struct Span<'a> {
-    pub(super) span_id: &'a str,
-    pub(super) parent_span_id: Option<&'a str>,
-    pub(super) entry_span_id: &'a str,
+    pub(super) id: &'a str,
+    pub(super) parent_id: Option<&'a str>,
+    pub(super) entry_id: &'a str,
     pub(super) name: &'a str,
     pub(super) kind: &'a str,
     pub(super) service: &'a str,
@@ -91,9 +91,9 @@ impl Traces {
         for batch in &self.spans {
             read_spans(batch, trace_id, &mut spans, &mut skews)?;
         }
-        spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.duration), span.span_id));
+        spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.duration), span.id));
         let places: HashMap<&str, usize> =
-            spans.iter().enumerate().map(|(at, span)| (span.span_id, at)).collect();
+            spans.iter().enumerate().map(|(at, span)| (span.id, at)).collect();
         for section in self.sections.iter().filter(|section| section.trace_id == trace_id) {
             if let Some(&at) = places.get(section.span_id.as_str()) {
                 spans[at].critical.push(Stretch {
@@ -147,9 +147,9 @@ fn read_spans<'a>(
     for row in (0..batch.num_rows()).filter(|&row| ids.value(row) == trace_id) {
         skews.insert(span_id.value(row), skew.value(row));
         spans.push(Span {
-            span_id: span_id.value(row),
-            parent_span_id: optional(parent, row),
-            entry_span_id: entry.value(row),
+            id: span_id.value(row),
+            parent_id: optional(parent, row),
+            entry_id: entry.value(row),
             name: name.value(row),
             kind: kind.value(row),
             service: service.value(row),
