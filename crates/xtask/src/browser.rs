@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use timesink_rules::RuleSet;
 
 use crate::workspace::{cargo, root, run as run_command, target};
 
@@ -58,6 +59,7 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
     }
     let hostile = write_hostile(&folder)?;
     pages.push(("hostile", write_page("hostile", &[hostile], &folder)?));
+    pages.push(("guide", write_guide(&folder)?));
     check(&pages, &folder)?;
     if is_update { keep_screenshots(&folder) } else { Ok(()) }
 }
@@ -81,6 +83,15 @@ fn write_hostile(folder: &Path) -> Result<PathBuf> {
     let text = text.replace("shop-web", &long).replace("api/orders/recent", &long);
     let path = folder.join("hostile.jsonl");
     fs::write(&path, text.replace("customers", HOSTILE))?;
+    Ok(path)
+}
+
+/// Writes the longest guide as the server shows it, and returns its path.
+fn write_guide(folder: &Path) -> Result<PathBuf> {
+    let rules = RuleSet::embedded()?;
+    let longest = rules.rules().iter().max_by_key(|rule| rule.guide.len()).context("a rule")?;
+    let path = folder.join("guide.html");
+    fs::write(&path, timesink_output::guide_html(longest, env!("CARGO_PKG_VERSION"))?)?;
     Ok(path)
 }
 

@@ -53,7 +53,7 @@ fn by_importance(spans: &[Span<'_>], culprits: &Culprits<'_>) -> Vec<usize> {
     longest_first(&mut named);
     longest_first(&mut others);
     others.extend(named.split_off(named.len().min(CULPRITS_FIRST)));
-    others.sort_by_key(|&at| Reverse(spans[at].critical_nanos()));
+    others.sort_by_cached_key(|&at| Reverse(spans[at].critical_nanos()));
     named.extend(others);
     named.truncate(CANDIDATES_MAX);
     named

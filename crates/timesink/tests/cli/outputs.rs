@@ -94,7 +94,7 @@ fn no_findings_and_no_spans_have_a_report_in_every_format() {
 fn top_shows_the_costliest_and_counts_them_all() {
     let text = report(&["--top", "1"]);
     assert_eq!(text.lines().filter(|line| line.starts_with("warning[")).count(), 1);
-    let head = "\n3 findings and notes, the first 1 of them shown, in 3,227 spans of ";
+    let head = "\n3 findings and notes, the costliest one shown, in 3,227 spans of ";
     assert!(text.contains(head), "{text}");
     let document: Value =
         serde_json::from_str(&report(&["--format", "json", "--top", "2"])).unwrap();
