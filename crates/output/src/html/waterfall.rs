@@ -77,7 +77,9 @@ struct Row {
     is_culprit: bool,
     /// How long no span covers it, where the finding is about that.
     uncovered: Option<String>,
-    is_error: bool,
+    /// `failed`, or of several spans how many.
+    failed: Option<String>,
+    /// How long one of its spans or more was open.
     duration: String,
     lanes: usize,
     bars: Vec<Bar>,
@@ -232,8 +234,8 @@ impl Groups {
             colour: colour.unwrap_or(0) % COLOURS,
             is_culprit: spans.iter().any(|span| is_about(span, finding_id)),
             uncovered: (!gaps.is_empty()).then(|| show_nanos(uncovered)),
-            is_error: spans.iter().any(|span| span.is_error),
-            duration: show_nanos(spans.iter().map(|span| span.duration_nanos).sum()),
+            failed: failed(&spans),
+            duration: show_nanos(covered(&spans)),
             lanes: lanes.iter().max().map_or(1, |last| last + 1),
             bars: bars(with_lane().map(|(span, lane)| (whole(span), lane)).collect()),
             path: bars(path.collect()),
@@ -250,6 +252,26 @@ fn is_about(span: &ExampleSpan, finding_id: &str) -> bool {
 fn gaps(span: &ExampleSpan, finding_id: &str) -> impl Iterator<Item = Stretch> {
     let is_about = move |gap: &&ExampleGap| gap.finding_ids.iter().any(|id| id == finding_id);
     span.gaps.iter().filter(is_about).map(|gap| gap.stretch)
+}
+
+/// Returns how much time spans, which come by start, cover together.
+fn covered(spans: &[&ExampleSpan]) -> i64 {
+    let mut until = i64::MIN;
+    let mut covered = 0;
+    for span in spans {
+        let end = span.start_nanos.saturating_add(span.duration_nanos);
+        covered += (end - span.start_nanos.max(until)).max(0);
+        until = until.max(end);
+    }
+    covered
+}
+
+fn failed(spans: &[&ExampleSpan]) -> Option<String> {
+    match spans.iter().filter(|span| span.is_error).count() {
+        0 => None,
+        failed if failed == spans.len() => Some("failed".to_owned()),
+        failed => Some(format!("{failed} failed")),
+    }
 }
 
 /// Returns the first free lane of each span, which come by start.
@@ -384,5 +406,7 @@ mod tests {
         assert_eq!(of(&[span(0, 10), span(10, 10), span(20, 1)]), [0, 0, 0]);
         assert_eq!(of(&[span(0, 30), span(10, 10), span(20, 1), span(25, 9)]), [0, 1, 1, 1]);
         assert_eq!(of(&vec![span(0, 9); 8]), [0, 1, 2, 3, 4, 4, 4, 4]);
+        let took = |spans: &[ExampleSpan]| covered(&spans.iter().collect::<Vec<_>>());
+        assert_eq!(took(&[span(0, 10), span(5, 10), span(6, 2), span(20, 1)]), 16);
     }
 }
