@@ -29,8 +29,8 @@ pub struct ExampleSpan {
     pub name: String,
     pub service_name: String,
     pub kind: String,
-    /// The statement without its literals, or method and URL shape of a call; for other spans
-    /// `None`.
+    /// Of a call, what people call it: the library, then the statement without its literals or the
+    /// method and URL shape. `None` for other spans.
     pub subject: Option<String>,
     /// Steps up to the span without a parent among those shown.
     pub depth: usize,

@@ -25,10 +25,7 @@ impl Error {
 
 impl From<serde_json::Error> for Error {
     fn from(error: serde_json::Error) -> Self {
-        match error.is_io() {
-            true => Self::Write(error.into()),
-            false => Self::Internal(error.to_string()),
-        }
+        if error.is_io() { Self::Write(error.into()) } else { Self::Internal(error.to_string()) }
     }
 }
 

@@ -3,6 +3,7 @@
 //! A guide may be a user's own. Raw HTML in it is shown, not taken; pictures are left out, so that
 //! a page loads nothing; only links to pages on the web and to other guides stay links.
 
+use hashbrown::HashMap;
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
 use crate::safe;
@@ -31,10 +32,12 @@ pub(crate) fn to_html(guide: &str, page: &Page<'_>) -> String {
     let events: Vec<Event<'_>> = Parser::new_ext(&guide, Options::ENABLE_TABLES).collect();
     let mut kept = Vec::with_capacity(events.len());
     let mut link_is_kept = true;
+    let mut anchors: HashMap<String, usize> = HashMap::new();
     for (at, event) in events.iter().enumerate() {
         match event {
             Event::Start(Tag::Heading { level, classes, .. }) => {
-                let anchor = format!("{}{}", page.anchor_prefix, anchor(&events[at..]));
+                let anchor = unlike(anchor(&events[at..]), &mut anchors);
+                let anchor = format!("{}{anchor}", page.anchor_prefix);
                 kept.push(Event::Start(Tag::Heading {
                     level: lower(*level as usize, page),
                     id: Some(anchor.into()),
@@ -66,6 +69,13 @@ pub(crate) fn to_html(guide: &str, page: &Page<'_>) -> String {
     let mut text = String::with_capacity(guide.len() * 2);
     html::push_html(&mut text, kept.into_iter());
     text
+}
+
+/// Returns an anchor that no heading before has, as GitHub makes it.
+fn unlike(anchor: String, known: &mut HashMap<String, usize>) -> String {
+    let times = known.entry_ref(anchor.as_str()).or_insert(0);
+    *times += 1;
+    if *times == 1 { anchor } else { format!("{anchor}-{}", *times - 1) }
 }
 
 fn lower(level: usize, page: &Page<'_>) -> pulldown_cmark::HeadingLevel {
@@ -164,6 +174,7 @@ mod tests {
             "<h3 id=\"p-how-to-fix-it-now\">How to <em>fix</em> <code>it</code>, now</h3>\n"
         );
         assert!(html("##### five\n").starts_with("<h6 "));
+        assert!(html("# a\n\n# a\n").ends_with("<h3 id=\"p-a-1\">a</h3>\n"));
     }
 
     #[test]

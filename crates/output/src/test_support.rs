@@ -41,6 +41,7 @@ pub(crate) fn finding() -> Finding {
         severity: Severity::Warning,
         service_name: "checkout".to_owned(),
         endpoint: "GET /cart".to_owned(),
+        // tidy-allow(sql): a subject, as findings have it.
         subject: "SELECT * FROM item WHERE id = ?".to_owned(),
         title: "25 queries of one shape in one request".to_owned(),
         message: "checkout GET /cart sends this statement 25 times.".to_owned(),

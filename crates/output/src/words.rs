@@ -48,8 +48,9 @@ impl Found<'_> {
     fn findings(self) -> String {
         let shown = self.findings.len();
         if self.total > shown {
-            let (total, shown) = (thousands(self.total), thousands(shown));
-            return format!("{total} findings and notes, the first {shown} of them shown,");
+            let total = thousands(self.total);
+            let costliest = if shown == 1 { "one".to_owned() } else { thousands(shown) };
+            return format!("{total} findings and notes, the costliest {costliest} shown,");
         }
         let notes = self.findings.iter().filter(|f| f.severity == Severity::Info).count();
         match (shown - notes, notes) {
@@ -261,7 +262,7 @@ mod tests {
         assert_eq!(headline(&[finding(), note], 2), format!("1 finding, 1 note {rest}"));
         assert_eq!(
             headline(&[finding()], 3),
-            format!("3 findings and notes, the first 1 of them shown, {rest}")
+            format!("3 findings and notes, the costliest one shown, {rest}")
         );
         let nothing = Found { findings: &[], total: 0, spans: 0, traces: 0, services: 0 };
         assert_eq!(nothing.headline(), "no spans: there is nothing to look at");

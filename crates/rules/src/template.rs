@@ -2,6 +2,8 @@
 
 use timesink_model::MeasureValue;
 
+use crate::grouping::TYPICAL_WASTE;
+
 /// Fills a template; a name that is not known stays as it is, in braces.
 pub(crate) fn fill(template: &str, value: impl Fn(&str) -> Option<String>) -> String {
     let mut text = String::with_capacity(template.len() * 2);
@@ -33,8 +35,8 @@ pub(crate) fn names(template: &str) -> Vec<&str> {
 /// Shows a value for people: `_nanos` as a time, `_share` as a percentage.
 pub fn show(name: &str, value: &MeasureValue) -> String {
     match value {
-        MeasureValue::Integer(nanos) if name.ends_with("_nanos") => show_nanos(*nanos),
-        MeasureValue::Float(nanos) if name.ends_with("_nanos") => show_nanos(*nanos as i64),
+        MeasureValue::Integer(nanos) if is_time(name) => show_nanos(*nanos),
+        MeasureValue::Float(nanos) if is_time(name) => show_nanos(*nanos as i64),
         MeasureValue::Float(share) if name.ends_with("_share") => {
             format!("{:.0} %", share * 100.0)
         }
@@ -43,6 +45,10 @@ pub fn show(name: &str, value: &MeasureValue) -> String {
         MeasureValue::Boolean(value) => value.to_string(),
         MeasureValue::Text(value) => value.clone(),
     }
+}
+
+fn is_time(name: &str) -> bool {
+    name.ends_with("_nanos") || name == TYPICAL_WASTE
 }
 
 /// Shows a time with three digits: `0.42 ms`, `75 ms`, `1.63 s`, `2 min 5 s`.

@@ -10,6 +10,9 @@ pub(crate) const TEXT_CHARS_MAX: usize = 1024;
 /// When to try again, once there may be room.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+// One byte holds it where it is encoded by hand; SDKs give up on what waits past their timeout.
+const _: () = assert!(RETRY_AFTER.as_secs() < 10);
+
 /// The answer to one export request (OTLP 1.11, "OTLP/gRPC Response" and "OTLP/HTTP Response").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {

@@ -143,6 +143,8 @@ fn decoder(message_bytes_max: usize, clock: fn() -> i64) -> Decoder {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::RecordBatch;
+
     use super::*;
 
     const SPAN: &[u8] = br#"{"resourceSpans":[{"scopeSpans":[{"spans":[
@@ -165,7 +167,7 @@ mod tests {
         assert!(broken.error.is_some() && broken.accepted == 0 && broken.rejected.is_empty());
         let harvest = intake.harvest();
         let rows = |harvest: &Harvest| {
-            harvest.decoded.spans.iter().map(|batch| batch.num_rows()).sum::<usize>()
+            harvest.decoded.spans.iter().map(RecordBatch::num_rows).sum::<usize>()
         };
         assert_eq!(rows(&harvest), 3);
         assert!(harvest.bytes > 0);

@@ -87,8 +87,8 @@ impl Receiver {
     pub(crate) async fn export(&self, message: Message) -> Answer {
         match message.signal {
             Signal::Traces => self.take(message).await,
-            Signal::Metrics => self.let_go(message.signal, &self.told[0]),
-            Signal::Logs => self.let_go(message.signal, &self.told[1]),
+            Signal::Metrics => let_go(message.signal, &self.told[0]),
+            Signal::Logs => let_go(message.signal, &self.told[1]),
         }
     }
 
@@ -107,22 +107,22 @@ impl Receiver {
             Err(error) => Answer::Refused(Refusal::Internal(error.to_string())),
         }
     }
+}
 
-    /// `opentelemetry-instrument` exports all three signals. To refuse two of them would fill the
-    /// logs of its users; to take them without a word would be untrue.
-    fn let_go(&self, signal: Signal, told: &AtomicBool) -> Answer {
-        if told.swap(true, Ordering::Relaxed) {
-            return Answer::Success;
-        }
-        let signal = signal.as_str();
-        Answer::Partial {
-            rejected: 0,
-            message: format!(
-                "timesink keeps traces only: {signal} are accepted and dropped; \
-                 `OTEL_{}_EXPORTER=none` stops sending them",
-                signal.to_uppercase()
-            ),
-        }
+/// `opentelemetry-instrument` exports all three signals. To refuse two of them would fill the
+/// logs of its users; to take them without a word would be untrue.
+fn let_go(signal: Signal, told: &AtomicBool) -> Answer {
+    if told.swap(true, Ordering::Relaxed) {
+        return Answer::Success;
+    }
+    let signal = signal.as_str();
+    Answer::Partial {
+        rejected: 0,
+        message: format!(
+            "timesink keeps traces only: {signal} are accepted and dropped; \
+             `OTEL_{}_EXPORTER=none` stops sending them",
+            signal.to_uppercase()
+        ),
     }
 }
 

@@ -81,8 +81,8 @@ impl Server {
     ///
     /// [`Error::Open`] when an address can be reached from elsewhere and there is no token,
     /// [`Error::Listen`] when an address cannot be had, [`Error::Start`] when threads cannot.
-    pub fn start(options: ServerOptions, purpose: Purpose) -> Result<Self, Error> {
-        check_reach(&options)?;
+    pub fn start(options: &ServerOptions, purpose: Purpose) -> Result<Self, Error> {
+        check_reach(options)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)

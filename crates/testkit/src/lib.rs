@@ -2,7 +2,9 @@
 //!
 //! Appears in `[dev-dependencies]` only. [`notation`] turns a few readable lines into `spans`
 //! batches; [`cases`] reads the cases of a rule's `README.md` and `cases.md`. Running a rule is
-//! left to the tests of `timesink-rules`. Read [`notation`] first.
+//! left to the tests of `timesink-rules`. [`sarif`] checks logs against the schema of SARIF. Read
+//! [`notation`] first.
 
 pub mod cases;
 pub mod notation;
+pub mod sarif;

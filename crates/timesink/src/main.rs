@@ -1,4 +1,4 @@
-//! The `timesink` command: flags and configuration in; diagnostics, JSON lines, an exit code out.
+//! The `timesink` command: flags and configuration in; diagnostics, reports, an exit code out.
 //!
 //! Nothing here knows how to detect anything: [`analysis`] calls the engine, [`output`] writes what
 //! it found. A command is a file in [`commands`], an option a field in [`config::Options`].

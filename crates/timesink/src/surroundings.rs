@@ -13,14 +13,20 @@ pub(crate) struct Surroundings {
     pub(crate) now_unix_nano: i64,
     /// Threads that can run at once.
     pub(crate) cores: usize,
-    pub(crate) stdout_is_terminal: bool,
-    pub(crate) stderr_is_terminal: bool,
+    pub(crate) is_terminal: Streams,
     pub(crate) columns: usize,
-    pub(crate) stdin_is_terminal: bool,
     /// `TIMESINK_TOKEN`: a flag would show it to whoever lists the processes.
     pub(crate) token: Option<String>,
     /// The user or the terminal asks for plain text: `NO_COLOR`, `TERM=dumb`.
     pub(crate) plain: bool,
+}
+
+/// Something of each standard stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Streams {
+    pub(crate) stdin: bool,
+    pub(crate) stdout: bool,
+    pub(crate) stderr: bool,
 }
 
 impl Surroundings {
@@ -28,10 +34,12 @@ impl Surroundings {
         Self {
             now_unix_nano: now_unix_nano(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            stdout_is_terminal: std::io::stdout().is_terminal(),
-            stderr_is_terminal: std::io::stderr().is_terminal(),
+            is_terminal: Streams {
+                stdin: std::io::stdin().is_terminal(),
+                stdout: std::io::stdout().is_terminal(),
+                stderr: std::io::stderr().is_terminal(),
+            },
             columns: terminal_size::terminal_size().map_or(COLUMNS, |(width, _)| width.0.into()),
-            stdin_is_terminal: std::io::stdin().is_terminal(),
             token: variable("TIMESINK_TOKEN").map(|token| token.to_string_lossy().into_owned()),
             plain: wants_plain_text(),
         }

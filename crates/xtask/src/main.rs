@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a developer's command prints what it does")]
 
 mod bench;
+mod browser;
 mod check;
 mod generate;
 mod ingest;
@@ -27,6 +28,7 @@ usage: cargo xtask COMMAND
   bench [--traces DIR] [--runs N]
                         measure each stage and the release binary over the recordings
   ingest                measure the receiver of the release binary, with 1 to 64 exporters
+  browser [--update]    look at the HTML report in Chromium, and keep the screenshots
   score [ARGUMENTS]     score the release binary against the labelled recordings";
 
 fn main() -> ExitCode {
@@ -50,6 +52,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["tidy"] => tidy::run(),
         ["bench", options @ ..] => bench::run(options),
         ["ingest", options @ ..] => ingest::run(options),
+        ["browser", options @ ..] => browser::run(options),
         ["score", arguments @ ..] => score::run(arguments),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

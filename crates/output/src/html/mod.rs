@@ -30,6 +30,12 @@ const ROWS_MAX: usize = 500;
 /// The longest text of a finding, in characters: a statement can be a megabyte.
 const TEXT_CHARS_MAX: usize = 2_000;
 
+/// The longest name of a service or an endpoint.
+const NAME_CHARS_MAX: usize = 200;
+
+/// The longest subject in the table: one line of it.
+const SUBJECT_CHARS_MAX: usize = 120;
+
 /// Lines on rules and on the input.
 const LINES_MAX: usize = 50;
 
@@ -132,14 +138,15 @@ fn first(report: &Report<'_>) -> Option<Value> {
     let number = report.findings.iter().position(|other| std::ptr::eq(other, finding))? + 1;
     Some(context! {
         number => number,
-        title => short(&finding.title),
-        service => short(&finding.service_name),
-        endpoint => short(&finding.endpoint),
+        title => sentence(&finding.title),
+        service => named(&finding.service_name),
+        endpoint => named(&finding.endpoint),
+        subject => short(&finding.subject),
         typical => show_nanos(typical_waste(finding)),
         share => finding.wasted_share.map(percent),
         requests => requests(finding),
         total => show_nanos(finding.wasted_nanos),
-        help => short(&finding.remediation.summary),
+        help => sentence(&finding.remediation.summary),
     })
 }
 
@@ -151,6 +158,7 @@ struct Row {
     severity: &'static str,
     title: String,
     rule: String,
+    subject: String,
     service: String,
     endpoint: String,
     typical: String,
@@ -165,10 +173,11 @@ fn row(number: usize, finding: &Finding) -> Row {
         number,
         has_card: number <= CARDS_MAX,
         severity: finding.severity.as_str(),
-        title: short(&finding.title),
+        title: sentence(&finding.title),
         rule: short(&finding.rule),
-        service: short(&finding.service_name),
-        endpoint: short(&finding.endpoint),
+        subject: text(&cut(&finding.subject, SUBJECT_CHARS_MAX)),
+        service: named(&finding.service_name),
+        endpoint: named(&finding.endpoint),
         typical: show_nanos(typical_waste(finding)),
         share: finding.wasted_share.map(percent),
         share_percent: format!("{:.1}", share * 100.0),
@@ -234,17 +243,17 @@ fn card(number: usize, finding: &Finding, examples: &[ExampleTrace], guides: &[G
         finding_id: short(&finding.finding_id),
         severity: finding.severity.as_str(),
         rule: short(&finding.rule),
-        title: short(&finding.title),
+        title: sentence(&finding.title),
         typical: show_nanos(typical_waste(finding)),
-        service: short(&finding.service_name),
-        endpoint: short(&finding.endpoint),
+        service: named(&finding.service_name),
+        endpoint: named(&finding.endpoint),
         subject: short(&finding.subject),
         message: short(&finding.message),
         wasted: short(&words::wasted(finding)),
         confidence: finding.confidence.as_str(),
         confidence_reason: short(&finding.confidence_reason),
         code: evidence.code_location.as_deref().map(short),
-        help: short(&remediation.summary),
+        help: sentence(&remediation.summary),
         guide: guides.iter().find(|g| g.rule == finding.rule).map(|guide| guide.fix.clone()),
         references: remediation.references.iter().map(reference).collect(),
         next_step: remediation.next_step.as_deref().map(short),
@@ -325,6 +334,18 @@ fn left_out(total: usize, shown: usize) -> Option<String> {
 /// Returns text that is safe and not too long.
 fn short(text: &str) -> String {
     safe::line(&cut(text, TEXT_CHARS_MAX)).into_owned()
+}
+
+/// Returns a name; what is longer is none that anybody gave.
+fn named(name: &str) -> String {
+    text(&cut(name, NAME_CHARS_MAX))
+}
+
+/// Returns text that begins with a capital letter, as titles do on a page.
+fn sentence(text: &str) -> String {
+    let text = short(text);
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 fn text(text: &str) -> String {

@@ -5,7 +5,7 @@
 
 use hashbrown::{HashMap, HashSet};
 use serde::Serialize;
-use timesink_model::{ExampleSpan, ExampleTrace, Stretch};
+use timesink_model::{ExampleGap, ExampleSpan, ExampleTrace, Stretch};
 use timesink_rules::show_nanos;
 
 use crate::safe;
@@ -23,6 +23,12 @@ const INDENT_MAX: usize = 10;
 /// Colours that tell services apart.
 const COLOURS: usize = 7;
 
+/// The part of the picture's width that is no pixel of it.
+const NARROWEST: i64 = 1_500;
+
+/// What is wider, in the same measure, stays a bar of its own.
+const NARROW: i64 = 4;
+
 /// The longest label and the longest text behind it, in characters.
 const LABEL_CHARS_MAX: usize = 160;
 
@@ -32,8 +38,10 @@ pub(super) struct Waterfall {
     trace_id: String,
     duration: String,
     spans: String,
-    /// The times on the axis, from the start to the end.
-    ticks: Vec<String>,
+    /// The times on the axis.
+    ticks: Vec<Tick>,
+    /// From one time on the axis to the next, in percent of the trace.
+    step: String,
     services: Vec<Service>,
     rows: Vec<Row>,
     /// `12 rows are not shown`, if some are not.
@@ -48,6 +56,14 @@ struct Service {
 }
 
 #[derive(Debug, Serialize)]
+struct Tick {
+    time: String,
+    left: String,
+    /// So far to the right that the text has to end there.
+    is_at_end: bool,
+}
+
+#[derive(Debug, Serialize)]
 struct Row {
     indent: usize,
     /// `21 ×`, of several spans.
@@ -59,9 +75,11 @@ struct Row {
     service: Option<String>,
     colour: usize,
     is_culprit: bool,
-    /// The finding is about time in it without a span.
-    has_gap: bool,
-    is_error: bool,
+    /// How long no span covers it, where the finding is about that.
+    uncovered: Option<String>,
+    /// `failed`, or of several spans how many.
+    failed: Option<String>,
+    /// How long one of its spans or more was open.
     duration: String,
     lanes: usize,
     bars: Vec<Bar>,
@@ -88,15 +106,16 @@ pub(super) fn waterfall(trace: &ExampleTrace, finding_id: &str) -> Waterfall {
         0 => count(trace.spans_total, "span"),
         _ => format!("{} of {}", trace.spans.len(), count(trace.spans_total, "span")),
     };
-    let tick = |part: i64| show_nanos(trace.duration_nanos / 4 * part);
+    let step = step(trace.duration_nanos);
     let service = |(at, name): (usize, &String)| Service { name: text(name), colour: at % COLOURS };
     Waterfall {
         trace_id: text(&trace.trace_id),
         duration: show_nanos(trace.duration_nanos),
         spans,
-        ticks: (0..=4).map(|part| if part == 0 { "0".to_owned() } else { tick(part) }).collect(),
+        ticks: ticks(trace.duration_nanos, step),
+        step: percent(step, trace.duration_nanos),
         services: trace.services.iter().enumerate().map(service).collect(),
-        has_gap: rows.iter().any(|row| row.has_gap),
+        has_gap: rows.iter().any(|row| row.uncovered.is_some()),
         rows,
         left_out: (left_out > 0)
             .then(|| format!("{} not shown, with nothing marked", count(left_out, "row"))),
@@ -179,7 +198,8 @@ impl Groups {
     /// What the finding is about first, then the critical path, then what takes longest.
     fn importance(&self, trace: &ExampleTrace, at: usize, finding_id: &str) -> (bool, i64, i64) {
         let spans = || self.list[at].spans.iter().map(|&span| &trace.spans[span]);
-        let is_marked = spans().any(|span| is_about(span, finding_id) || has_gap(span, finding_id));
+        let is_marked = spans()
+            .any(|span| is_about(span, finding_id) || gaps(span, finding_id).next().is_some());
         let critical = spans().flat_map(|span| &span.critical).map(|s| s.duration_nanos).sum();
         (is_marked, critical, spans().map(|span| span.duration_nanos).sum())
     }
@@ -193,20 +213,18 @@ impl Groups {
         let colour = trace.services.iter().position(|name| *name == first.service_name);
         let name = first.subject.as_deref().unwrap_or(&first.name);
         let lanes = lanes(&spans);
-        let bar = |stretch: Stretch, lane: usize| bar(stretch, lane, trace.duration_nanos);
+        let bars = |stretches: Vec<(Stretch, usize)>| bars(stretches, trace.duration_nanos);
         let whole = |span: &ExampleSpan| Stretch {
             start_nanos: span.start_nanos,
             duration_nanos: span.duration_nanos,
         };
         let with_lane = || spans.iter().zip(lanes.iter().copied());
-        let path = with_lane().flat_map(|(span, lane)| {
-            merged(&span.critical).into_iter().map(move |stretch| bar(stretch, lane))
-        });
-        let gaps = with_lane().flat_map(|(span, lane)| {
-            let gaps =
-                span.gaps.iter().filter(|gap| gap.finding_ids.iter().any(|id| id == finding_id));
-            gaps.map(move |gap| bar(gap.stretch, lane))
-        });
+        let path = with_lane()
+            .flat_map(|(span, lane)| span.critical.iter().map(move |stretch| (*stretch, lane)));
+        let gaps: Vec<(Stretch, usize)> = with_lane()
+            .flat_map(|(span, lane)| gaps(span, finding_id).map(move |stretch| (stretch, lane)))
+            .collect();
+        let uncovered: i64 = gaps.iter().map(|(stretch, _)| stretch.duration_nanos).sum();
         Row {
             indent: depth.min(INDENT_MAX),
             times: (spans.len() > 1).then(|| format!("{} ×", spans.len())),
@@ -215,13 +233,13 @@ impl Groups {
             service: is_elsewhere.then(|| cut(&text(&first.service_name), LABEL_CHARS_MAX)),
             colour: colour.unwrap_or(0) % COLOURS,
             is_culprit: spans.iter().any(|span| is_about(span, finding_id)),
-            has_gap: spans.iter().any(|span| has_gap(span, finding_id)),
-            is_error: spans.iter().any(|span| span.is_error),
-            duration: show_nanos(spans.iter().map(|span| span.duration_nanos).sum()),
+            uncovered: (!gaps.is_empty()).then(|| show_nanos(uncovered)),
+            failed: failed(&spans),
+            duration: show_nanos(covered(&spans)),
             lanes: lanes.iter().max().map_or(1, |last| last + 1),
-            bars: with_lane().map(|(span, lane)| bar(whole(span), lane)).collect(),
-            path: path.collect(),
-            gaps: gaps.collect(),
+            bars: bars(with_lane().map(|(span, lane)| (whole(span), lane)).collect()),
+            path: bars(path.collect()),
+            gaps: bars(gaps),
         }
     }
 }
@@ -230,8 +248,30 @@ fn is_about(span: &ExampleSpan, finding_id: &str) -> bool {
     span.finding_ids.iter().any(|id| id == finding_id)
 }
 
-fn has_gap(span: &ExampleSpan, finding_id: &str) -> bool {
-    span.gaps.iter().flat_map(|gap| &gap.finding_ids).any(|id| id == finding_id)
+/// Returns the gaps of a span that the finding is about.
+fn gaps(span: &ExampleSpan, finding_id: &str) -> impl Iterator<Item = Stretch> {
+    let is_about = move |gap: &&ExampleGap| gap.finding_ids.iter().any(|id| id == finding_id);
+    span.gaps.iter().filter(is_about).map(|gap| gap.stretch)
+}
+
+/// Returns how much time spans, which come by start, cover together.
+fn covered(spans: &[&ExampleSpan]) -> i64 {
+    let mut until = i64::MIN;
+    let mut covered = 0;
+    for span in spans {
+        let end = span.start_nanos.saturating_add(span.duration_nanos);
+        covered += (end - span.start_nanos.max(until)).max(0);
+        until = until.max(end);
+    }
+    covered
+}
+
+fn failed(spans: &[&ExampleSpan]) -> Option<String> {
+    match spans.iter().filter(|span| span.is_error).count() {
+        0 => None,
+        failed if failed == spans.len() => Some("failed".to_owned()),
+        failed => Some(format!("{failed} failed")),
+    }
 }
 
 /// Returns the first free lane of each span, which come by start.
@@ -251,26 +291,67 @@ fn lanes(spans: &[&ExampleSpan]) -> Vec<usize> {
     lanes
 }
 
-/// Joins stretches that follow each other at once.
-fn merged(stretches: &[Stretch]) -> Vec<Stretch> {
-    let mut merged: Vec<Stretch> = Vec::new();
-    for stretch in stretches {
-        match merged.last_mut() {
-            Some(last) if last.start_nanos + last.duration_nanos == stretch.start_nanos => {
-                last.duration_nanos += stretch.duration_nanos;
+/// Returns bars for stretches with their lanes, by start. What nobody could tell apart is one bar,
+/// so that a loop of thousands stays a picture.
+fn bars(mut stretches: Vec<(Stretch, usize)>, duration: i64) -> Vec<Bar> {
+    let invisible = duration / NARROWEST;
+    let mut joined: Vec<(Stretch, usize)> = Vec::new();
+    stretches.sort_by_key(|(stretch, lane)| (*lane, stretch.start_nanos));
+    for (stretch, lane) in stretches {
+        let end = |stretch: &Stretch| stretch.start_nanos.saturating_add(stretch.duration_nanos);
+        let is_narrow = stretch.duration_nanos < NARROW * invisible;
+        match joined.last_mut() {
+            Some((last, of))
+                if is_narrow && *of == lane && stretch.start_nanos - end(last) <= invisible =>
+            {
+                last.duration_nanos = end(&stretch).max(end(last)) - last.start_nanos;
             }
-            _ => merged.push(*stretch),
+            _ => joined.push((stretch, lane)),
         }
     }
-    merged
+    let bar = |(stretch, lane): (Stretch, usize)| Bar {
+        left: percent(stretch.start_nanos, duration),
+        width: percent(stretch.duration_nanos, duration),
+        lane,
+    };
+    joined.into_iter().map(bar).collect()
 }
 
-fn bar(stretch: Stretch, lane: usize, duration: i64) -> Bar {
-    let percent = |nanos: i64| {
-        let percent = nanos as f64 / duration.max(1) as f64 * 100.0;
-        format!("{:.2}", percent.clamp(0.0, 100.0))
+fn percent(nanos: i64, duration: i64) -> String {
+    let percent = nanos as f64 / duration.max(1) as f64 * 100.0;
+    format!("{:.2}", percent.clamp(0.0, 100.0))
+}
+
+/// Returns the round time, 1, 2 or 5 and zeros, that divides a trace into at most five.
+fn step(duration: i64) -> i64 {
+    let mut power: i64 = 1;
+    loop {
+        let round = [1, 2, 5].map(|digit| power.saturating_mul(digit));
+        if let Some(step) = round.into_iter().find(|step| duration / step < 5) {
+            return step;
+        }
+        power = power.saturating_mul(10);
+    }
+}
+
+fn ticks(duration: i64, step: i64) -> Vec<Tick> {
+    let tick = |nanos: i64| Tick {
+        time: if nanos == 0 { "0".to_owned() } else { round(nanos) },
+        left: percent(nanos, duration),
+        is_at_end: nanos as f64 > duration as f64 * 0.9,
     };
-    Bar { left: percent(stretch.start_nanos), width: percent(stretch.duration_nanos), lane }
+    (0..=5).map(|at| at * step).take_while(|&nanos| nanos <= duration).map(tick).collect()
+}
+
+/// Shows a round time without the zeros behind its point.
+fn round(nanos: i64) -> String {
+    let text = show_nanos(nanos);
+    match text.split_once(' ') {
+        Some((number, unit)) if number.contains('.') => {
+            format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => text,
+    }
 }
 
 /// Returns all that a row says, for whoever points at it.
@@ -282,4 +363,50 @@ fn title(span: &ExampleSpan) -> String {
 
 fn text(text: &str) -> String {
     safe::line(text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_axis_has_round_times() {
+        let times = |duration: i64| {
+            let ticks = ticks(duration, step(duration));
+            ticks.into_iter().map(|tick| tick.time).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(times(137_900_000), "0, 50 ms, 100 ms");
+        assert_eq!(times(295_000_000), "0, 100 ms, 200 ms");
+        assert_eq!(times(100_000_000), "0, 50 ms, 100 ms");
+        assert_eq!(times(2_400_000), "0, 0.5 ms, 1 ms, 1.5 ms, 2 ms");
+        assert_eq!(times(9_000_000_000), "0, 2 s, 4 s, 6 s, 8 s");
+        assert_eq!(times(0), "0");
+        assert!(step(i64::MAX) > 0);
+    }
+
+    #[test]
+    fn what_nobody_could_tell_apart_is_one_bar() {
+        let stretch = |start_nanos: i64| Stretch { start_nanos, duration_nanos: 10 };
+        let drawn = |starts: &[i64], lane: usize| {
+            let bars = bars(starts.iter().map(|&start| (stretch(start), lane)).collect(), 150_000);
+            bars.into_iter().map(|bar| format!("{}+{}", bar.left, bar.width)).collect::<Vec<_>>()
+        };
+        assert_eq!(drawn(&[0, 10, 110, 75_000], 0), ["0.00+0.08", "50.00+0.01"]);
+        assert_eq!(drawn(&[0, 111], 1), ["0.00+0.01", "0.07+0.01"]);
+    }
+
+    #[test]
+    fn what_overlaps_is_stacked() {
+        let span = |start_nanos: i64, duration_nanos: i64| ExampleSpan {
+            start_nanos,
+            duration_nanos,
+            ..ExampleSpan::default()
+        };
+        let of = |spans: &[ExampleSpan]| lanes(&spans.iter().collect::<Vec<_>>());
+        assert_eq!(of(&[span(0, 10), span(10, 10), span(20, 1)]), [0, 0, 0]);
+        assert_eq!(of(&[span(0, 30), span(10, 10), span(20, 1), span(25, 9)]), [0, 1, 1, 1]);
+        assert_eq!(of(&vec![span(0, 9); 8]), [0, 1, 2, 3, 4, 4, 4, 4]);
+        let took = |spans: &[ExampleSpan]| covered(&spans.iter().collect::<Vec<_>>());
+        assert_eq!(took(&[span(0, 10), span(5, 10), span(6, 2), span(20, 1)]), 16);
+    }
 }

@@ -1,11 +1,11 @@
-//! `markdown`: a comment on a pull request. A table of what costs most, then a fold for each finding.
+//! `markdown`: a comment on a pull request. A table of what costs most, a fold for each finding.
 
 mod escape;
 
 use std::fmt::Write as _;
 use std::io::Write;
 
-use timesink_model::Finding;
+use timesink_model::{Finding, Severity};
 use timesink_rules::show_nanos;
 
 use crate::words::{self, count, cut, percent, price, typical_waste};
@@ -78,7 +78,7 @@ fn table(report: &Report<'_>) -> String {
         let _ = writeln!(
             text,
             "| {number} | {} | {} | {} | {} | {} |",
-            prose(&cut(&finding.title, CELL_CHARS_MAX)),
+            title(finding),
             place.join(" "),
             show_nanos(typical_waste(finding)),
             finding.wasted_share.map(percent).unwrap_or_default(),
@@ -91,6 +91,12 @@ fn table(report: &Report<'_>) -> String {
     }
     text.push('\n');
     text
+}
+
+/// The title; that of a note says so, for it is no reason to act by itself.
+fn title(finding: &Finding) -> String {
+    let title = prose(&cut(&finding.title, CELL_CHARS_MAX));
+    if finding.severity == Severity::Info { format!("*note:* {title}") } else { title }
 }
 
 /// A finding, folded to one line.
@@ -121,7 +127,7 @@ fn fold(number: usize, finding: &Finding) -> String {
     }
     item("help", &help(finding));
     if let Some(next) = &finding.remediation.next_step {
-        item("next", &prose(&short(next)));
+        item("next", &code(&short(next)));
     }
     text.push_str("\n</details>\n\n");
     text

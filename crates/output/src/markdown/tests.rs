@@ -28,7 +28,7 @@ fn a_finding_is_a_row_and_a_fold() {
 - **trace** `4bf92f3577b34da6a3ce929d0e0e4736`
 - **code** `shop/views.py:12`
 - **help** load the rows in one query (`timesink rules show {0}`) <https://example.org/loading>
-- **next** set echo=True on the engine
+- **next** `set echo=True on the engine`
 
 </details>
 

@@ -1,7 +1,7 @@
 //! `sarif`: SARIF 2.1.0, for code scanning.
 //!
-//! Source: OASIS, "Static Analysis Results Interchange Format (SARIF) Version 2.1.0", and what GitHub
-//! takes of it ("SARIF support for code scanning").
+//! Source: OASIS, "Static Analysis Results Interchange Format (SARIF) Version 2.1.0", and what
+//! GitHub takes of it ("SARIF support for code scanning").
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -234,7 +234,5 @@ fn notification(level: &str, text: &str) -> Value {
     json!({"level": level, "message": {"text": plain(&cut(text, TEXT_CHARS_MAX))}})
 }
 
-#[cfg(test)]
-mod schema;
 #[cfg(test)]
 mod tests;

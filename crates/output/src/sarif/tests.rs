@@ -2,15 +2,16 @@
 
 use serde_json::{Value, json};
 use timesink_model::{Finding, Severity};
+use timesink_testkit::sarif;
 
-use super::{artifact, plain, schema};
+use super::{artifact, plain};
 use crate::Format;
 use crate::test_support::{finding, hostile, rule, steers, written, written_with};
 
 /// Returns the one run of a log that was found valid.
 fn run(text: &str) -> Value {
     let log: Value = serde_json::from_str(text).unwrap();
-    assert_eq!(schema::check(&log), Vec::<String>::new());
+    assert_eq!(sarif::faults(&log), Vec::<String>::new());
     assert_eq!(log["version"], "2.1.0");
     log["runs"][0].clone()
 }

@@ -20,10 +20,9 @@ impl<'a> Culprits<'a> {
     pub(super) fn find(trace_id: &str, spans: &[Span<'_>], findings: &'a [Finding]) -> Self {
         let mut culprits = Self::default();
         for finding in findings {
-            let ids = finding.evidence.trace_ids.iter().zip(&finding.evidence.span_ids);
-            let pointed = ids.filter(|(id, _)| *id == trace_id).map(|(_, span_id)| span_id);
-            if let Some(span_id) = pointed.last() {
-                culprits.add(spans, finding, span_id);
+            let mut ids = finding.evidence.trace_ids.iter().zip(&finding.evidence.span_ids);
+            if let Some((_, pointed)) = ids.find(|(id, _)| *id == trace_id) {
+                culprits.add(spans, finding, pointed);
             }
         }
         culprits
@@ -48,7 +47,7 @@ impl<'a> Culprits<'a> {
                 }
             }
         }
-        if let Some(at) = spans.iter().position(|span| span.span_id == pointed)
+        if let Some(at) = spans.iter().position(|span| span.id == pointed)
             && !is_named
         {
             self.spans.entry(at).or_default().push(&finding.finding_id);
@@ -78,7 +77,7 @@ fn is_subject(span: &Span<'_>, finding: &Finding) -> bool {
         return true;
     }
     let Some(callee) = span.server_service else {
-        let is_request = span.service == subject && span.span_id == span.entry_span_id;
+        let is_request = span.service == subject && span.id == span.entry_id;
         return is_request || span.service == finding.service_name && is_peer(span, subject);
     };
     subject.split_once(" -> ") == Some((span.service, callee))

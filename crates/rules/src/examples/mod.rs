@@ -1,7 +1,7 @@
 //! [`examples`]: the traces behind findings, ready to be drawn.
 //!
-//! Reads no more than the traces it is asked for, and shows no more than [`EXAMPLE_SPANS_MAX`] spans
-//! of each: what findings are about first, then the critical path, then what took longest.
+//! Reads no more than the traces it is asked for, and shows no more than [`EXAMPLE_SPANS_MAX`]
+//! spans of each: what findings are about first, then the critical path, then what took longest.
 
 mod culprits;
 mod order;
@@ -94,12 +94,12 @@ fn example_span(
         finding_ids: owned(culprits.of_gap(at, number)),
     };
     ExampleSpan {
-        span_id: span.span_id.to_owned(),
-        parent_span_id: span.parent_span_id.map(str::to_owned),
+        span_id: span.id.to_owned(),
+        parent_span_id: span.parent_id.map(str::to_owned),
         name: span.name.to_owned(),
         service_name: span.service.to_owned(),
         kind: span.kind.to_owned(),
-        subject: span.query_shape.map(str::to_owned),
+        subject: span.query_shape.map(|_| span.operation.to_owned()),
         depth,
         start_nanos: span.start.saturating_sub(trace_start),
         duration_nanos: span.duration,

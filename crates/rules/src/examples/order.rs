@@ -39,8 +39,8 @@ pub(super) fn shown(spans: &[Span<'_>], culprits: &Culprits<'_>) -> Vec<(usize, 
 
 fn parents(spans: &[Span<'_>]) -> Vec<Option<usize>> {
     let places: HashMap<&str, usize> =
-        spans.iter().enumerate().map(|(at, span)| (span.span_id, at)).collect();
-    let parent = |span: &Span<'_>| span.parent_span_id.and_then(|id| places.get(id).copied());
+        spans.iter().enumerate().map(|(at, span)| (span.id, at)).collect();
+    let parent = |span: &Span<'_>| span.parent_id.and_then(|id| places.get(id).copied());
     spans.iter().map(parent).collect()
 }
 
@@ -53,7 +53,7 @@ fn by_importance(spans: &[Span<'_>], culprits: &Culprits<'_>) -> Vec<usize> {
     longest_first(&mut named);
     longest_first(&mut others);
     others.extend(named.split_off(named.len().min(CULPRITS_FIRST)));
-    others.sort_by_key(|&at| Reverse(spans[at].critical_nanos()));
+    others.sort_by_cached_key(|&at| Reverse(spans[at].critical_nanos()));
     named.extend(others);
     named.truncate(CANDIDATES_MAX);
     named

@@ -1,5 +1,7 @@
 //! The spans of some traces, with their gaps and their stretches of the critical path.
 
+use std::ops::Range;
+
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringViewArray,
 };
@@ -16,9 +18,9 @@ use crate::Error;
 /// A span on the clock of its root, ns since the epoch.
 #[derive(Debug, Default)]
 pub(super) struct Span<'a> {
-    pub(super) span_id: &'a str,
-    pub(super) parent_span_id: Option<&'a str>,
-    pub(super) entry_span_id: &'a str,
+    pub(super) id: &'a str,
+    pub(super) parent_id: Option<&'a str>,
+    pub(super) entry_id: &'a str,
     pub(super) name: &'a str,
     pub(super) kind: &'a str,
     pub(super) service: &'a str,
@@ -62,7 +64,18 @@ pub(super) struct Gap<'a> {
 pub(super) struct Traces {
     spans: Vec<RecordBatch>,
     gaps: RecordBatch,
+    /// Those of one trace stand together.
     sections: Vec<PathSection>,
+    places: HashMap<String, Places>,
+}
+
+/// Where the rows of one trace are.
+#[derive(Debug, Default)]
+struct Places {
+    /// By batch, then row.
+    spans: Vec<(usize, usize)>,
+    gaps: Vec<usize>,
+    sections: Range<usize>,
 }
 
 impl Traces {
@@ -81,29 +94,33 @@ impl Traces {
         let alone = spans.iter().map(project).collect::<Result<Vec<_>, _>>().map_err(internal)?;
         let sections = timesink_facts::critical_path(&alone, &PassOptions::default())
             .map_err(timesink_query::Error::from)?;
-        Ok(Self { spans, gaps: of_traces(database.gaps(), &wanted)?, sections })
+        let gaps = of_traces(database.gaps(), &wanted)?;
+        let places = places(&spans, &gaps, &sections)?;
+        Ok(Self { spans, gaps, sections, places })
     }
 
     /// Returns the spans of a trace, by start.
     pub(super) fn spans(&self, trace_id: &str) -> Result<Vec<Span<'_>>, Error> {
-        let mut spans = Vec::new();
+        let Some(places) = self.places.get(trace_id) else { return Ok(Vec::new()) };
+        let mut spans = Vec::with_capacity(places.spans.len());
         let mut skews: HashMap<&str, i64> = HashMap::new();
-        for batch in &self.spans {
-            read_spans(batch, trace_id, &mut spans, &mut skews)?;
+        for of_batch in places.spans.chunk_by(|(one, _), (other, _)| one == other) {
+            let rows = of_batch.iter().map(|(_, row)| *row);
+            read_spans(&self.spans[of_batch[0].0], rows, &mut spans, &mut skews)?;
         }
-        spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.duration), span.span_id));
-        let places: HashMap<&str, usize> =
-            spans.iter().enumerate().map(|(at, span)| (span.span_id, at)).collect();
-        for section in self.sections.iter().filter(|section| section.trace_id == trace_id) {
-            if let Some(&at) = places.get(section.span_id.as_str()) {
+        spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.duration), span.id));
+        let by_id: HashMap<&str, usize> =
+            spans.iter().enumerate().map(|(at, span)| (span.id, at)).collect();
+        for section in &self.sections[places.sections.clone()] {
+            if let Some(&at) = by_id.get(section.span_id.as_str()) {
                 spans[at].critical.push(Stretch {
                     start_nanos: section.start_unix_nano,
                     duration_nanos: section.end_unix_nano - section.start_unix_nano,
                 });
             }
         }
-        for (span_id, mut gap) in read_gaps(&self.gaps, trace_id)? {
-            if let Some(&at) = places.get(span_id) {
+        for (span_id, mut gap) in read_gaps(&self.gaps, &places.gaps)? {
+            if let Some(&at) = by_id.get(span_id) {
                 let skew = skews.get(span_id).copied().unwrap_or(0);
                 gap.stretch.start_nanos = gap.stretch.start_nanos.saturating_add(skew);
                 spans[at].gaps.push(gap);
@@ -115,6 +132,30 @@ impl Traces {
         }
         Ok(spans)
     }
+}
+
+/// Looks at each row once, however many traces there are.
+fn places(
+    spans: &[RecordBatch],
+    gaps: &RecordBatch,
+    sections: &[PathSection],
+) -> Result<HashMap<String, Places>, Error> {
+    let mut places: HashMap<String, Places> = HashMap::new();
+    for (number, batch) in spans.iter().enumerate() {
+        for (row, trace_id) in text(batch, "trace_id")?.iter().flatten().enumerate() {
+            places.entry_ref(trace_id).or_default().spans.push((number, row));
+        }
+    }
+    for (row, trace_id) in text(gaps, "trace_id")?.iter().flatten().enumerate() {
+        places.entry_ref(trace_id).or_default().gaps.push(row);
+    }
+    let mut at = 0;
+    for of_trace in sections.chunk_by(|one, other| one.trace_id == other.trace_id) {
+        let range = at..at + of_trace.len();
+        at = range.end;
+        places.entry_ref(of_trace[0].trace_id.as_str()).or_default().sections = range;
+    }
+    Ok(places)
 }
 
 fn of_traces(batch: &RecordBatch, wanted: &HashSet<&str>) -> Result<RecordBatch, Error> {
@@ -129,11 +170,10 @@ fn of_traces(batch: &RecordBatch, wanted: &HashSet<&str>) -> Result<RecordBatch,
 
 fn read_spans<'a>(
     batch: &'a RecordBatch,
-    trace_id: &str,
+    rows: impl Iterator<Item = usize>,
     spans: &mut Vec<Span<'a>>,
     skews: &mut HashMap<&'a str, i64>,
 ) -> Result<(), Error> {
-    let ids = text(batch, "trace_id")?;
     let text = |name| text(batch, name);
     let int = |name| int(batch, name);
     let (span_id, parent, entry) =
@@ -144,12 +184,12 @@ fn read_spans<'a>(
     let (address, port) = (text("server_address")?, int("server_port")?);
     let (start, duration) = (int("start_time_unix_nano")?, int("duration_nanos")?);
     let (skew, status) = (int("skew_nanos")?, text("status_code")?);
-    for row in (0..batch.num_rows()).filter(|&row| ids.value(row) == trace_id) {
+    for row in rows {
         skews.insert(span_id.value(row), skew.value(row));
         spans.push(Span {
-            span_id: span_id.value(row),
-            parent_span_id: optional(parent, row),
-            entry_span_id: entry.value(row),
+            id: span_id.value(row),
+            parent_id: optional(parent, row),
+            entry_id: entry.value(row),
             name: name.value(row),
             kind: kind.value(row),
             service: service.value(row),
@@ -169,20 +209,18 @@ fn read_spans<'a>(
     Ok(())
 }
 
-/// Returns each gap of a trace with the id of its span, on the clock of its process.
-fn read_gaps<'a>(batch: &'a RecordBatch, trace_id: &str) -> Result<Vec<(&'a str, Gap<'a>)>, Error> {
-    let ids = text(batch, "trace_id")?;
+/// Returns gaps with the ids of their spans, on the clocks of their processes.
+fn read_gaps<'a>(batch: &'a RecordBatch, rows: &[usize]) -> Result<Vec<(&'a str, Gap<'a>)>, Error> {
     let (span_id, position) = (text(batch, "span_id")?, text(batch, "position")?);
     let (before, after) = (text(batch, "before")?, text(batch, "after")?);
     let (start, nanos) = (int(batch, "start_time_unix_nano")?, int(batch, "nanos")?);
-    let of_trace = (0..batch.num_rows()).filter(|&row| ids.value(row) == trace_id);
     let gap = |row: usize| Gap {
         stretch: Stretch { start_nanos: start.value(row), duration_nanos: nanos.value(row) },
         position: position.value(row),
         before: optional(before, row).unwrap_or_default(),
         after: optional(after, row).unwrap_or_default(),
     };
-    Ok(of_trace.map(|row| (span_id.value(row), gap(row))).collect())
+    Ok(rows.iter().map(|&row| (span_id.value(row), gap(row))).collect())
 }
 
 fn optional(texts: &StringViewArray, row: usize) -> Option<&str> {

@@ -84,11 +84,11 @@ where
     let (bytes_max, time_max) = (limits.message_bytes_max, limits.request_time_max);
     let body = request.into_body();
     let body = receive(body, bytes_max + HEADER_BYTES, time_max, &receiver.in_flight).await;
-    let received = match body {
-        Ok(received) => received,
+    let whole = match body {
+        Ok(whole) => whole,
         Err(refusal) => return Ok(Answer::Refused(refusal)),
     };
-    let frame = match parse(&received.bytes, bytes_max) {
+    let frame = match parse(&whole.bytes, bytes_max) {
         Ok(frame) => frame,
         Err(Unframed::Refused(refusal)) => return Ok(Answer::Refused(refusal)),
         Err(Unframed::Protocol(status)) => return Err(status),
@@ -109,7 +109,7 @@ where
         encoding: Encoding::Protobuf,
         compression,
         bytes: frame.message,
-        held: received.held,
+        held: whole.held,
     };
     Ok(receiver.export(message).await)
 }

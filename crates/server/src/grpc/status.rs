@@ -7,6 +7,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
 use prost::Message as _;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -14,6 +15,7 @@ use super::frame::frame;
 use crate::answer::{Answer, RETRY_AFTER, Refusal};
 use crate::decompress::Compression;
 
+const RETRY_INFO: &str = "google.rpc.retryinfo-bin";
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
@@ -45,6 +47,18 @@ pub(super) fn of_status(status: Status) -> Response<Body> {
     response
 }
 
+/// `RetryInfo` is a detail of the status (OTLP 1.11, "OTLP/gRPC Throttling"). The Python SDK looks
+/// for it in metadata of its own name instead, and else chooses a time itself.
+fn busy(message: &str) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
+    let mut status = Status::with_error_details(Code::Unavailable, message, details);
+    // `RetryInfo.retry_delay` is field 1, `Duration.seconds` field 1 of that (error_details.proto).
+    let seconds = RETRY_AFTER.as_secs() as u8;
+    let retry_info = MetadataValue::from_bytes(&[0x0a, 2, 0x08, seconds]);
+    status.metadata_mut().insert_bin(RETRY_INFO, retry_info);
+    status
+}
+
 /// Which code an exporter sends again is the table of OTLP 1.11, "OTLP/gRPC Response, Failures":
 /// `RESOURCE_EXHAUSTED` only with `RetryInfo`.
 fn status(refusal: &Refusal) -> Status {
@@ -55,8 +69,7 @@ fn status(refusal: &Refusal) -> Status {
         }
         Refusal::TooLarge(_) => Code::ResourceExhausted,
         Refusal::Busy(_) => {
-            let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
-            return Status::with_error_details(Code::Unavailable, refusal.message(), details);
+            return busy(refusal.message());
         }
         Refusal::TooSlow(_) => Code::DeadlineExceeded,
         Refusal::Compression(_) | Refusal::Unknown(_) => Code::Unimplemented,

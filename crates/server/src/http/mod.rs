@@ -94,11 +94,11 @@ where
     let (bytes_max, time_max) = (limits.message_bytes_max, limits.request_time_max);
     // The body is read also when its compression is not known: who is cut off sees no answer.
     let body = receive(request.into_body(), bytes_max, time_max, &receiver.in_flight).await;
-    let (compression, received) = match (compression, body) {
-        (Ok(compression), Ok(received)) => (compression, received),
+    let (compression, whole) = match (compression, body) {
+        (Ok(compression), Ok(whole)) => (compression, whole),
         (Err(refusal), _) | (_, Err(refusal)) => return Answer::Refused(refusal),
     };
     let protocol = Protocol::Http;
-    let (bytes, held) = (received.bytes, received.held);
+    let (bytes, held) = (whole.bytes, whole.held);
     receiver.export(Message { protocol, signal, encoding, compression, bytes, held }).await
 }

@@ -73,7 +73,7 @@ fn protobuf_status(refusal: &Refusal, code: i32) -> Vec<u8> {
     }
 }
 
-/// Protobuf's JSON form; that of `Any` names its type (ProtoJSON, "Any").
+/// Protobuf's JSON form; that of `Any` names its type (`ProtoJSON`, "Any").
 fn json_status(refusal: &Refusal, code: i32) -> Value {
     let message = refusal.message();
     let violation = json!([{ "field": BODY, "description": message }]);

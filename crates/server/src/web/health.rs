@@ -25,7 +25,7 @@ pub(super) async fn readyz(Extract(state): Extract<State>) -> Response<Body> {
     }
 }
 
-/// Returns the metrics in Prometheus' text format (OpenMetrics 1.0).
+/// Returns the metrics in Prometheus' text format (`OpenMetrics` 1.0).
 pub(super) async fn metrics(Extract(state): Extract<State>) -> Response<Body> {
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     of(StatusCode::OK, media_type, state.metrics.text())

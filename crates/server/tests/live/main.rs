@@ -15,7 +15,7 @@ use timesink_testkit::notation;
 const NOW_UNIX_NANO: i64 = 4_102_444_800_000_000_000;
 
 /// How long a test waits for what should take a second or two.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A loop of queries in requests of one service.
 const LOOP: &str = "\
@@ -43,7 +43,7 @@ impl Running {
             limits: Limits { partitions: 1, ..Limits::default() },
             on_analysis: Box::new(|_| {}),
         };
-        let server = Server::start(options, purpose).expect("it starts");
+        let server = Server::start(&options, purpose).expect("it starts");
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         Self { server, runtime }
     }

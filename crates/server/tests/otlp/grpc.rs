@@ -143,6 +143,9 @@ fn an_overload_asks_to_try_again() {
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     let delay = status.get_details_retry_info().and_then(|info| info.retry_delay);
     assert!(delay.is_some_and(|delay| !delay.is_zero()), "{status:?}");
+    // Where the Python SDK looks for it.
+    let retry_info = status.metadata().get_bin("google.rpc.retryinfo-bin").expect("metadata");
+    assert_eq!(retry_info.to_bytes().expect("bytes").as_ref(), [0x0a, 2, 0x08, 5]);
     assert_eq!(spans(&server), 1, "nothing taken is hurt");
     assert_eq!(export().code(), OK, "there is room again");
 }

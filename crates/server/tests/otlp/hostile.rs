@@ -151,17 +151,17 @@ fn it_finishes_what_is_under_way_when_it_stops() {
 fn only_with_a_token_may_other_machines_reach_it() {
     let open: std::net::SocketAddr = "0.0.0.0:0".parse().expect("an address");
     let exposed = ServerOptions { otlp_addresses: vec![open], ..options() };
-    let refused = Server::start(exposed.clone(), Purpose::Collect).expect_err("no token");
+    let refused = Server::start(&exposed, Purpose::Collect).expect_err("no token");
     assert!(matches!(refused, Error::Open { address } if address == open));
     let token = Token::parse("0123456789abcdef").expect("a token");
     let with_token = ServerOptions { token: Some(token), ..exposed };
-    assert!(Server::start(with_token, Purpose::Collect).is_ok());
+    assert!(Server::start(&with_token, Purpose::Collect).is_ok());
 }
 
 #[test]
 fn an_address_that_is_taken_is_named() {
     let (_server, address) = server(options());
     let second = ServerOptions { otlp_addresses: vec![address], ..options() };
-    let refused = Server::start(second, Purpose::Collect).expect_err("it is taken");
+    let refused = Server::start(&second, Purpose::Collect).expect_err("it is taken");
     assert!(refused.to_string().contains(&format!("`{address}`")), "{refused}");
 }

@@ -75,7 +75,7 @@ pub(super) fn run(args: &DemoArgs, run: &mut Run<'_>) -> Result<Ended> {
     let receiver = Receiver::start(run)?;
     for recording in RECORDINGS {
         let input = receiver.pass(recording, run)?;
-        show(recording, input, args, &engine, &runtime, run)?;
+        show(recording, &input, args, &engine, &runtime, run)?;
     }
     drop(receiver);
     if args.format == DemoFormat::Text {
@@ -99,7 +99,7 @@ impl Receiver {
             receiver: run.config.server.receiver.clone(),
             ..ServerOptions::new(surroundings::now_unix_nano, env!("CARGO_PKG_VERSION"))
         };
-        let server = Server::start(options, Purpose::Collect)?;
+        let server = Server::start(&options, Purpose::Collect)?;
         let runtime = client_runtime()?;
         let address = server.addresses().otlp.first().context("one address was asked for")?;
         let exporter = runtime.block_on(Exporter::connect(&format!("http://{address}")))?;
@@ -144,16 +144,16 @@ fn serve(run: &mut Run<'_>) -> Result<Ended> {
 
 fn show(
     recording: &Recording,
-    input: Input,
+    input: &Input,
     args: &DemoArgs,
     engine: &Engine,
     runtime: &Runtime,
     run: &mut Run<'_>,
 ) -> Result<()> {
-    let database = analysis::database(runtime, &input, &run.config, run.console)?;
+    let database = analysis::database(runtime, input, &run.config, run.console)?;
     let analysis = analysis::analyze(runtime, engine, &database, run.console)?;
     let material =
-        Material { analysis: &analysis, database: &database, input: &input, rules: engine.rules() };
+        Material { analysis: &analysis, database: &database, input, rules: engine.rules() };
     let shown = Shown::all(&analysis, analysis::services(&database).len());
     if args.format == DemoFormat::Jsonl {
         return report::write_file(Format::Jsonl, shown, material, run.console);

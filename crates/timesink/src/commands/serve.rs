@@ -39,7 +39,7 @@ pub(super) fn run_after(
     };
     let on_analysis = telling_once(run.console.paint);
     let purpose = Purpose::Live { engine, limits: config.limits, on_analysis };
-    let mut server = Server::start(options, purpose)?;
+    let mut server = Server::start(&options, purpose)?;
     let addresses = server.addresses();
     let (grpc, http) = (addresses.otlp[0], addresses.otlp[1]);
     let web = addresses.web.map(|web| format!(", web http://{web}")).unwrap_or_default();

@@ -34,10 +34,10 @@ impl Console {
         };
         Self {
             out: Out::Standard(BufWriter::with_capacity(1 << 16, std::io::stdout())),
-            paint: paint(surroundings.stdout_is_terminal),
+            paint: paint(surroundings.is_terminal.stdout),
             columns: surroundings.columns.clamp(*COLUMNS.start(), *COLUMNS.end()),
-            error_paint: paint(surroundings.stderr_is_terminal),
-            shows_progress: surroundings.stderr_is_terminal,
+            error_paint: paint(surroundings.is_terminal.stderr),
+            shows_progress: surroundings.is_terminal.stderr,
         }
     }
 

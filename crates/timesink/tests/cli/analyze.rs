@@ -110,9 +110,14 @@ fn no_span_text_reaches_the_terminal_raw() {
     let text = text.replace("shop-web", &format!("shop-web{}", escaped.trim_matches('"')));
     place.write("hostile.jsonl", text);
     let query = "SELECT DISTINCT service_name FROM spans";
-    let runs: [&[&str]; 5] = [
+    let runs: [&[&str]; 10] = [
         &["analyze", "hostile.jsonl"],
+        &["analyze", "--format", "json", "hostile.jsonl"],
         &["analyze", "--format", "jsonl", "hostile.jsonl"],
+        &["analyze", "--format", "markdown", "hostile.jsonl"],
+        &["analyze", "--format", "sarif", "hostile.jsonl"],
+        &["analyze", "--format", "html", "hostile.jsonl"],
+        &["analyze", "--format", "github", "hostile.jsonl"],
         &["sql", query, "hostile.jsonl"],
         &["sql", "--format", "json", query, "hostile.jsonl"],
         &["sql", "--format", "csv", query, "hostile.jsonl"],

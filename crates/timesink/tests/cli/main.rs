@@ -8,5 +8,6 @@ mod config;
 mod diagnostics;
 mod explain;
 mod files;
+mod outputs;
 mod sql;
 mod support;

@@ -86,9 +86,12 @@ fn send_and_compare(client: Client, recordings: &[&Recording]) {
     match client {
         Client::Python { protocol, compression } => {
             let mut command = Command::new(python());
-            command
-                .arg(root().join("tests/e2e/python/send_recording.py"))
-                .args(["--protocol", protocol, "--compression", compression]);
+            command.arg(root().join("tests/e2e/python/send_recording.py")).args([
+                "--protocol",
+                protocol,
+                "--compression",
+                compression,
+            ]);
             for (recording, serve) in recordings.iter().zip(&servers) {
                 let address = if protocol == "grpc" { &serve.grpc } else { &serve.http };
                 let job = format!("{}=http://{address}", recording.path.display());

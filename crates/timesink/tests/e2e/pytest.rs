@@ -44,12 +44,8 @@ fn recordings_give_what_their_pages_say() {
             let expected = expected.as_array().expect("a list");
             assert_eq!(found.len(), expected.len(), "{story} {file}: {found:?}");
             for (found, expected) in found.iter().zip(expected) {
-                let keys: Vec<&str> = expected
-                    .as_object()
-                    .expect("an object")
-                    .keys()
-                    .map(String::as_str)
-                    .collect();
+                let keys: Vec<&str> =
+                    expected.as_object().expect("an object").keys().map(String::as_str).collect();
                 check(found, expected, &keys);
             }
         }

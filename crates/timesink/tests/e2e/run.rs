@@ -36,7 +36,8 @@ sys.exit(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
 
 #[test]
 fn the_exit_code_is_the_commands() {
-    for (script, code) in [("exit 0", 0), ("exit 3", 3), ("kill -TERM $$", 143), ("kill -9 $$", 137)]
+    for (script, code) in
+        [("exit 0", 0), ("exit 3", 3), ("kill -TERM $$", 143), ("kill -9 $$", 137)]
     {
         let output = run(&["--", "sh", "-c", script]);
         assert_eq!(output.status.code(), Some(code), "{script}");
@@ -53,7 +54,9 @@ fn what_was_sent_is_found_whatever_the_protocol() {
     let python = python().to_string_lossy();
     for protocol in ["grpc", "http/protobuf"] {
         let mut command = timesink();
-        command.args(["run", "--", &python, "-c", LOOP]).env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
+        command
+            .args(["run", "--", &python, "-c", LOOP])
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
         let output = command.output().expect("it starts");
         let said = text(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{said}{}", text(&output.stderr));

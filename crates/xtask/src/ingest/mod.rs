@@ -34,7 +34,7 @@ const SPANS_OF_A_RUN: usize = 400_000;
 const NOW_UNIX_NANO: i64 = 4_102_444_800_000_000_000;
 
 /// How long a finding may take to show.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Measures and prints the tables.
 pub(crate) fn run(words: &[&str]) -> Result<()> {

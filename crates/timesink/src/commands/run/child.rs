@@ -67,7 +67,12 @@ fn start(command: &[OsString], environment: &Environment) -> Result<Child> {
     let Some((program, arguments)) = command.split_first() else {
         bail!("expected a command to run");
     };
-    let started = Command::new(program).args(arguments).envs(environment.variables()).spawn();
+    let mut command = Command::new(program);
+    command.args(arguments);
+    for name in Environment::removed() {
+        command.env_remove(name);
+    }
+    let started = command.envs(environment.variables()).spawn();
     started.map_err(|error| NotRun { program: program.clone(), cause: error }.into())
 }
 

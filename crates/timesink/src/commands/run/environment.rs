@@ -13,6 +13,16 @@ const TRACES_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
 const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
+/// Variables of traces alone win over those for all signals, and a configuration file over both.
+const ELSEWHERE: [&str; 6] = [
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
+    "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_CONFIG_FILE",
+];
+
 /// Milliseconds between exports: a command that is killed loses little.
 const EXPORT_EVERY_MILLIS: &str = "200";
 
@@ -28,7 +38,6 @@ impl Environment {
     /// Returns what makes the command send its spans to the address.
     pub(super) fn of(command: &[OsString], address: SocketAddr) -> Self {
         let installed = python::of_command(command).and_then(|python| Installed::look(&python));
-        let endpoint = format!("http://{address}");
         let mut variables: Vec<(&'static str, OsString)> = vec![
             ("OTEL_SDK_DISABLED", "false".into()),
             ("OTEL_TRACES_EXPORTER", "otlp".into()),
@@ -37,14 +46,11 @@ impl Environment {
             // Every request, whatever the sampling in production.
             ("OTEL_TRACES_SAMPLER", "parentbased_always_on".into()),
             ("OTEL_BSP_SCHEDULE_DELAY", EXPORT_EVERY_MILLIS.into()),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.clone().into()),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}").into()),
             ("OTEL_EXPORTER_OTLP_INSECURE", "true".into()),
         ];
-        // A variable of its own for traces would win over the one for all signals.
-        if variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").is_some() {
-            let path = if speaks_grpc(installed.as_ref()) { "" } else { "/v1/traces" };
-            variables
-                .push(("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("{endpoint}{path}").into()));
+        for name in ["NO_PROXY", "no_proxy"] {
+            variables.push((name, without_proxy(name, address)));
         }
         if variable(PROTOCOL).is_none() && variable(TRACES_PROTOCOL).is_none() {
             let protocol = if speaks_grpc(installed.as_ref()) { "grpc" } else { "http/protobuf" };
@@ -52,6 +58,11 @@ impl Environment {
         }
         variables.extend(service_name().map(|name| (SERVICE_NAME, name)));
         Self { variables, installed }
+    }
+
+    /// Returns the variables that must not be set: each would send the spans elsewhere.
+    pub(super) fn removed() -> impl Iterator<Item = &'static str> {
+        ELSEWHERE.into_iter()
     }
 
     pub(super) fn variables(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
@@ -78,6 +89,9 @@ impl Environment {
                 "does its code name an exporter or endpoint? The variables OTEL_* set here apply \
                  where it does not"
                     .to_owned(),
+                "an exporter in another process is lost when that is killed: end it with SIGTERM \
+                 or SIGINT, and give it time to export"
+                    .to_owned(),
             ],
         }
     }
@@ -90,6 +104,16 @@ fn speaks_grpc(installed: Option<&Installed>) -> bool {
         Some(protocol) => protocol == "grpc",
         None => installed.is_some_and(|installed| installed.grpc && !installed.http),
     }
+}
+
+/// Exporters send what goes to this machine to a proxy as well, unless they are told not to.
+fn without_proxy(name: &str, address: SocketAddr) -> OsString {
+    let mut hosts = variable(name).unwrap_or_default();
+    if !hosts.is_empty() {
+        hosts.push(",");
+    }
+    hosts.push(address.ip().to_string());
+    hosts
 }
 
 /// Without a name of its own a service would be `unknown_service`: it is named after the folder.

@@ -4,10 +4,12 @@ mod child;
 mod environment;
 mod python;
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use arrow::array::RecordBatch;
 use timesink_otlp::Decoded;
 use timesink_server::{Purpose, Server, ServerOptions};
 
@@ -31,14 +33,14 @@ pub(super) fn run(args: &RunArgs, run: &mut Run<'_>) -> Result<Ended> {
     let mut server = start(run)?;
     let address = *server.addresses().otlp.first().context("one address was asked for")?;
     let environment = Environment::of(&args.command, address);
-    let exit = child::run(&args.command, &environment, run.surroundings.stdin_is_terminal)?;
+    let exit = child::run(&args.command, &environment, run.surroundings.is_terminal.stdin)?;
     server.stop();
     let input = Input { decoded: server.take(), damaged: Vec::new() };
     drop(server);
     if let Some(path) = &args.save {
         save(&input.decoded, path)?;
     }
-    let spans: usize = input.decoded.spans.iter().map(|batch| batch.num_rows()).sum();
+    let spans: usize = input.decoded.spans.iter().map(RecordBatch::num_rows).sum();
     if spans == 0 {
         tell_why_nothing_came(&input, &environment, exit, run);
         return Ok(Ended::Command(exit.code()));
@@ -64,7 +66,7 @@ fn start(run: &Run<'_>) -> Result<Server> {
         receiver: run.config.server.receiver.clone(),
         ..ServerOptions::new(surroundings::now_unix_nano, env!("CARGO_PKG_VERSION"))
     };
-    Ok(Server::start(options, Purpose::Collect)?)
+    Ok(Server::start(&options, Purpose::Collect)?)
 }
 
 /// Writes the spans as OTLP JSON lines, quarantined ones too.
@@ -87,9 +89,8 @@ fn tell_why_nothing_came(input: &Input, environment: &Environment, exit: Exit, r
         text.push_str(&reason);
     }
     if let Exit::Signal(signal) = exit {
-        text.push_str(&format!(
-            "\nit was ended by signal {signal}: spans that were not exported yet are lost"
-        ));
+        let lost = "spans that were not exported yet are lost";
+        let _ = write!(text, "\nit was ended by signal {signal}: {lost}");
     }
     run.console.warn(&text);
 }

@@ -6,18 +6,23 @@
 
 use serde_json::Value;
 
-const SCHEMA: &str = include_str!("../../../../tests/schemas/sarif-2.1.0.json");
+const SCHEMA: &str = include_str!("../../../tests/schemas/sarif-2.1.0.json");
 
 /// Keywords that say nothing about a value.
 const ANNOTATIONS: [&str; 6] = ["$id", "$schema", "default", "definitions", "description", "title"];
 
-/// Returns what is wrong with a value, each with its place.
-pub(super) fn check(value: &Value) -> Vec<String> {
-    let root: Value = serde_json::from_str(SCHEMA).unwrap();
+/// Returns what is wrong with a log, each fault with its place.
+///
+/// # Panics
+/// The log holds what the schema asks for with a keyword that is not known here.
+pub fn faults(log: &Value) -> Vec<String> {
+    let root: Value = serde_json::from_str(SCHEMA).expect(SOUND);
     let mut faults = Vec::new();
-    Checker { root: &root }.check(value, &root, "", &mut faults);
+    Checker { root: &root }.check(log, &root, "", &mut faults);
     faults
 }
+
+const SOUND: &str = "the schema is what its authors publish";
 
 struct Checker<'a> {
     root: &'a Value,
@@ -26,10 +31,10 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn check(&self, value: &Value, schema: &Value, place: &str, faults: &mut Vec<String>) {
         if let Some(reference) = schema.get("$ref") {
-            let pointer = reference.as_str().unwrap().strip_prefix('#').unwrap();
-            return self.check(value, self.root.pointer(pointer).unwrap(), place, faults);
+            let pointer = reference.as_str().expect(SOUND).strip_prefix('#').expect(SOUND);
+            return self.check(value, self.root.pointer(pointer).expect(SOUND), place, faults);
         }
-        for (keyword, rule) in schema.as_object().unwrap() {
+        for (keyword, rule) in schema.as_object().expect(SOUND) {
             if !ANNOTATIONS.contains(&keyword.as_str()) && !self.holds(value, keyword, rule) {
                 faults.push(format!("{place}: {keyword} {rule}: {value}"));
             }
@@ -56,8 +61,8 @@ impl Checker<'_> {
     }
 
     fn holds(&self, value: &Value, keyword: &str, rule: &Value) -> bool {
-        let number = || rule.as_f64().unwrap();
-        let rules = || rule.as_array().unwrap().iter();
+        let number = || rule.as_f64().expect(SOUND);
+        let rules = || rule.as_array().expect(SOUND).iter();
         let is_met = |schema: &&Value| {
             let mut faults = Vec::new();
             self.check(value, schema, "", &mut faults);
@@ -70,7 +75,7 @@ impl Checker<'_> {
             "type" => has_type(value, rule),
             "enum" => rules().any(|rule| rule == value),
             "required" => value.as_object().is_none_or(|object| {
-                rules().all(|name| object.contains_key(name.as_str().unwrap()))
+                rules().all(|name| object.contains_key(name.as_str().expect(SOUND)))
             }),
             "minItems" => value.as_array().is_none_or(|items| items.len() as f64 >= number()),
             "uniqueItems" => value.as_array().is_none_or(|items| {
@@ -81,14 +86,16 @@ impl Checker<'_> {
             "maximum" => value.as_f64().is_none_or(|value| value <= number()),
             "anyOf" => rules().any(|schema| is_met(&schema)),
             "oneOf" => rules().filter(is_met).count() == 1,
-            "format" => value.as_str().is_none_or(|text| has_format(text, rule.as_str().unwrap())),
+            "format" => {
+                value.as_str().is_none_or(|text| has_format(text, rule.as_str().expect(SOUND)))
+            }
             other => panic!("the checker does not know `{other}`, which {value} has to meet"),
         }
     }
 }
 
 fn has_type(value: &Value, rule: &Value) -> bool {
-    match rule.as_str().unwrap() {
+    match rule.as_str().expect(SOUND) {
         "object" => value.is_object(),
         "array" => value.is_array(),
         "string" => value.is_string(),
@@ -113,18 +120,23 @@ fn has_format(text: &str, format: &str) -> bool {
     }
 }
 
-#[test]
-fn the_checker_finds_faults() {
-    let log = |run: Value| serde_json::json!({"version": "2.1.0", "runs": [run]});
-    let faults = |run: Value| check(&log(run)).len();
-    let driver = serde_json::json!({"driver": {"name": "a"}});
-    assert_eq!(faults(serde_json::json!({"tool": driver})), 0);
-    assert_eq!(faults(serde_json::json!({})), 1, "a tool is required");
-    assert_eq!(faults(serde_json::json!({"tool": driver, "resultz": []})), 1, "unknown");
-    let result = |result: Value| faults(serde_json::json!({"tool": driver, "results": [result]}));
-    assert_eq!(result(serde_json::json!({"message": {"text": "a"}})), 0);
-    assert_eq!(result(serde_json::json!({"message": {}})), 1, "text or id");
-    assert_eq!(result(serde_json::json!({"message": {"text": 1}})), 1);
-    assert_eq!(result(serde_json::json!({"message": {"text": "a"}, "level": "info"})), 1);
-    assert_eq!(result(serde_json::json!({"message": {"text": "a"}, "rank": 101})), 1);
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_checker_finds_faults() {
+        let log = |run: serde_json::Value| serde_json::json!({"version": "2.1.0", "runs": [run]});
+        let faults = |run: serde_json::Value| super::faults(&log(run)).len();
+        let driver = serde_json::json!({"driver": {"name": "a"}});
+        assert_eq!(faults(serde_json::json!({"tool": driver})), 0);
+        assert_eq!(faults(serde_json::json!({})), 1, "a tool is required");
+        assert_eq!(faults(serde_json::json!({"tool": driver, "resultz": []})), 1, "unknown");
+        let result = |result: serde_json::Value| {
+            faults(serde_json::json!({"tool": driver, "results": [result]}))
+        };
+        assert_eq!(result(serde_json::json!({"message": {"text": "a"}})), 0);
+        assert_eq!(result(serde_json::json!({"message": {}})), 1, "text or id");
+        assert_eq!(result(serde_json::json!({"message": {"text": 1}})), 1);
+        assert_eq!(result(serde_json::json!({"message": {"text": "a"}, "level": "info"})), 1);
+        assert_eq!(result(serde_json::json!({"message": {"text": "a"}, "rank": 101})), 1);
+    }
 }
