@@ -5,13 +5,13 @@ use std::sync::Arc;
 use prost::Message;
 use timesink_server::Exporter;
 
-use crate::support::{options, request, server};
+use crate::support::{options, request, server, spans};
 
 /// OTLP/gRPC Concurrent Requests: "The implementations that need to achieve high throughput SHOULD
 /// support concurrent Unary calls".
 #[test]
 fn concurrent_calls_are_all_taken_once() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let message: Arc<[u8]> = request(50, 0).encode_to_vec().into();
     runtime.block_on(async {
@@ -26,6 +26,5 @@ fn concurrent_calls_are_all_taken_once() {
             assert_eq!(answer.expect("it is taken"), None);
         }
     });
-    let spans: usize = server.take().spans.iter().map(|batch| batch.num_rows()).sum();
-    assert_eq!(spans, 5000);
+    assert_eq!(spans(&server), 5000);
 }

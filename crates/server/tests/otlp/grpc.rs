@@ -21,7 +21,7 @@ fn response(called: &Called) -> ExportTraceServiceResponse {
 /// case of a successful response."
 #[test]
 fn full_success_leaves_partial_success_unset() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     let called = call(address, TRACES, &[], framed(0, &protobuf(3, 0)));
     assert_eq!(response(&called), ExportTraceServiceResponse::default());
     assert_eq!(called.message(), b"");
@@ -33,7 +33,7 @@ fn full_success_leaves_partial_success_unset() {
 /// not carry any telemetry data) the server SHOULD respond with success."
 #[test]
 fn an_empty_request_succeeds() {
-    let (_server, address) = server(options());
+    let (_server, address) = server(&options());
     for path in [TRACES, METRICS, LOGS] {
         assert_eq!(call(address, path, &[], framed(0, b"")).code(), OK, "{path}");
     }
@@ -42,7 +42,7 @@ fn an_empty_request_succeeds() {
 /// "All server components MUST support [...] no compression [...] gzip"; zstd is ours.
 #[test]
 fn messages_may_be_compressed() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     let message = protobuf(2, 0);
     for (encoding, body) in [
         ("identity", framed(0, &message)),
@@ -61,7 +61,7 @@ fn messages_may_be_compressed() {
 /// `grpc-accept-encoding`; a flag without a header is INTERNAL.
 #[test]
 fn unknown_compression_is_refused_with_the_known_ones() {
-    let (_server, address) = server(options());
+    let (_server, address) = server(&options());
     let body = framed(1, &protobuf(1, 0));
     let called = call(address, TRACES, &[("grpc-encoding", "snappy")], body.clone());
     assert_eq!(called.status().code(), Code::Unimplemented);
@@ -74,7 +74,7 @@ fn unknown_compression_is_refused_with_the_known_ones() {
 /// `error_message` field with a human-readable error message in English."
 #[test]
 fn partial_success_counts_and_explains_what_was_refused() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     let called = call(address, TRACES, &[], framed(0, &protobuf(5, 2)));
     let partial = response(&called).partial_success.expect("some were refused");
     assert_eq!(partial.rejected_spans, 2);
@@ -87,10 +87,10 @@ fn partial_success_counts_and_explains_what_was_refused() {
 }
 
 /// OTLP/gRPC Response, Failures: "To indicate not-retryable errors, the server is recommended to
-/// use code InvalidArgument and MAY supply additional details via status using BadRequest."
+/// use code `InvalidArgument` and MAY supply additional details via status using `BadRequest`."
 #[test]
 fn bad_data_is_an_invalid_argument() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     let whole = protobuf(2, 0);
     let called = call(address, TRACES, &[], framed(0, &whole[..whole.len() - 3]));
     let status = called.status();
@@ -106,12 +106,12 @@ fn bad_data_is_an_invalid_argument() {
 
 /// OTLP/gRPC Request: "The server MUST enforce a message size limit [...] the gRPC server
 /// implementations return a `RESOURCE_EXHAUSTED` status code". Failures: "If no such status
-/// [RetryInfo] is returned, then the `RESOURCE_EXHAUSTED` code SHOULD be treated as non-retryable."
+/// [`RetryInfo`] is returned, then the `RESOURCE_EXHAUSTED` code SHOULD be treated as non-retryable."
 #[test]
 fn what_is_too_large_is_not_to_be_sent_again() {
     let limits = ReceiverLimits { message_bytes_max: 1000, ..ReceiverLimits::default() };
     let (server, address) =
-        server(timesink_server::ServerOptions { receiver: limits, ..options() });
+        server(&timesink_server::ServerOptions { receiver: limits, ..options() });
     let large = vec![0; 1001];
     let bomb = gzip(&vec![0; 100_000]);
     assert!(bomb.len() < 1000);
@@ -130,13 +130,13 @@ fn what_is_too_large_is_not_to_be_sent_again() {
     assert_eq!(spans(&server), 3);
 }
 
-/// OTLP/gRPC Throttling: "the server SHOULD return an error with code Unavailable and MAY supply
-/// additional details via status using RetryInfo."
+/// OTLP/gRPC Throttling: "the server SHOULD return an error with code `Unavailable` and MAY supply
+/// additional details via status using `RetryInfo`."
 #[test]
 fn an_overload_asks_to_try_again() {
     let limits = ReceiverLimits { memory_bytes_max: 1, ..ReceiverLimits::default() };
     let (server, address) =
-        server(timesink_server::ServerOptions { receiver: limits, ..options() });
+        server(&timesink_server::ServerOptions { receiver: limits, ..options() });
     let export = || call(address, TRACES, &[], framed(0, &protobuf(1, 0)));
     assert_eq!(export().code(), OK);
     let status = export().status();
@@ -155,7 +155,7 @@ fn an_overload_asks_to_try_again() {
 /// field MUST be non-empty."
 #[test]
 fn metrics_and_logs_are_taken_and_said_once_to_go_nowhere() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     for (path, variable) in [(METRICS, "OTEL_METRICS_EXPORTER"), (LOGS, "OTEL_LOGS_EXPORTER")] {
         let first = response(&call(address, path, &[], framed(0, b"\x0a\0")));
         let partial = first.partial_success.expect("a warning");
@@ -170,7 +170,7 @@ fn metrics_and_logs_are_taken_and_said_once_to_go_nowhere() {
 /// gRPC, "Status codes": a method that is not there is UNIMPLEMENTED.
 #[test]
 fn unknown_methods_are_unimplemented() {
-    let (_server, address) = server(options());
+    let (_server, address) = server(&options());
     for path in ["/", "/opentelemetry.proto.collector.trace.v1.TraceService/Import", "/a.B/C"] {
         let status = call(address, path, &[], framed(0, b"")).status();
         assert_eq!(status.code(), Code::Unimplemented, "{path}");
@@ -180,7 +180,7 @@ fn unknown_methods_are_unimplemented() {
 /// gRPC over HTTP/2, "Length-Prefixed-Message": a unary call has exactly one.
 #[test]
 fn a_call_has_one_whole_message() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     let message = protobuf(1, 0);
     let two = [framed(0, &message), framed(0, &message)].concat();
     let cut = framed(0, &message)[..message.len()].to_vec();
@@ -196,7 +196,7 @@ fn a_call_has_one_whole_message() {
 fn without_the_token_nothing_is_taken() {
     let token = Token::parse("0123456789abcdef").expect("a token");
     let (server, address) =
-        server(timesink_server::ServerOptions { token: Some(token), ..options() });
+        server(&timesink_server::ServerOptions { token: Some(token), ..options() });
     let body = framed(0, &protobuf(1, 0));
     let wrong = [&[][..], &[("authorization", "Bearer wrong-wrong-wrong")]];
     for headers in wrong {

@@ -17,7 +17,7 @@ fn limited(limits: ReceiverLimits) -> ServerOptions {
 /// Guarantee: others are served as before.
 #[test]
 fn slow_clients_hold_up_nobody() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     let heads = ["", "P", "PRI * HTTP/2.0\r\n", "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\n"];
     let slow: Vec<_> = (0..200)
         .map(|number| {
@@ -39,7 +39,7 @@ fn slow_clients_hold_up_nobody() {
 fn a_body_that_does_not_come_is_given_up() {
     let limits =
         ReceiverLimits { request_time_max: Duration::from_secs(1), ..ReceiverLimits::default() };
-    let (_server, address) = server(limited(limits));
+    let (_server, address) = server(&limited(limits));
     let mut stream = connect(address);
     let head = "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
                 content-type: application/x-protobuf\r\ncontent-length: 1000\r\n\r\nfirst bytes";
@@ -52,7 +52,7 @@ fn a_body_that_does_not_come_is_given_up() {
 /// Guarantee: nothing of them is taken, others go on.
 #[test]
 fn a_request_that_is_cut_off_leaves_nothing() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     let body = protobuf(3, 0);
     let head = format!(
         "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\n\
@@ -73,7 +73,7 @@ fn a_request_that_is_cut_off_leaves_nothing() {
 /// Guarantee: the connection is closed, with an answer where there is one.
 #[test]
 fn bytes_that_are_no_http_are_closed() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     let endless = format!("POST /v1/traces HTTP/1.1\r\nx: {}", "a".repeat(1 << 20));
     let tls = "\x16\x03\x01\x02\0\x01\0\x01\u{fc}\x03\x03";
     for bytes in [tls, "GET\r\n\r\n", "\0\0\0\0\0", endless.as_str()] {
@@ -94,7 +94,7 @@ fn bytes_that_are_no_http_are_closed() {
 #[test]
 fn connections_beyond_the_limit_are_closed() {
     let limits = ReceiverLimits { connections_max: 4, ..ReceiverLimits::default() };
-    let (_server, address) = server(limited(limits));
+    let (_server, address) = server(&limited(limits));
     let open: Vec<_> = (0..4)
         .map(|_| {
             let mut stream = connect(address);
@@ -123,7 +123,7 @@ fn connections_beyond_the_limit_are_closed() {
 /// Guarantee: the request is answered, and then nothing listens.
 #[test]
 fn it_finishes_what_is_under_way_when_it_stops() {
-    let (mut server, address) = server(options());
+    let (mut server, address) = server(&options());
     let mut stream = connect(address);
     let body = protobuf(1, 0);
     let head = format!(
@@ -160,7 +160,7 @@ fn only_with_a_token_may_other_machines_reach_it() {
 
 #[test]
 fn an_address_that_is_taken_is_named() {
-    let (_server, address) = server(options());
+    let (_server, address) = server(&options());
     let second = ServerOptions { otlp_addresses: vec![address], ..options() };
     let refused = Server::start(&second, Purpose::Collect).expect_err("it is taken");
     assert!(refused.to_string().contains(&format!("`{address}`")), "{refused}");

@@ -29,7 +29,7 @@ fn status(answer: &Answer) -> tonic_types::Status {
 /// use the same "Content-Type" in the response as it received in the request."
 #[test]
 fn full_success_in_both_encodings() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     let answer = post(address, &[PROTOBUF], &protobuf(3, 0));
     assert_eq!((answer.status, answer.header("content-type")), (200, Some(PROTOBUF.1)));
     assert_eq!(answer.body, b"");
@@ -45,7 +45,7 @@ fn full_success_in_both_encodings() {
 /// success." "OTLP/JSON receivers MUST ignore message fields with unknown names".
 #[test]
 fn empty_requests_and_unknown_fields_succeed() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     for path in ["/v1/traces", "/v1/metrics", "/v1/logs"] {
         assert_eq!(http1(address, "POST", path, &[PROTOBUF], b"").status, 200, "{path}");
     }
@@ -58,7 +58,7 @@ fn empty_requests_and_unknown_fields_succeed() {
 /// "Content-Encoding: gzip" request header."
 #[test]
 fn bodies_may_be_compressed() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     let message = protobuf(2, 0);
     for (encoding, body) in
         [("gzip", gzip(&message)), ("zstd", zstd(&message)), ("identity", message.clone())]
@@ -78,7 +78,7 @@ fn bodies_may_be_compressed() {
 /// `rejected_spans` [...]. The server SHOULD populate the `error_message` field".
 #[test]
 fn partial_success_in_both_encodings() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     let answer = post(address, &[PROTOBUF], &protobuf(4, 3));
     let response = ExportTraceServiceResponse::decode(answer.body.as_slice()).expect("a response");
     let partial = response.partial_success.expect("some were refused");
@@ -95,7 +95,7 @@ fn partial_success_in_both_encodings() {
 /// Partial Success, warnings: each signal counts under its own name.
 #[test]
 fn metrics_and_logs_are_taken_and_said_once_to_go_nowhere() {
-    let (_server, address) = server(options());
+    let (_server, address) = server(&options());
     for (path, count) in [("/v1/metrics", "rejectedDataPoints"), ("/v1/logs", "rejectedLogRecords")]
     {
         let partial = value(&http1(address, "POST", path, &[JSON], b"{}"));
@@ -106,10 +106,10 @@ fn metrics_and_logs_are_taken_and_said_once_to_go_nowhere() {
 
 /// Failures: "The response body for all `HTTP 4xx` and `HTTP 5xx` responses MUST be a
 /// Protobuf-encoded Status message". Bad Data: "the server MUST respond with `HTTP 400 Bad
-/// Request`. The `Status.details` field in the response SHOULD contain a BadRequest".
+/// Request`. The `Status.details` field in the response SHOULD contain a `BadRequest`".
 #[test]
 fn bad_data_is_answered_with_a_status_in_the_same_encoding() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     let answer = post(address, &[PROTOBUF], &protobuf(1, 0)[..9]);
     assert_eq!((answer.status, answer.header("content-type")), (400, Some(PROTOBUF.1)));
     let found = status(&answer);
@@ -129,7 +129,7 @@ fn bad_data_is_answered_with_a_status_in_the_same_encoding() {
 /// What a message holds never comes back at length, nor as it is.
 #[test]
 fn answers_are_short_and_clean() {
-    let (_server, address) = server(options());
+    let (_server, address) = server(&options());
     let hostile = format!(r#"{{"resourceSpans":[],"x{}":}}"#, "\u{1b}[31m\r\n".repeat(100_000));
     let answer = post(address, &[JSON], hostile.as_bytes());
     assert_eq!(answer.status, 400);
@@ -143,7 +143,7 @@ fn answers_are_short_and_clean() {
 #[test]
 fn what_is_too_large_is_not_to_be_sent_again() {
     let limits = ReceiverLimits { message_bytes_max: 1000, ..ReceiverLimits::default() };
-    let (server, address) = server(ServerOptions { receiver: limits, ..options() });
+    let (server, address) = server(&ServerOptions { receiver: limits, ..options() });
     let bomb = gzip(&vec![0; 1 << 20]);
     for (headers, body) in [
         (vec![PROTOBUF], vec![0; 1001]),
@@ -165,7 +165,7 @@ fn an_overload_asks_to_try_again() {
     let memory = ReceiverLimits { memory_bytes_max: 1, ..ReceiverLimits::default() };
     let in_flight = ReceiverLimits { inflight_bytes_max: 10, ..ReceiverLimits::default() };
     for (limits, fitting) in [(memory, 1), (in_flight, 0)] {
-        let (server, address) = server(ServerOptions { receiver: limits, ..options() });
+        let (server, address) = server(&ServerOptions { receiver: limits, ..options() });
         for _ in 0..fitting {
             assert_eq!(post(address, &[PROTOBUF], &protobuf(1, 0)).status, 200);
         }
@@ -180,7 +180,7 @@ fn an_overload_asks_to_try_again() {
 /// 9110): 404, 405 with `Allow`, 415 with `Accept`.
 #[test]
 fn other_requests_are_told_what_to_send() {
-    let (_server, address) = server(options());
+    let (_server, address) = server(&options());
     assert_eq!(http1(address, "POST", "/v1/spans", &[PROTOBUF], b"").status, 404);
     let answer = http1(address, "POST", "/", &[JSON], b"");
     assert!(answer.text().contains("/v1/traces"), "{answer:?}");
@@ -199,7 +199,7 @@ fn other_requests_are_told_what_to_send() {
 /// same port"; "Implementations MAY use HTTP/1.1 or HTTP/2 transports."
 #[test]
 fn one_port_takes_both_protocols_and_both_versions_of_http() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     assert_eq!(post(address, &[PROTOBUF], &protobuf(1, 0)).status, 200);
     let grpc = call(address, crate::support::TRACES, &[], framed(0, &protobuf(1, 0)));
     assert_eq!(grpc.code(), 0);
@@ -212,7 +212,7 @@ fn one_port_takes_both_protocols_and_both_versions_of_http() {
 #[test]
 fn a_connection_takes_many_requests() {
     use std::io::Write;
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     let mut stream = crate::support::connect(address);
     let body = protobuf(1, 0);
     let head = |last: bool| {
@@ -235,13 +235,13 @@ fn a_connection_takes_many_requests() {
 
 #[test]
 fn requests_of_other_sites_and_without_the_token_are_refused() {
-    let (server, address) = server(options());
+    let (server, address) = server(&options());
     let origin = ("origin", "https://evil.example");
     assert_eq!(post(address, &[PROTOBUF, origin], &protobuf(1, 0)).status, 403);
     assert_eq!(spans(&server), 0);
     let token = Token::parse("0123456789abcdef").expect("a token");
     let (server, address) =
-        crate::support::server(ServerOptions { token: Some(token), ..options() });
+        crate::support::server(&ServerOptions { token: Some(token), ..options() });
     let answer = post(address, &[PROTOBUF], &protobuf(1, 0));
     assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer")));
     assert_eq!(status(&answer).code, 16);

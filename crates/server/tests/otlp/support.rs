@@ -1,9 +1,11 @@
 //! A server on free ports, requests as bytes, answers as they came.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
@@ -28,15 +30,15 @@ pub(crate) fn options() -> ServerOptions {
 }
 
 /// Starts a server that collects.
-pub(crate) fn server(options: ServerOptions) -> (Server, SocketAddr) {
-    let server = Server::start(&options, Purpose::Collect).expect("it starts");
+pub(crate) fn server(options: &ServerOptions) -> (Server, SocketAddr) {
+    let server = Server::start(options, Purpose::Collect).expect("it starts");
     let address = server.addresses().otlp[0];
     (server, address)
 }
 
 /// Returns how many spans came since the last call.
 pub(crate) fn spans(server: &Server) -> usize {
-    server.take().spans.iter().map(|batch| batch.num_rows()).sum()
+    server.take().spans.iter().map(RecordBatch::num_rows).sum()
 }
 
 /// A request with so many good spans and so many without an id.
@@ -103,9 +105,9 @@ pub(crate) fn http1(
     let mut stream = connect(address);
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(head, "{name}: {value}\r\n");
     }
-    head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+    let _ = write!(head, "content-length: {}\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).expect("it reads the head");
     // Who is refused may be cut off; what it says is what counts.
     let _ = stream.write_all(body);
