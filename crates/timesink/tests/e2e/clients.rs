@@ -59,6 +59,7 @@ fn what_is_sent_is_found_as_in_the_file() {
         for some in chosen.chunks(AT_A_TIME) {
             send_and_compare(*client, some);
         }
+        println!("{client:?}: {} recordings", chosen.len());
     }
 }
 

@@ -16,9 +16,10 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The binary, away from what the surroundings set.
+/// The binary, away from what the surroundings set. `TIMESINK_BINARY` names another build of it.
 pub(crate) fn timesink() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_timesink"));
+    let built = env!("CARGO_BIN_EXE_timesink").into();
+    let mut command = Command::new(std::env::var_os("TIMESINK_BINARY").unwrap_or(built));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("TIMESINK_") || text.starts_with("OTEL_") {
