@@ -129,6 +129,21 @@ fn the_command_line_is_sound() {
     Cli::command().debug_assert();
 }
 
+/// Pages name options by their keys: there are such.
+#[test]
+fn options_that_pages_name_exist() {
+    let known = options_page();
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    for name in ["serve.md", "run.md", "outputs.md"] {
+        let page = std::fs::read_to_string(docs.join(name)).unwrap();
+        let code = page.split('`').skip(1).step_by(2);
+        let groups = ["receiver.", "live.", "serve.", "query.", "input."];
+        for key in code.filter(|text| groups.iter().any(|group| text.starts_with(group))) {
+            assert!(known.contains(&format!("`{key}`")), "docs/{name}: `{key}`");
+        }
+    }
+}
+
 /// The example of the options page is a configuration.
 #[test]
 fn the_example_of_the_page_can_be_read() {

@@ -92,6 +92,20 @@ impl Running {
         (status, body.to_owned())
     }
 
+    /// Sends one message of OTLP JSON.
+    fn post(&self, json: &str) {
+        let mut stream = TcpStream::connect(self.server.addresses().otlp[0]).expect("it listens");
+        let length = json.len();
+        let request = format!(
+            "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{json}"
+        );
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer comes");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
     fn json(&self, path: &str) -> Value {
         let (status, body) = self.get(path);
         assert_eq!(status, 200, "{path}: {body}");
@@ -247,4 +261,47 @@ fn it_says_how_it_is() {
     assert!(running.metric("timesink_live_findings{severity=\"warning\"}") > 0.0);
     assert_eq!(running.get_as("/metrics", "evil.example").0, 403);
     assert!(running.server.stop());
+}
+
+/// `docs/serve.md` lists every metric, and no other.
+#[test]
+fn every_metric_is_described() {
+    let running = Running::start(quick(), ReceiverLimits::default());
+    running.export(LOOP).expect("it is taken");
+    // A span that names itself as its parent is mended, one without an id is refused.
+    let odd = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c",
+        "spanId":"eee19b7ec3c1b174","parentSpanId":"eee19b7ec3c1b174","name":"a"},{"name":"b"}]}]}]}"#;
+    running.post(odd);
+    running.json_when("/api/v1/findings", |answer| answer["spans"] == 221);
+    let (_, text) = running.get("/metrics");
+    let counted = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let mut counted: Vec<&str> = counted.filter_map(|line| line.split(' ').next()).collect();
+    let page = include_str!("../../../../docs/serve.md");
+    let described = page.lines().filter_map(|line| line.strip_prefix("| `timesink_"));
+    let described = described.filter_map(|line| line.split('`').next());
+    let mut described: Vec<String> = described.map(|name| format!("timesink_{name}")).collect();
+    counted.sort_unstable();
+    described.sort_unstable();
+    assert_eq!(counted, described);
+}
+
+/// `docs/serve.md` lists every path, and every parameter of the findings.
+#[test]
+fn every_path_is_described() {
+    let running = Running::start(quick(), ReceiverLimits::default());
+    let page = include_str!("../../../../docs/serve.md");
+    let paths = page.lines().filter_map(|line| line.strip_prefix("| `GET "));
+    let paths: Vec<&str> = paths.filter_map(|line| line.split('`').next()).collect();
+    assert_eq!(paths.len(), 7);
+    for path in paths {
+        let path =
+            path.replace("{rule}", "n-plus-one-query").replace("{trace_id}", &"0".repeat(32));
+        let (status, body) = running.get(&path);
+        let is_unknown_trace = status == 404 && body.contains("is in the window");
+        assert!(status == 200 || is_unknown_trace, "{path}: {status} {body}");
+    }
+    let (_, refusal) = running.get("/api/v1/findings?nonsense=1");
+    for name in refusal.split('`').skip(3).step_by(2).filter(|name| !name.is_empty()) {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not described");
+    }
 }

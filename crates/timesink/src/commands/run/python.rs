@@ -117,8 +117,12 @@ fn of_script(head: &str) -> Option<PathBuf> {
         let named = words.find(|word| !word.starts_with('-'))?;
         return find(OsStr::new(named)).filter(|path| is_python(path));
     }
-    let quoted = lines.next()?.strip_prefix("'''exec' ")?.trim_start_matches('"');
-    let path = Path::new(quoted.split(['"', ' ']).next()?);
+    let rest = lines.next()?.strip_prefix("'''exec' ")?;
+    let path = match rest.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next()?,
+        None => rest.split(' ').next()?,
+    };
+    let path = Path::new(path);
     is_python(path).then(|| path.to_owned())
 }
 
