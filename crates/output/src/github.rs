@@ -54,7 +54,8 @@ fn write_line(out: &mut dyn Write, text: &str) -> Result<(), Error> {
 
 fn annotation(finding: &Finding) -> String {
     let mut properties = Vec::new();
-    if let Some(code) = &finding.evidence.code_location {
+    let code = finding.evidence.code_location.as_deref();
+    if let Some(code) = code.or_else(|| words::test_file(finding)) {
         let (file, line) = split_code(code);
         properties.push(format!("file={}", property(file)));
         properties.extend(line.map(|line| format!("line={line}")));
@@ -67,7 +68,7 @@ fn annotation(finding: &Finding) -> String {
 
 /// Returns what is shown in the box: lines of ours, each with text that stays on it.
 fn message(finding: &Finding) -> String {
-    let lines = [
+    let mut lines = vec![
         format!("{} {}", finding.service_name, finding.endpoint),
         format!("subject: {}", words::cut(&finding.subject, MESSAGE_CHARS_MAX / 2)),
         format!("found: {}", finding.message),
@@ -75,6 +76,7 @@ fn message(finding: &Finding) -> String {
         format!("sure: {}", words::certainty(finding)),
         format!("help: {} (timesink rules show {})", finding.remediation.summary, finding.rule),
     ];
+    lines.extend(words::tests(finding).map(|tests| format!("test: {tests}")));
     let lines = lines.iter().map(|line| safe::line(line));
     words::cut(&lines.collect::<Vec<_>>().join("\n"), MESSAGE_CHARS_MAX)
 }

@@ -98,6 +98,7 @@ pub(crate) fn hostile() -> Finding {
     }
     finding.remediation.next_step = Some(HOSTILE.to_owned());
     finding.evidence.code_location = Some(format!("{HOSTILE}:3"));
+    finding.evidence.test_cases = vec![HOSTILE.to_owned(), format!("{HOSTILE}.py::test")];
     finding.evidence.measures[1].value = MeasureValue::Text(HOSTILE.to_owned());
     finding.service_versions = vec![HOSTILE.to_owned()];
     finding

@@ -98,6 +98,19 @@ pub fn wasted(finding: &Finding) -> String {
     text
 }
 
+/// Returns the tests that showed a finding, if spans name any.
+pub fn tests(finding: &Finding) -> Option<String> {
+    let tests = &finding.evidence.test_cases;
+    (!tests.is_empty()).then(|| tests.join(", "))
+}
+
+/// Returns the file of the test that showed a finding most, for readers that want a file where spans
+/// carry no code: `tests/test_cart.py` of pytest's `tests/test_cart.py::test_total`.
+pub fn test_file(finding: &Finding) -> Option<&str> {
+    let (file, _) = finding.evidence.test_cases.first()?.split_once("::")?;
+    file.ends_with(".py").then_some(file)
+}
+
 /// Returns how sure it is, and why.
 pub fn certainty(finding: &Finding) -> String {
     format!("{}: {}", finding.confidence, finding.confidence_reason)
@@ -278,5 +291,20 @@ mod tests {
         );
         let sampled = Finding { wasted_nanos_estimated: Some(9_300_000_000), ..finding() };
         assert!(wasted(&sampled).ends_with("2.33 s in all (about 9.30 s with unsampled ones)"));
+    }
+
+    #[test]
+    fn the_file_of_a_test_is_that_of_pytest() {
+        let mut finding = crate::test_support::finding();
+        assert_eq!((tests(&finding), test_file(&finding)), (None, None));
+        for (test, file) in [
+            ("tests/test_cart.py::test_total", Some("tests/test_cart.py")),
+            ("tests/test_cart.py::TestCart::test_total[2]", Some("tests/test_cart.py")),
+            ("CartTest.total", None),
+        ] {
+            finding.evidence.test_cases = vec![test.to_owned()];
+            assert_eq!(test_file(&finding), file, "{test}");
+            assert_eq!(tests(&finding).as_deref(), Some(test));
+        }
     }
 }

@@ -122,6 +122,9 @@ fn fold(number: usize, finding: &Finding) -> String {
     if let Some(trace_id) = finding.evidence.trace_ids.first() {
         item("trace", &code(&short(trace_id)));
     }
+    if let Some(tests) = words::tests(finding) {
+        item("test", &code(&short(&tests)));
+    }
     if let Some(place) = &finding.evidence.code_location {
         item("code", &code(&short(place)));
     }

@@ -53,7 +53,9 @@ fn a_finding_is_a_row_and_a_fold() {
 fn no_span_text_is_markup() {
     let text = written(Format::Markdown, &[hostile()]);
     assert!(!text.contains(steers), "{text}");
-    let plain = written(Format::Markdown, &[finding()]);
+    let mut plain = finding();
+    plain.evidence.test_cases = vec!["tests/test_cart.py::test_total".to_owned()];
+    let plain = written(Format::Markdown, &[plain]);
     assert_eq!(text.lines().count(), plain.lines().count(), "{text}");
     let row = text.lines().find(|line| line.starts_with("| 1 |")).unwrap();
     let bars = row.replace("\\|", "").matches('|').count();

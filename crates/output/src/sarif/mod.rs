@@ -115,6 +115,9 @@ fn message(finding: &Finding) -> String {
     let _ = write!(text, "{}. {}", cut(&finding.subject, TEXT_CHARS_MAX / 4), finding.message);
     let _ = write!(text, " Wasted: {}.", words::wasted(finding));
     let _ = write!(text, " Sure: {}.", words::certainty(finding));
+    if let Some(tests) = words::tests(finding) {
+        let _ = write!(text, " Shown by: {tests}.");
+    }
     let _ = write!(text, " Help: {}.", finding.remediation.summary);
     plain(&cut(&text, TEXT_CHARS_MAX))
 }
@@ -141,7 +144,8 @@ fn location(finding: &Finding) -> Value {
         "fullyQualifiedName": format!("{service} {endpoint}"),
         "kind": "function",
     }]});
-    if let Some(code) = &finding.evidence.code_location {
+    let code = finding.evidence.code_location.as_deref();
+    if let Some(code) = code.or_else(|| words::test_file(finding)) {
         location["physicalLocation"] = physical(code);
     }
     location
