@@ -108,7 +108,7 @@ pub fn tests(finding: &Finding) -> Option<String> {
 /// carry no code: `tests/test_cart.py` of pytest's `tests/test_cart.py::test_total`.
 pub fn test_file(finding: &Finding) -> Option<&str> {
     let (file, _) = finding.evidence.test_cases.first()?.split_once("::")?;
-    file.ends_with(".py").then_some(file)
+    std::path::Path::new(file).extension().is_some_and(|kind| kind == "py").then_some(file)
 }
 
 /// Returns how sure it is, and why.

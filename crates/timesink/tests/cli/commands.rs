@@ -13,7 +13,18 @@ fn help_lists_the_commands() {
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    let expected = ["analyze", "explain", "sql", "rules", "demo", "config", "completions", "help"];
+    let expected = [
+        "serve",
+        "run",
+        "analyze",
+        "explain",
+        "sql",
+        "rules",
+        "demo",
+        "config",
+        "completions",
+        "help",
+    ];
     assert_eq!(commands, expected);
     assert_eq!(output.code, 0);
 }
