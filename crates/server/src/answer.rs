@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use timesink_otlp::{MessageError, Rejected};
+use timesink_output::safe;
 
 /// The longest text of an answer, in characters: what a span contains must not come back at length.
 pub(crate) const TEXT_CHARS_MAX: usize = 1024;
@@ -132,13 +133,8 @@ fn why_rejected(rejected: &Rejected) -> String {
 
 /// Cuts a text, and shows what would steer a terminal: exporters write answers to their logs.
 pub(crate) fn bounded(text: &str) -> String {
-    let mut bounded = String::new();
-    for (at, c) in text.chars().enumerate() {
-        if at == TEXT_CHARS_MAX {
-            bounded.push('…');
-            break;
-        }
-        if c.is_control() { bounded.extend(c.escape_default()) } else { bounded.push(c) }
+    match text.char_indices().nth(TEXT_CHARS_MAX) {
+        None => safe::line(text).into_owned(),
+        Some((end, _)) => format!("{}…", safe::line(&text[..end])),
     }
-    bounded
 }

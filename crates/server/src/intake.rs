@@ -35,6 +35,8 @@ pub(crate) struct Intake {
     pending_bytes: AtomicU64,
     /// What was harvested and is still held, as its holder says.
     kept_bytes: AtomicU64,
+    /// Messages that there was no room for.
+    turned_away: AtomicU64,
     /// What was refused since the last harvest.
     rejected: Mutex<Rejected>,
 }
@@ -63,13 +65,23 @@ impl Intake {
             memory_bytes_max,
             pending_bytes: AtomicU64::new(0),
             kept_bytes: AtomicU64::new(0),
+            turned_away: AtomicU64::new(0),
             rejected: Mutex::default(),
         }
     }
 
-    /// Returns the bytes that spans may hold, if they hold as many.
-    pub(crate) fn is_full(&self) -> Option<u64> {
-        (self.memory_bytes() >= self.memory_bytes_max).then_some(self.memory_bytes_max)
+    /// Returns whether there is room for a message, and counts one for which there is none.
+    pub(crate) fn has_room(&self) -> bool {
+        let has_room = self.memory_bytes() < self.memory_bytes_max;
+        if !has_room {
+            self.turned_away.fetch_add(1, Ordering::Relaxed);
+        }
+        has_room
+    }
+
+    /// Returns how many messages there was no room for.
+    pub(crate) fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
     }
 
     /// Returns the bytes that the spans taken hold, about.
@@ -178,12 +190,13 @@ mod tests {
     #[test]
     fn it_is_full_until_what_it_holds_is_let_go() {
         let intake = intake(100);
-        assert_eq!(intake.is_full(), None);
+        assert!(intake.has_room());
         intake.take(Encoding::Json, SPAN);
-        assert_eq!(intake.is_full(), Some(100));
+        assert!(!intake.has_room());
         let _harvest = intake.harvest();
-        assert_eq!(intake.is_full(), Some(100));
+        assert!(!intake.has_room());
         intake.keep(0);
-        assert_eq!(intake.is_full(), None);
+        assert!(intake.has_room());
+        assert_eq!(intake.turned_away(), 2);
     }
 }

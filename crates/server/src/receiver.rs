@@ -93,7 +93,8 @@ impl Receiver {
     }
 
     async fn take(&self, message: Message) -> Answer {
-        if let Some(bytes_max) = self.intake.is_full() {
+        if !self.intake.has_room() {
+            let bytes_max = self.intake.memory_bytes_max();
             return Answer::Refused(Refusal::Busy(format!(
                 "the spans taken hold {bytes_max} bytes (`receiver.memory_mib_max`); there is room \
                  again once they are analyzed"

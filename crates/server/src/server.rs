@@ -152,6 +152,12 @@ impl Server {
         harvest.decoded
     }
 
+    /// Returns how many messages were turned away because the spans taken hold all the memory that
+    /// they may: exporters send them again for a while.
+    pub fn turned_away(&self) -> u64 {
+        self.intake.turned_away()
+    }
+
     /// Waits for SIGTERM or SIGINT.
     ///
     /// # Errors

@@ -40,8 +40,8 @@ const SHRINK_TO: f64 = 0.6;
 /// An analysis runs at most this share of the time, so that one large window does not take a core.
 const IDLE_TIMES_BUSY: u32 = 2;
 
-/// Called with what each analysis found.
-pub type OnAnalysis = Box<dyn FnMut(&Analysis) + Send>;
+/// Called with what each analysis found, or why it failed: the next one is tried all the same.
+pub type OnAnalysis = Box<dyn FnMut(Result<&Analysis, &Error>) + Send>;
 
 /// The live window, its thread and what it found last.
 pub(crate) struct Live {
@@ -168,7 +168,10 @@ impl Worker {
             let outcome = match self.round() {
                 Ok(false) => None,
                 Ok(true) => Some("success"),
-                Err(_) => Some("failed"),
+                Err(error) => {
+                    (self.on_analysis)(Err(&error));
+                    Some("failed")
+                }
             };
             if let Some(outcome) = outcome {
                 let labels = vec![("outcome", outcome)];
@@ -223,7 +226,7 @@ impl Worker {
         let database = self.database(&settled.spans)?;
         let analysis = self.runtime.block_on(self.engine.analyze(&database));
         let analysis = analysis.map_err(|error| Error::Internal(error.to_string()))?;
-        (self.on_analysis)(&analysis);
+        (self.on_analysis)(Ok(&analysis));
         let live = self.metrics.live();
         live.analysis_time.observe(began.elapsed().as_secs_f64());
         if let Some(oldest) = settled.oldest_new {

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::extract::{Path, State as Extract};
 use http::{Response, StatusCode};
+use timesink_output::safe;
 
 use super::State;
 use super::answer::{internal, of, problem};
@@ -22,7 +23,10 @@ pub(super) async fn show(
     };
     let found = state.offload.run(move || {
         let spans = live.trace(id)?;
-        Ok::<_, crate::Error>(spans.map(|spans| timesink_otlp::encode_json(&spans)))
+        Ok::<_, crate::Error>(spans.map(|spans| {
+            let json = timesink_otlp::encode_json(&spans);
+            safe::json(&String::from_utf8_lossy(&json)).into_owned()
+        }))
     });
     match found.await {
         Ok(Ok(Some(json))) => of(StatusCode::OK, "application/json", json),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use anyhow::Result;
 use timesink_rules::Analysis;
-use timesink_server::{OnAnalysis, Purpose, Server, ServerOptions};
+use timesink_server::{Error, OnAnalysis, Purpose, Server, ServerOptions};
 
 use super::Run;
 use crate::analysis;
@@ -56,7 +56,11 @@ pub(super) fn run_after(
 /// Writes a line for each finding when it is found for the first time.
 fn telling_once(paint: Paint) -> OnAnalysis {
     let mut told = HashSet::new();
-    Box::new(move |analysis: &Analysis| {
+    Box::new(move |analysis: Result<&Analysis, &Error>| {
+        let analysis = match analysis {
+            Ok(analysis) => analysis,
+            Err(error) => return output::diagnose("error", &format!("analysis: {error}")),
+        };
         let mut out = std::io::stdout().lock();
         for finding in &analysis.findings {
             if told.insert(finding.finding_id.clone()) {

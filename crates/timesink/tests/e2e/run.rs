@@ -110,6 +110,21 @@ fn a_command_that_sent_nothing_is_told_why_that_may_be() {
     assert!(said.contains("opentelemetry-instrument"), "{said}");
 }
 
+/// Scenario: a command sends more than may be held.
+/// Guarantee: what is looked at is not taken for the whole.
+#[test]
+fn spans_beyond_the_memory_are_told() {
+    let python = python().to_string_lossy();
+    let flood = LOOP
+        .replace("range(5)", "range(400)")
+        .replace("time.sleep(0.002)", "span = 'x' * 4000")
+        .replace("'SELECT * FROM item WHERE id = ?'", "'SELECT ' + 'x' * 4000");
+    let mut command = timesink();
+    command.args(["run", "--receiver-memory-mib-max", "1", "--", &python, "-c", &flood]);
+    let said = text(&command.output().expect("it starts").stderr);
+    assert!(said.contains("`receiver.memory_mib_max`"), "{said}");
+}
+
 /// Scenario: `run` itself is told to end.
 /// Guarantee: the command gets the signal, and its end is passed on.
 #[test]

@@ -21,7 +21,7 @@ use super::{Run, analyze};
 use crate::cli::{FailOn, RunArgs};
 use crate::ended::{Ended, once_written};
 use crate::input::Input;
-use crate::{analysis, output, surroundings};
+use crate::{analysis, output, replace, surroundings};
 
 /// What is said first of a command that sent nothing.
 const NO_SPANS: &str = "no spans came from the command";
@@ -30,12 +30,14 @@ pub(super) fn run(args: &RunArgs, run: &mut Run<'_>) -> Result<Ended> {
     // Wrong configuration is told before a long test run, not after it.
     let engine = analysis::engine(&run.config, &[])?;
     report::check(&args.report)?;
+    args.save.as_deref().map_or(Ok(()), replace::check)?;
     let mut server = start(run)?;
     let address = *server.addresses().otlp.first().context("one address was asked for")?;
     let environment = Environment::of(&args.command, address);
     let exit = child::run(&args.command, &environment, run.surroundings.is_terminal.stdin)?;
     server.stop();
     let input = Input { decoded: server.take(), damaged: Vec::new() };
+    warn_of_lost(server.turned_away(), run);
     drop(server);
     if let Some(path) = &args.save {
         save(&input.decoded, path)?;
@@ -69,15 +71,25 @@ fn start(run: &Run<'_>) -> Result<Server> {
     Ok(Server::start(&options, Purpose::Collect)?)
 }
 
+/// Exporters try again for some seconds, but here no room is made before the command ends.
+fn warn_of_lost(turned_away: u64, run: &Run<'_>) {
+    if turned_away > 0 {
+        let mib = run.config.server.receiver.memory_bytes_max >> 20;
+        run.console.warn(&format!(
+            "the spans sent hold the {mib} MiB that they may (`receiver.memory_mib_max`): {turned_away} \
+             exports were turned away, and what they held is not looked at"
+        ));
+    }
+}
+
 /// Writes the spans as OTLP JSON lines, quarantined ones too.
 fn save(decoded: &Decoded, path: &Path) -> Result<()> {
-    let named = || format!("failed to write spans to `{}`", path.display());
-    let mut file = std::io::BufWriter::new(std::fs::File::create(path).with_context(named)?);
+    let mut lines = Vec::new();
     for batch in decoded.spans.iter().chain(&decoded.quarantine) {
-        let line = timesink_otlp::encode_json(batch);
-        file.write_all(&line).and_then(|()| file.write_all(b"\n")).with_context(named)?;
+        lines.extend(timesink_otlp::encode_json(batch));
+        lines.push(b'\n');
     }
-    file.flush().with_context(named)
+    replace::write(path, &lines)
 }
 
 /// Says that nothing came, and what that may be.
