@@ -7,8 +7,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
+use crate::Error;
 use crate::answer::{Refusal, bounded, too_large};
 use crate::metrics::Metrics;
+use crate::offload::Offload;
 
 /// A body that is refused is read on and let go, up to so many times the limit: an exporter that is
 /// cut off while it writes does not see the answer.
@@ -70,21 +72,29 @@ pub(crate) async fn receive<B>(
     bytes_max: usize,
     time_max: Duration,
     in_flight: &InFlight,
+    offload: &Offload,
 ) -> Result<Received, Refusal>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
     let read = read(body, bytes_max, in_flight);
-    tokio::time::timeout(time_max, read).await.unwrap_or_else(|_| {
+    let (parts, held) = tokio::time::timeout(time_max, read).await.unwrap_or_else(|_| {
         Err(Refusal::TooSlow(format!(
             "the request did not arrive within {} seconds (`receiver.request_seconds_max`)",
             time_max.as_secs()
         )))
-    })
+    })?;
+    let joined = join(parts, offload).await;
+    let bytes = joined.map_err(|error| Refusal::Internal(error.to_string()))?;
+    Ok(Received { bytes, held })
 }
 
-async fn read<B>(mut body: B, bytes_max: usize, in_flight: &InFlight) -> Result<Received, Refusal>
+async fn read<B>(
+    mut body: B,
+    bytes_max: usize,
+    in_flight: &InFlight,
+) -> Result<(Vec<Bytes>, Held), Refusal>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -124,32 +134,57 @@ where
     match refused {
         Some(Refusal::TooLarge(_)) => Err(too_large(seen, bytes_max)),
         Some(refusal) => Err(refusal),
-        None => Ok(Received { bytes: parts.joined(), held }),
+        None => Ok((parts.finish(), held)),
     }
 }
 
-/// The parts of a body; one part alone is not copied.
-#[derive(Default)]
+/// The parts of a body as they come.
+#[derive(Debug, Default)]
 struct Parts {
-    first: Option<Bytes>,
-    rest: BytesMut,
+    whole: Vec<Bytes>,
+    /// Small parts, copied: each would keep the buffer that it was read into.
+    small: BytesMut,
 }
+
+/// A part of so many bytes is kept as it came.
+const PART_BYTES_MIN: usize = 4 << 10;
 
 impl Parts {
     fn push(&mut self, part: Bytes) {
-        match self.first.take() {
-            None if self.rest.is_empty() => self.first = Some(part),
-            None => self.rest.extend_from_slice(&part),
-            Some(first) => {
-                self.rest.reserve(first.len() + part.len());
-                self.rest.extend_from_slice(&first);
-                self.rest.extend_from_slice(&part);
-            }
+        if part.len() >= PART_BYTES_MIN {
+            self.end_small();
+            self.whole.push(part);
+            return;
+        }
+        self.small.extend_from_slice(&part);
+        if self.small.len() >= JOINED_HERE_BYTES_MAX {
+            self.end_small();
         }
     }
 
-    fn joined(self) -> Bytes {
-        self.first.unwrap_or_else(|| self.rest.freeze())
+    fn end_small(&mut self) {
+        if !self.small.is_empty() {
+            self.whole.push(self.small.split().freeze());
+        }
+    }
+
+    fn finish(mut self) -> Vec<Bytes> {
+        self.end_small();
+        self.whole
+    }
+}
+
+/// Parts that are put together on the async thread: as much as it copies in some microseconds.
+const JOINED_HERE_BYTES_MAX: usize = 64 << 10;
+
+/// Puts parts together; a part alone is not copied.
+async fn join(parts: Vec<Bytes>, offload: &Offload) -> Result<Bytes, Error> {
+    let bytes: usize = parts.iter().map(Bytes::len).sum();
+    match parts.len() {
+        0 => Ok(Bytes::new()),
+        1 => Ok(parts.into_iter().next().unwrap_or_default()),
+        _ if bytes <= JOINED_HERE_BYTES_MAX => Ok(parts.concat().into()),
+        _ => offload.run(move || parts.concat().into()).await,
     }
 }
 
@@ -186,7 +221,8 @@ mod tests {
     ) -> Result<Vec<u8>, Refusal> {
         let body = Scripted(parts.iter().map(|part| Bytes::copy_from_slice(part)).collect());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let received = receive(body, bytes_max, Duration::from_secs(5), in_flight);
+        let offload = Offload::new(1);
+        let received = receive(body, bytes_max, Duration::from_secs(5), in_flight, &offload);
         runtime.block_on(received).map(|received| received.bytes.to_vec())
     }
 
@@ -197,6 +233,11 @@ mod tests {
         assert_eq!(read_parts(&[b"ab"], 10, &in_flight).unwrap(), b"ab");
         assert_eq!(read_parts(&[b"ab", b"", b"cd", b"e"], 5, &in_flight).unwrap(), b"abcde");
         assert_eq!(in_flight.held.load(Ordering::Relaxed), 0);
+        let large = vec![1; 40 << 10];
+        let large = large.as_slice();
+        let in_flight = InFlight::new(1 << 20, Metrics::new());
+        let whole = read_parts(&[large, large, b"end"], 1 << 20, &in_flight).unwrap();
+        assert_eq!(whole, [large, large, b"end"].concat());
     }
 
     #[test]

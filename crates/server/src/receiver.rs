@@ -67,7 +67,7 @@ pub(crate) struct Receiver {
     pub(crate) in_flight: InFlight,
     pub(crate) metrics: Metrics,
     intake: Arc<Intake>,
-    offload: Offload,
+    pub(crate) offload: Offload,
     /// Whether an exporter was told that its metrics and its logs go nowhere.
     told: Arc<[AtomicBool; 2]>,
 }

@@ -83,7 +83,8 @@ where
     let limits = &receiver.limits;
     let (bytes_max, time_max) = (limits.message_bytes_max, limits.request_time_max);
     let body = request.into_body();
-    let body = receive(body, bytes_max + HEADER_BYTES, time_max, &receiver.in_flight).await;
+    let (in_flight, offload) = (&receiver.in_flight, &receiver.offload);
+    let body = receive(body, bytes_max + HEADER_BYTES, time_max, in_flight, offload).await;
     let whole = match body {
         Ok(whole) => whole,
         Err(refusal) => return Ok(Answer::Refused(refusal)),

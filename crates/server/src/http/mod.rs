@@ -93,7 +93,8 @@ where
     let limits = &receiver.limits;
     let (bytes_max, time_max) = (limits.message_bytes_max, limits.request_time_max);
     // The body is read also when its compression is not known: who is cut off sees no answer.
-    let body = receive(request.into_body(), bytes_max, time_max, &receiver.in_flight).await;
+    let (in_flight, offload) = (&receiver.in_flight, &receiver.offload);
+    let body = receive(request.into_body(), bytes_max, time_max, in_flight, offload).await;
     let (compression, whole) = match (compression, body) {
         (Ok(compression), Ok(whole)) => (compression, whole),
         (Err(refusal), _) | (_, Err(refusal)) => return Answer::Refused(refusal),
