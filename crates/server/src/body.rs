@@ -221,7 +221,7 @@ mod tests {
     ) -> Result<Vec<u8>, Refusal> {
         let body = Scripted(parts.iter().map(|part| Bytes::copy_from_slice(part)).collect());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let offload = Offload::new(1);
+        let offload = Offload::new(1, Metrics::new());
         let received = receive(body, bytes_max, Duration::from_secs(5), in_flight, &offload);
         runtime.block_on(received).map(|received| received.bytes.to_vec())
     }

@@ -43,6 +43,7 @@ struct Counted {
     spans_quarantined: Counter,
     bytes_received: Counter,
     inflight: Gauge<i64>,
+    queue: Gauge<i64>,
     connections: Gauge<i64>,
     connections_refused: Counter,
     polls: Histogram,
@@ -96,6 +97,9 @@ impl Metrics {
         let inflight = Gauge::default();
         let help = "Bodies of requests that are held now";
         receiver.register_with_unit("inflight", help, Unit::Bytes, inflight.clone());
+        let queue = Gauge::default();
+        let help = "Requests that wait for a thread to decode them or to make an answer";
+        receiver.register("queue", help, queue.clone());
         let connections = Gauge::default();
         receiver.register("connections", "Connections open now", connections.clone());
         let connections_refused = Counter::default();
@@ -125,6 +129,7 @@ impl Metrics {
             spans_quarantined,
             bytes_received,
             inflight,
+            queue,
             connections,
             connections_refused,
             polls,
@@ -185,9 +190,13 @@ impl Metrics {
     }
 
     /// Counts a connection until what is returned is dropped.
-    pub(crate) fn connected(&self) -> Connected {
-        self.0.connections.inc();
-        Connected(self.clone())
+    pub(crate) fn connected(&self) -> Counting {
+        Counting::begin(&self.0.connections)
+    }
+
+    /// Counts a request as waiting until what is returned is dropped.
+    pub(crate) fn waiting(&self) -> Counting {
+        Counting::begin(&self.0.queue)
     }
 
     pub(crate) fn connection_refused(&self) {
@@ -241,11 +250,18 @@ impl Live {
     }
 }
 
-/// A connection that is open.
-pub(crate) struct Connected(Metrics);
+/// Something that counts while it lasts.
+pub(crate) struct Counting(Gauge<i64>);
 
-impl Drop for Connected {
+impl Counting {
+    fn begin(gauge: &Gauge<i64>) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counting {
     fn drop(&mut self) {
-        self.0.0.connections.dec();
+        self.0.dec();
     }
 }

@@ -104,7 +104,7 @@ impl Server {
         ));
         let (stopping, stops) = watch::channel(false);
         let connections = Connections::new(limits.connections_max, metrics.clone(), stops);
-        let offload = Offload::new(threads);
+        let offload = Offload::new(threads, metrics.clone());
         let is_ready = Arc::new(AtomicBool::new(true));
         let live = match purpose {
             Purpose::Collect => None,
