@@ -8,6 +8,7 @@ use http::header::{HOST, ORIGIN};
 use http::request::Parts;
 
 use crate::Token;
+use crate::answer::Refusal;
 
 /// Why a request is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,14 @@ pub(crate) enum Denied {
 }
 
 impl Denied {
+    /// Returns the refusal of an export.
+    pub(crate) fn refusal(self) -> Refusal {
+        match self {
+            Self::Token => Refusal::Unauthenticated(self.message()),
+            Self::Host | Self::Origin => Refusal::Forbidden(self.message()),
+        }
+    }
+
     /// Returns what to tell whoever asked.
     pub(crate) fn message(self) -> &'static str {
         match self {

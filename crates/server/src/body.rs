@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 
 use crate::Error;
 use crate::answer::{Refusal, bounded, too_large};
-use crate::metrics::Metrics;
+use crate::metrics::{Gauge, Metrics};
 use crate::offload::Offload;
 
 /// A body that is refused is read on and let go, up to so many times the limit: an exporter that is
@@ -21,16 +21,34 @@ const DISCARDED_TIMES_MAX: usize = 4;
 pub(crate) struct InFlight {
     held: Arc<AtomicUsize>,
     bytes_max: usize,
-    metrics: Metrics,
+    gauge: Gauge,
 }
 
 impl InFlight {
-    pub(crate) fn new(bytes_max: usize, metrics: Metrics) -> Self {
-        Self { held: Arc::default(), bytes_max, metrics }
+    pub(crate) fn new(bytes_max: usize, gauge: Gauge) -> Self {
+        Self { held: Arc::default(), bytes_max, gauge }
     }
 
     fn nothing(&self) -> Held {
         Held { bytes: 0, of: self.clone() }
+    }
+
+    /// Counts a body that is there already, if there is room for it, for as long as its bytes are.
+    pub(crate) fn hold(&self, body: Vec<u8>) -> Option<Bytes> {
+        let mut held = self.nothing();
+        held.grow(body.len()).then(|| Bytes::from_owner(HeldBody { body, _held: held }))
+    }
+}
+
+/// A body that counts until it was sent.
+struct HeldBody {
+    body: Vec<u8>,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for HeldBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
     }
 }
 
@@ -46,7 +64,7 @@ impl Held {
     fn grow(&mut self, bytes: usize) -> bool {
         let before = self.of.held.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
-        self.of.metrics.inflight(bytes as i64);
+        self.of.gauge.inc_by(bytes as i64);
         before + bytes <= self.of.bytes_max
     }
 }
@@ -54,7 +72,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.of.held.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.of.metrics.inflight(-(self.bytes as i64));
+        self.of.gauge.dec_by(self.bytes as i64);
     }
 }
 
@@ -73,12 +91,13 @@ pub(crate) async fn receive<B>(
     time_max: Duration,
     in_flight: &InFlight,
     offload: &Offload,
+    metrics: &Metrics,
 ) -> Result<Received, Refusal>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let read = read(body, bytes_max, in_flight);
+    let read = read(body, bytes_max, in_flight, metrics);
     let (parts, held) = tokio::time::timeout(time_max, read).await.unwrap_or_else(|_| {
         Err(Refusal::TooSlow(format!(
             "the request did not arrive within {} seconds (`receiver.request_seconds_max`)",
@@ -94,6 +113,7 @@ async fn read<B>(
     mut body: B,
     bytes_max: usize,
     in_flight: &InFlight,
+    metrics: &Metrics,
 ) -> Result<(Vec<Bytes>, Held), Refusal>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
@@ -108,7 +128,7 @@ where
             Refusal::Malformed(bounded(&format!("the request was cut off: {error}")))
         })?;
         let Ok(data) = frame.into_data() else { continue };
-        in_flight.metrics.bytes(data.len());
+        metrics.bytes(data.len());
         seen = seen.saturating_add(data.len());
         if refused.is_none() {
             refused = if seen > bytes_max {
@@ -174,6 +194,27 @@ impl Parts {
     }
 }
 
+/// What is read, and let go, of the body of a request that is refused whatever it holds.
+const REFUSED_BYTES_MAX: usize = 8 << 20;
+
+/// Reads the body of a request that is refused, up to a limit: see [`DISCARDED_TIMES_MAX`].
+pub(crate) async fn discard<B>(mut body: B, time_max: Duration)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let read = async {
+        let mut seen = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            seen += frame.data_ref().map_or(0, Bytes::len);
+            if seen > REFUSED_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // Whoever takes longer has had its answer.
+    let _ = tokio::time::timeout(time_max, read).await;
+}
+
 /// Parts that are put together on the async thread: as much as it copies in some microseconds.
 const JOINED_HERE_BYTES_MAX: usize = 64 << 10;
 
@@ -221,28 +262,42 @@ mod tests {
     ) -> Result<Vec<u8>, Refusal> {
         let body = Scripted(parts.iter().map(|part| Bytes::copy_from_slice(part)).collect());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let offload = Offload::new(1, Metrics::new());
-        let received = receive(body, bytes_max, Duration::from_secs(5), in_flight, &offload);
+        let metrics = Metrics::new();
+        let offload = Offload::new(1, metrics.clone());
+        let patience = Duration::from_secs(5);
+        let received = receive(body, bytes_max, patience, in_flight, &offload, &metrics);
         runtime.block_on(received).map(|received| received.bytes.to_vec())
     }
 
     #[test]
     fn parts_are_put_together() {
-        let in_flight = InFlight::new(100, Metrics::new());
+        let in_flight = InFlight::new(100, Gauge::default());
         assert_eq!(read_parts(&[], 10, &in_flight).unwrap(), b"");
         assert_eq!(read_parts(&[b"ab"], 10, &in_flight).unwrap(), b"ab");
         assert_eq!(read_parts(&[b"ab", b"", b"cd", b"e"], 5, &in_flight).unwrap(), b"abcde");
         assert_eq!(in_flight.held.load(Ordering::Relaxed), 0);
         let large = vec![1; 40 << 10];
         let large = large.as_slice();
-        let in_flight = InFlight::new(1 << 20, Metrics::new());
+        let in_flight = InFlight::new(1 << 20, Gauge::default());
         let whole = read_parts(&[large, large, b"end"], 1 << 20, &in_flight).unwrap();
         assert_eq!(whole, [large, large, b"end"].concat());
     }
 
     #[test]
+    fn a_body_counts_until_its_bytes_are_gone() {
+        let in_flight = InFlight::new(5, Gauge::default());
+        let body = in_flight.hold(b"abcde".to_vec()).unwrap();
+        assert!(in_flight.hold(b"f".to_vec()).is_none());
+        let part = body.slice(1..2);
+        drop(body);
+        assert!(in_flight.hold(b"f".to_vec()).is_none());
+        drop(part);
+        assert!(in_flight.hold(b"f".to_vec()).is_some());
+    }
+
+    #[test]
     fn limits_are_told_apart() {
-        let in_flight = InFlight::new(4, Metrics::new());
+        let in_flight = InFlight::new(4, Gauge::default());
         let refused = |parts, bytes_max| read_parts(parts, bytes_max, &in_flight).unwrap_err();
         let too_large = refused(&[b"abcdef"], 5);
         assert!(matches!(&too_large, Refusal::TooLarge(text) if text.contains("6 bytes")));

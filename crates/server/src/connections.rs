@@ -36,11 +36,15 @@ const STREAMS_MAX: u32 = 200;
 /// Bytes that an HTTP/2 connection, and a call on it, may send ahead of what is read.
 const WINDOW_BYTES: u32 = 1 << 20;
 
-/// Bytes of the head of a request.
-const HEAD_BYTES_MAX: u32 = 16 << 10;
+/// Bytes of the head of a request. HTTP/1.1 reads bodies in pieces of this size, too.
+const HEAD_BYTES_MAX: u32 = 64 << 10;
 
 /// After a failed accept, when descriptors ran out for example: others may be closed meanwhile.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// Between the last connection and the end of those that wait for a request: what has arrived by then,
+/// and was not read yet, is answered.
+const LAST_REQUESTS: Duration = Duration::from_millis(250);
 
 /// What the connections of all listeners share.
 #[derive(Clone)]
@@ -71,7 +75,10 @@ impl Connections {
                 Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
             }
         }
-        drop(listener);
+        for stream in waiting(listener) {
+            self.open(stream, &door, graceful.watcher());
+        }
+        tokio::time::sleep(LAST_REQUESTS).await;
         graceful.shutdown().await;
     }
 
@@ -90,6 +97,18 @@ impl Connections {
         };
         tokio::spawn(Watched::new(connection, self.metrics.clone()));
     }
+}
+
+/// Returns the connections that wait to be accepted, whose requests may have come already, and ends
+/// the listener. The system is asked: the runtime may not have heard of them yet.
+fn waiting(listener: TcpListener) -> Vec<TcpStream> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let accepted = std::iter::from_fn(|| listener.accept().ok());
+    let streams = accepted.filter_map(|(stream, _)| {
+        stream.set_nonblocking(true).ok()?;
+        TcpStream::from_std(stream).ok()
+    });
+    streams.collect()
 }
 
 /// Serves one connection to its end. How it ends is its client's business.
@@ -120,7 +139,11 @@ async fn silence(has_asked: &AtomicBool) {
 
 fn builder(metrics: Metrics) -> Builder<WatchedExecutor> {
     let mut builder = Builder::new(WatchedExecutor(metrics));
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(HEAD_BYTES_MAX as usize);
     builder
         .http2()
         .timer(TokioTimer::new())

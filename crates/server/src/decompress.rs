@@ -21,11 +21,12 @@ impl Compression {
 
     /// Returns the compression that a header names; none at all is identity.
     pub(crate) fn parse(name: Option<&[u8]>) -> Result<Self, Refusal> {
-        match name.map(<[u8]>::trim_ascii) {
-            None | Some(b"" | b"identity") => Ok(Self::Identity),
-            Some(b"gzip" | b"x-gzip") => Ok(Self::Gzip),
-            Some(b"zstd") => Ok(Self::Zstd),
-            Some(other) => Err(Refusal::Compression(bounded(&format!(
+        let name = name.unwrap_or_default().trim_ascii().to_ascii_lowercase();
+        match name.as_slice() {
+            b"" | b"identity" => Ok(Self::Identity),
+            b"gzip" | b"x-gzip" => Ok(Self::Gzip),
+            b"zstd" => Ok(Self::Zstd),
+            other => Err(Refusal::Compression(bounded(&format!(
                 "compression `{}` is not known: expected {}",
                 String::from_utf8_lossy(other),
                 Self::ACCEPTED
@@ -123,7 +124,7 @@ mod tests {
     #[test]
     fn unknown_names_are_refused_with_the_known_ones() {
         assert_eq!(Compression::parse(None).unwrap(), Compression::Identity);
-        assert_eq!(Compression::parse(Some(b" gzip ")).unwrap(), Compression::Gzip);
+        assert_eq!(Compression::parse(Some(b" GZip ")).unwrap(), Compression::Gzip);
         let refused = Compression::parse(Some(b"br")).unwrap_err();
         assert!(refused.message().contains("identity, gzip, zstd"), "{refused:?}");
     }

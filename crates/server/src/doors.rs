@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use crate::access;
+use crate::body::discard;
 use crate::receiver::Receiver;
 use crate::token::Token;
 use crate::{grpc, http as otlp_http, web};
@@ -38,8 +39,14 @@ async fn otlp(
     let is_call = grpc::is_call(request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes));
     let (parts, body) = request.into_parts();
     match (access::check(&parts, token), is_call) {
-        (Err(denied), true) => grpc::denied(denied),
-        (Err(denied), false) => otlp_http::denied(denied, &parts.headers),
+        (Err(denied), true) => {
+            discard(body, receiver.limits.request_time_max).await;
+            grpc::denied(denied, receiver)
+        }
+        (Err(denied), false) => {
+            discard(body, receiver.limits.request_time_max).await;
+            otlp_http::denied(denied, &parts.headers, receiver)
+        }
         (Ok(()), true) => grpc::call(Request::from_parts(parts, body), receiver).await,
         (Ok(()), false) => otlp_http::request(Request::from_parts(parts, body), receiver).await,
     }

@@ -25,7 +25,7 @@ pub(crate) struct Taken {
 /// Many small messages share a decoder, so that their spans come out in batches worth having.
 #[derive(Debug)]
 pub(crate) struct Intake {
-    decoders: Box<[Mutex<Decoder>]>,
+    slots: Box<[Mutex<Slot>]>,
     /// Where the next message looks first for a decoder that is free.
     next: AtomicUsize,
     message_bytes_max: usize,
@@ -39,6 +39,13 @@ pub(crate) struct Intake {
     turned_away: AtomicU64,
     /// What was refused since the last harvest.
     rejected: Mutex<Rejected>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    decoder: Decoder,
+    /// What of `pending_bytes` is of this decoder.
+    bytes: u64,
 }
 
 /// Everything that came since the last harvest.
@@ -56,9 +63,9 @@ impl Intake {
         memory_bytes_max: u64,
         clock: fn() -> i64,
     ) -> Self {
-        let new = || Mutex::new(decoder(message_bytes_max, clock));
+        let new = || Mutex::new(Slot::new(message_bytes_max, clock));
         Self {
-            decoders: std::iter::repeat_with(new).take(threads.max(1)).collect(),
+            slots: std::iter::repeat_with(new).take(threads.max(1)).collect(),
             next: AtomicUsize::new(0),
             message_bytes_max,
             clock,
@@ -94,6 +101,11 @@ impl Intake {
         self.memory_bytes_max
     }
 
+    /// Returns whether something came since the last harvest.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.pending_bytes.load(Ordering::Relaxed) > 0
+    }
+
     /// Notes how many bytes of what was harvested are still held.
     pub(crate) fn keep(&self, bytes: u64) {
         self.kept_bytes.store(bytes, Ordering::Relaxed);
@@ -101,16 +113,18 @@ impl Intake {
 
     /// Takes one message. It computes: never on an async thread.
     pub(crate) fn take(&self, encoding: Encoding, message: &[u8]) -> Taken {
-        let mut decoder = self.free_decoder();
+        let mut slot = self.free_slot();
+        let Slot { decoder, bytes: counted } = &mut *slot;
         let (spans, bytes) = (decoder.spans_accepted(), decoder.memory_bytes());
         let result = match encoding {
             Encoding::Protobuf => decoder.protobuf(message),
             Encoding::Json => decoder.json(message),
         };
         let grown = decoder.memory_bytes().saturating_sub(bytes);
+        *counted += grown;
         self.pending_bytes.fetch_add(grown, Ordering::Relaxed);
         let (accepted, rejected) = (decoder.spans_accepted() - spans, decoder.take_rejected());
-        drop(decoder);
+        drop(slot);
         if !rejected.is_empty() {
             locked(&self.rejected).merge(rejected.clone());
         }
@@ -121,11 +135,10 @@ impl Intake {
     pub(crate) fn harvest(&self) -> Harvest {
         let mut parts = Vec::new();
         let mut bytes = 0;
-        for slot in &self.decoders {
-            let fresh = decoder(self.message_bytes_max, self.clock);
-            let full = std::mem::replace(&mut *locked(slot), fresh);
-            let held = full.memory_bytes();
-            parts.push(full.finish());
+        for slot in &self.slots {
+            let fresh = Slot::new(self.message_bytes_max, self.clock);
+            let Slot { decoder, bytes: held } = std::mem::replace(&mut *locked(slot), fresh);
+            parts.push(decoder.finish());
             // Counted as kept before it is not pending any more: never less than what there is.
             self.kept_bytes.fetch_add(held, Ordering::Relaxed);
             self.pending_bytes.fetch_sub(held, Ordering::Relaxed);
@@ -136,21 +149,24 @@ impl Intake {
         Harvest { decoded, bytes }
     }
 
-    fn free_decoder(&self) -> MutexGuard<'_, Decoder> {
+    fn free_slot(&self) -> MutexGuard<'_, Slot> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let slot = |at: usize| &self.decoders[(first + at) % self.decoders.len()];
-        let free = (0..self.decoders.len()).find_map(|at| slot(at).try_lock().ok());
+        let slot = |at: usize| &self.slots[(first + at) % self.slots.len()];
+        let free = (0..self.slots.len()).find_map(|at| slot(at).try_lock().ok());
         free.unwrap_or_else(|| locked(slot(0)))
     }
 }
 
-/// A decoder whose thread panicked keeps what it had: nothing in it is half done but one message.
-fn locked<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Whoever panicked with it left what it held as it was: of a decoder, one message is half done.
+pub(crate) fn locked<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn decoder(message_bytes_max: usize, clock: fn() -> i64) -> Decoder {
-    Decoder::new(DecoderOptions { message_bytes_max, ..DecoderOptions::new(clock()) })
+impl Slot {
+    fn new(message_bytes_max: usize, clock: fn() -> i64) -> Self {
+        let options = DecoderOptions { message_bytes_max, ..DecoderOptions::new(clock()) };
+        Self { decoder: Decoder::new(options), bytes: 0 }
+    }
 }
 
 #[cfg(test)]
@@ -177,7 +193,9 @@ mod tests {
         }
         let broken = intake.take(Encoding::Json, b"{");
         assert!(broken.error.is_some() && broken.accepted == 0 && broken.rejected.is_empty());
+        assert!(intake.has_pending());
         let harvest = intake.harvest();
+        assert!(!intake.has_pending());
         let rows = |harvest: &Harvest| {
             harvest.decoded.spans.iter().map(RecordBatch::num_rows).sum::<usize>()
         };

@@ -1,7 +1,7 @@
 //! [`Metrics`]: what the server counts of itself, in Prometheus' text format.
 //!
 //! Names follow OpenTelemetry's for telemetry of a receiver, with dots as underscores and the unit
-//! behind; `docs/metrics.md` lists them.
+//! behind; `docs/serve.md` lists them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use timesink_otlp::{Rejected, Repair, Tally};
@@ -22,6 +22,9 @@ use crate::watch::POLL_TIME_MAX;
 /// Label names and values; all of them are words of ours, so that there are few.
 type Labels = Vec<(&'static str, &'static str)>;
 type Counters = Family<Labels, Counter>;
+
+/// A number that goes up and down.
+pub(crate) type Gauge = gauge::Gauge<i64>;
 
 /// Upper bounds of polls, seconds.
 const POLL_SECONDS: [f64; 7] = [0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.01, 0.1];
@@ -42,13 +45,14 @@ struct Counted {
     spans_repaired: Counters,
     spans_quarantined: Counter,
     bytes_received: Counter,
-    inflight: Gauge<i64>,
-    queue: Gauge<i64>,
-    connections: Gauge<i64>,
+    inflight: Gauge,
+    queue: Gauge,
+    answers: Gauge,
+    connections: Gauge,
     connections_refused: Counter,
     polls: Histogram,
     polls_too_long: Counter,
-    poll_longest: Gauge<f64, AtomicU64>,
+    poll_longest: gauge::Gauge<f64, AtomicU64>,
     poll_longest_nanos: AtomicU64,
     live: Live,
 }
@@ -56,16 +60,16 @@ struct Counted {
 /// What the live window counts.
 #[derive(Debug)]
 pub(crate) struct Live {
-    pub(crate) spans: Gauge<i64>,
-    pub(crate) traces: Gauge<i64>,
-    pub(crate) traces_unsettled: Gauge<i64>,
-    pub(crate) memory: Gauge<i64>,
-    pub(crate) memory_max: Gauge<i64>,
+    pub(crate) spans: Gauge,
+    pub(crate) traces: Gauge,
+    pub(crate) traces_unanalyzed: Gauge,
+    pub(crate) memory: Gauge,
+    pub(crate) memory_max: Gauge,
     pub(crate) traces_evicted: Counters,
     pub(crate) analyses: Counters,
     pub(crate) analysis_time: Histogram,
     pub(crate) lag: Histogram,
-    pub(crate) findings: Family<Labels, Gauge<i64>>,
+    pub(crate) findings: Family<Labels, Gauge>,
 }
 
 impl Metrics {
@@ -105,6 +109,10 @@ impl Metrics {
         let connections_refused = Counter::default();
         let help = "Connections closed at once, because as many as allowed were open";
         receiver.register("connections_refused", help, connections_refused.clone());
+        let web = registry.sub_registry_with_prefix("web");
+        let answers = Gauge::default();
+        let help = "Answers of the API that are held until they are sent";
+        web.register_with_unit("answers", help, Unit::Bytes, answers.clone());
         let loops = registry.sub_registry_with_prefix("async");
         let polls = Histogram::new(POLL_SECONDS);
         let help = "How long tasks of connections held an async thread";
@@ -112,7 +120,7 @@ impl Metrics {
         let polls_too_long = Counter::default();
         let help = "Polls of over half a millisecond, which is the most that is allowed";
         loops.register("polls_too_long", help, polls_too_long.clone());
-        let poll_longest = Gauge::default();
+        let poll_longest = gauge::Gauge::default();
         loops.register_with_unit(
             "poll_longest",
             "The longest poll",
@@ -130,6 +138,7 @@ impl Metrics {
             bytes_received,
             inflight,
             queue,
+            answers,
             connections,
             connections_refused,
             polls,
@@ -153,10 +162,10 @@ impl Metrics {
     }
 
     /// Counts an answer to an export.
-    pub(crate) fn answered(&self, protocol: Protocol, signal: Signal, answer: &Answer) {
+    pub(crate) fn answered(&self, protocol: Protocol, signal: Option<Signal>, answer: &Answer) {
         let labels = vec![
             ("protocol", protocol.as_str()),
-            ("signal", signal.as_str()),
+            ("signal", signal.map_or("unknown", Signal::as_str)),
             ("outcome", answer.outcome()),
         ];
         self.0.requests.get_or_create(&labels).inc();
@@ -185,8 +194,14 @@ impl Metrics {
         self.0.bytes_received.inc_by(received as u64);
     }
 
-    pub(crate) fn inflight(&self, bytes: i64) {
-        self.0.inflight.inc_by(bytes);
+    /// Returns the gauge of what bodies of requests hold.
+    pub(crate) fn inflight(&self) -> Gauge {
+        self.0.inflight.clone()
+    }
+
+    /// Returns the gauge of what answers of the API hold.
+    pub(crate) fn answers(&self) -> Gauge {
+        self.0.answers.clone()
     }
 
     /// Counts a connection until what is returned is dropped.
@@ -221,7 +236,7 @@ impl Live {
         let live = Self {
             spans: Gauge::default(),
             traces: Gauge::default(),
-            traces_unsettled: Gauge::default(),
+            traces_unanalyzed: Gauge::default(),
             memory: Gauge::default(),
             memory_max: Gauge::default(),
             traces_evicted: Counters::default(),
@@ -232,8 +247,8 @@ impl Live {
         };
         registry.register("spans", "Spans in the window", live.spans.clone());
         registry.register("traces", "Traces in the window", live.traces.clone());
-        let help = "Traces of the window of which spans came a moment ago";
-        registry.register("traces_unsettled", help, live.traces_unsettled.clone());
+        let help = "Traces of the window with spans that no analysis had";
+        registry.register("traces_unanalyzed", help, live.traces_unanalyzed.clone());
         let help = "Memory that the spans taken hold, about";
         registry.register_with_unit("memory", help, Unit::Bytes, live.memory.clone());
         let help = "Memory that they may hold: beyond it exporters are told to try again";
@@ -251,10 +266,10 @@ impl Live {
 }
 
 /// Something that counts while it lasts.
-pub(crate) struct Counting(Gauge<i64>);
+pub(crate) struct Counting(Gauge);
 
 impl Counting {
-    fn begin(gauge: &Gauge<i64>) -> Self {
+    fn begin(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }

@@ -17,7 +17,9 @@ pub struct ServerOptions {
     pub web_address: Option<SocketAddr>,
     /// What every request has to show. Without one, all addresses have to be of this machine.
     pub token: Option<Token>,
+    /// What the receiver may use.
     pub receiver: ReceiverLimits,
+    /// How the live window works, if there is one.
     pub live: LiveOptions,
     /// Returns now, ns since the epoch.
     pub clock: fn() -> i64,

@@ -79,7 +79,7 @@ impl Receiver {
         offload: Offload,
         metrics: Metrics,
     ) -> Self {
-        let in_flight = InFlight::new(limits.inflight_bytes_max, metrics.clone());
+        let in_flight = InFlight::new(limits.inflight_bytes_max, metrics.inflight());
         Self { limits, in_flight, metrics, intake, offload, told: Arc::default() }
     }
 
@@ -93,13 +93,6 @@ impl Receiver {
     }
 
     async fn take(&self, message: Message) -> Answer {
-        if !self.intake.has_room() {
-            let bytes_max = self.intake.memory_bytes_max();
-            return Answer::Refused(Refusal::Busy(format!(
-                "the spans taken hold {bytes_max} bytes (`receiver.memory_mib_max`); there is room \
-                 again once they are analyzed"
-            )));
-        }
         let (intake, metrics) = (Arc::clone(&self.intake), self.metrics.clone());
         let bytes_max = self.limits.message_bytes_max;
         let work = move || take(&intake, &metrics, &message, bytes_max);
@@ -127,7 +120,15 @@ fn let_go(signal: Signal, told: &AtomicBool) -> Answer {
     }
 }
 
+/// Looks for room only once it is this message's turn: many that wait could each have found some.
 fn take(intake: &Intake, metrics: &Metrics, message: &Message, bytes_max: usize) -> Answer {
+    if !intake.has_room() {
+        return Answer::Refused(Refusal::Busy(format!(
+            "the spans taken hold {} bytes (`receiver.memory_mib_max`); there is room again once \
+             they are analyzed",
+            intake.memory_bytes_max()
+        )));
+    }
     let whole = match decompress(&message.bytes, message.compression, bytes_max) {
         Ok(whole) => whole,
         Err(refusal) => return Answer::Refused(refusal),

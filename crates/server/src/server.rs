@@ -27,6 +27,12 @@ use crate::web;
 /// How long requests that are under way may take once the server stops.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// Between two looks at whether the analysis has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Connections to page, API and metrics: exporters that take all of theirs do not lock people out.
+const WEB_CONNECTIONS_MAX: usize = 128;
+
 /// The name of the async threads.
 const THREAD_NAME: &str = "timesink-async";
 
@@ -35,6 +41,7 @@ const THREAD_NAME: &str = "timesink-async";
 pub struct Addresses {
     /// In the order in which they were asked for.
     pub otlp: Vec<SocketAddr>,
+    /// Of page, API and metrics, if they were asked for.
     pub web: Option<SocketAddr>,
 }
 
@@ -47,6 +54,8 @@ pub struct Server {
     is_ready: Arc<AtomicBool>,
     /// Sent `true` once, when no more connections are to be accepted.
     stopping: watch::Sender<bool>,
+    /// How many signals to end came.
+    signals: watch::Receiver<u32>,
     listeners: JoinSet<()>,
     runtime: Option<Runtime>,
 }
@@ -63,6 +72,13 @@ pub enum Purpose {
     Collect,
     /// Analyzes those of the last minutes again and again.
     Live { engine: Box<Engine>, limits: Limits, on_analysis: OnAnalysis },
+}
+
+impl Purpose {
+    /// Returns whether a signal to the process is one to the server.
+    fn ends_by_signal(&self) -> bool {
+        matches!(self, Self::Live { .. })
+    }
 }
 
 impl std::fmt::Debug for Purpose {
@@ -90,6 +106,7 @@ impl Server {
             .enable_all()
             .build()
             .map_err(Error::Start)?;
+        let signals = signals(&runtime, purpose.ends_by_signal())?;
         let otlp = listen(&runtime, &options.otlp_addresses)?;
         let web_listener = listen(&runtime, options.web_address.as_slice())?;
         let addresses =
@@ -103,7 +120,8 @@ impl Server {
             options.clock,
         ));
         let (stopping, stops) = watch::channel(false);
-        let connections = Connections::new(limits.connections_max, metrics.clone(), stops);
+        let connections = |max| Connections::new(max, metrics.clone(), stops.clone());
+        let otlp_connections = connections(limits.connections_max);
         let offload = Offload::new(threads, metrics.clone());
         let is_ready = Arc::new(AtomicBool::new(true));
         let live = match purpose {
@@ -122,22 +140,24 @@ impl Server {
         let mut listeners = JoinSet::new();
         for listener in otlp {
             let door = Door::Otlp { receiver: receiver.clone(), token: options.token.clone() };
-            listeners.spawn_on(connections.clone().serve(listener, door), runtime.handle());
+            listeners.spawn_on(otlp_connections.clone().serve(listener, door), runtime.handle());
         }
         for listener in web_listener {
             let state = web::State {
                 live: live.as_ref().map(Live::shared),
                 metrics: metrics.clone(),
-                offload: offload.clone(),
+                offload: Offload::new(1, metrics.clone()),
+                answers: web::answers(&metrics),
                 is_ready: Arc::clone(&is_ready),
                 version: options.version,
                 clock: options.clock,
             };
             let door = Door::Web { router: web::router(state), token: options.token.clone() };
-            listeners.spawn_on(connections.clone().serve(listener, door), runtime.handle());
+            let served = connections(WEB_CONNECTIONS_MAX).serve(listener, door);
+            listeners.spawn_on(served, runtime.handle());
         }
         let runtime = Some(runtime);
-        Ok(Self { addresses, intake, live, is_ready, stopping, listeners, runtime })
+        Ok(Self { addresses, intake, live, is_ready, stopping, signals, listeners, runtime })
     }
 
     /// Returns where it listens.
@@ -158,31 +178,39 @@ impl Server {
         self.intake.turned_away()
     }
 
-    /// Waits for SIGTERM or SIGINT.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Start`] when signals cannot be waited for.
-    pub fn wait_for_signal(&self) -> Result<(), Error> {
-        self.runtime().block_on(signal()).map_err(Error::Start)
+    /// Waits for SIGTERM or SIGINT, which a live server takes from its start on.
+    pub fn wait_for_signal(&self) {
+        let mut signals = self.signals.clone();
+        // The other end is gone only when the runtime is.
+        let _ = self.runtime().block_on(signals.wait_for(|signals| *signals > 0));
     }
 
     /// Stops in order: says that it is not ready, accepts no more, finishes what is under way for a
-    /// while, then ends the analysis and closes what is still open. Returns whether all of it ended
-    /// by itself.
+    /// while, then ends the analysis and closes what is still open. A second signal ends the
+    /// waiting. Returns whether all of it ended by itself.
     pub fn stop(&mut self) -> bool {
         self.is_ready.store(false, Ordering::Relaxed);
+        if let Some(live) = &self.live {
+            live.stop();
+        }
         // Nobody listens any more when all listeners have ended already.
         let _ = self.stopping.send(true);
         let Some(runtime) = self.runtime.take() else { return true };
-        let mut listeners = std::mem::take(&mut self.listeners);
+        let (mut listeners, mut signals) =
+            (std::mem::take(&mut self.listeners), self.signals.clone());
+        let live = self.live.take();
         let ended = runtime.block_on(async {
-            let all = async { while listeners.join_next().await.is_some() {} };
-            tokio::time::timeout(STOP_TIME_MAX, all).await.is_ok()
+            let all = async {
+                while listeners.join_next().await.is_some() {}
+                while live.as_ref().is_some_and(|live| !live.has_ended()) {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+            };
+            tokio::select! {
+                ended = tokio::time::timeout(STOP_TIME_MAX, all) => ended.is_ok(),
+                Ok(_) = signals.wait_for(|signals| *signals > 1) => false,
+            }
         });
-        if let Some(live) = &mut self.live {
-            live.stop();
-        }
         runtime.shutdown_background();
         ended
     }
@@ -197,7 +225,7 @@ impl Drop for Server {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
-        if let Some(live) = &mut self.live {
+        if let Some(live) = &self.live {
             live.stop();
         }
     }
@@ -224,13 +252,23 @@ fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, Error> {
     listeners.iter().map(|listener| listener.local_addr().map_err(Error::Start)).collect()
 }
 
-async fn signal() -> std::io::Result<()> {
+/// Counts the signals that ask to end, from now on; none for a server that another command runs.
+fn signals(runtime: &Runtime, are_wanted: bool) -> Result<watch::Receiver<u32>, Error> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let (sender, receiver) = watch::channel(0);
+    if are_wanted {
+        let _guard = runtime.enter();
+        let mut terminate = signal(SignalKind::terminate()).map_err(Error::Start)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Start)?;
+        runtime.spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                sender.send_modify(|signals| *signals += 1);
+            }
+        });
     }
-    Ok(())
+    Ok(receiver)
 }

@@ -24,7 +24,6 @@ pub(crate) struct Surroundings {
 /// Something of each standard stream.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Streams {
-    pub(crate) stdin: bool,
     pub(crate) stdout: bool,
     pub(crate) stderr: bool,
 }
@@ -35,7 +34,6 @@ impl Surroundings {
             now_unix_nano: now_unix_nano(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             is_terminal: Streams {
-                stdin: std::io::stdin().is_terminal(),
                 stdout: std::io::stdout().is_terminal(),
                 stderr: std::io::stderr().is_terminal(),
             },

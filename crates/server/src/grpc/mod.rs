@@ -12,7 +12,7 @@ use self::frame::{HEADER_BYTES, Unframed, parse};
 use self::status::{of_status, response};
 use crate::access::Denied;
 use crate::answer::{Answer, Refusal};
-use crate::body::receive;
+use crate::body::{discard, receive};
 use crate::decompress::Compression;
 use crate::intake::Encoding;
 use crate::receiver::{Message, Protocol, Receiver, Signal};
@@ -27,12 +27,15 @@ pub(crate) fn is_call(content_type: Option<&[u8]>) -> bool {
 }
 
 /// Returns the answer to a call that is not let in.
-pub(crate) fn denied(denied: Denied) -> Response<Body> {
-    let refusal = match denied {
-        Denied::Token => Refusal::Unauthenticated(denied.message()),
-        Denied::Host | Denied::Origin => Refusal::Forbidden(denied.message()),
-    };
-    response(&Answer::Refused(refusal))
+pub(crate) fn denied(denied: Denied, receiver: &Receiver) -> Response<Body> {
+    refused(denied.refusal(), receiver)
+}
+
+/// Counts and answers a call that is refused before it is known what it exports.
+fn refused(refusal: Refusal, receiver: &Receiver) -> Response<Body> {
+    let answer = Answer::Refused(refusal);
+    receiver.metrics.answered(Protocol::Grpc, None, &answer);
+    response(&answer)
 }
 
 /// Answers a call.
@@ -43,7 +46,8 @@ where
 {
     let Some(signal) = signal(request.uri().path()) else {
         let message = format!("no such method: `{}`", request.uri().path());
-        return response(&Answer::Refused(Refusal::Unknown(crate::answer::bounded(&message))));
+        discard(request.into_body(), receiver.limits.request_time_max).await;
+        return refused(Refusal::Unknown(crate::answer::bounded(&message)), receiver);
     };
     if request.method() != Method::POST {
         let mut response = Response::new(Body::empty());
@@ -52,7 +56,7 @@ where
     }
     match export(request, signal, receiver).await {
         Ok(answer) => {
-            receiver.metrics.answered(Protocol::Grpc, signal, &answer);
+            receiver.metrics.answered(Protocol::Grpc, Some(signal), &answer);
             response(&answer)
         }
         Err(status) => of_status(status),
@@ -83,8 +87,9 @@ where
     let limits = &receiver.limits;
     let (bytes_max, time_max) = (limits.message_bytes_max, limits.request_time_max);
     let body = request.into_body();
-    let (in_flight, offload) = (&receiver.in_flight, &receiver.offload);
-    let body = receive(body, bytes_max + HEADER_BYTES, time_max, in_flight, offload).await;
+    let (in_flight, offload, metrics) = (&receiver.in_flight, &receiver.offload, &receiver.metrics);
+    let bytes_max_framed = bytes_max + HEADER_BYTES;
+    let body = receive(body, bytes_max_framed, time_max, in_flight, offload, metrics).await;
     let whole = match body {
         Ok(whole) => whole,
         Err(refusal) => return Ok(Answer::Refused(refusal)),

@@ -4,24 +4,21 @@ mod status;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{ACCEPT, ALLOW, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
-use self::status::{JSON, PROTOBUF, refused, response, unknown_media_type};
+use self::status::{JSON, MEDIA_TYPES, PROTOBUF, refused, response};
 use crate::access::Denied;
 use crate::answer::{Answer, Refusal, bounded};
-use crate::body::receive;
+use crate::body::{discard, receive};
 use crate::decompress::Compression;
 use crate::intake::Encoding;
 use crate::receiver::{Message, Protocol, Receiver, Signal};
 
 /// Returns the answer to a request that is not let in.
-pub(crate) fn denied(denied: Denied, headers: &HeaderMap) -> Response<Body> {
-    let refusal = match denied {
-        Denied::Token => Refusal::Unauthenticated(denied.message()),
-        Denied::Host | Denied::Origin => Refusal::Forbidden(denied.message()),
-    };
-    refused(&refusal, encoding(headers).unwrap_or(Encoding::Json))
+pub(crate) fn denied(denied: Denied, headers: &HeaderMap, receiver: &Receiver) -> Response<Body> {
+    let encoding = encoding(headers).unwrap_or(Encoding::Json);
+    refuse(&Wrong::Refused(denied.refusal()), encoding, receiver)
 }
 
 /// Answers a request.
@@ -30,26 +27,57 @@ where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let asked = encoding(request.headers());
-    let encoding = asked.as_ref().copied().unwrap_or(Encoding::Json);
-    let Some(signal) = signal(request.uri().path()) else {
-        let path = request.uri().path();
+    match asked(&request) {
+        Ok((signal, encoding)) => {
+            let answer = export(request, signal, encoding, receiver).await;
+            receiver.metrics.answered(Protocol::Http, Some(signal), &answer);
+            response(&answer, signal, encoding)
+        }
+        Err(wrong) => {
+            let encoding = encoding(request.headers()).unwrap_or(Encoding::Json);
+            discard(request.into_body(), receiver.limits.request_time_max).await;
+            refuse(&wrong, encoding, receiver)
+        }
+    }
+}
+
+/// What is wrong with a request, whatever its body holds.
+enum Wrong {
+    Refused(Refusal),
+    Method(Refusal),
+    MediaType(Refusal),
+}
+
+/// Reads what a request exports, and in which encoding.
+fn asked<B>(request: &Request<B>) -> Result<(Signal, Encoding), Wrong> {
+    let path = request.uri().path();
+    let Some(signal) = signal(path) else {
         let message = format!("no such path: `{path}`; OTLP/HTTP traces go to `/v1/traces`");
-        return refused(&Refusal::Unknown(bounded(&message)), encoding);
+        return Err(Wrong::Refused(Refusal::Unknown(bounded(&message))));
     };
     if request.method() != Method::POST {
         let message = format!("expected POST, found {}", request.method());
-        let mut response = refused(&Refusal::Unknown(bounded(&message)), encoding);
-        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        return response;
+        return Err(Wrong::Method(Refusal::Unknown(bounded(&message))));
     }
-    if let Err(message) = asked {
-        return unknown_media_type(message);
+    match encoding(request.headers()) {
+        Ok(encoding) => Ok((signal, encoding)),
+        Err(message) => Err(Wrong::MediaType(Refusal::Malformed(message))),
     }
-    let answer = export(request, signal, encoding, receiver).await;
-    receiver.metrics.answered(Protocol::Http, signal, &answer);
-    response(&answer, signal, encoding)
+}
+
+/// Counts and answers a request that is refused before it is read.
+fn refuse(wrong: &Wrong, encoding: Encoding, receiver: &Receiver) -> Response<Body> {
+    let (Wrong::Refused(refusal) | Wrong::Method(refusal) | Wrong::MediaType(refusal)) = wrong;
+    receiver.metrics.answered(Protocol::Http, None, &Answer::Refused(refusal.clone()));
+    let mut response = refused(refusal, encoding);
+    let (status, header, value) = match wrong {
+        Wrong::Refused(_) => return response,
+        Wrong::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, ALLOW, "POST"),
+        Wrong::MediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, ACCEPT, MEDIA_TYPES),
+    };
+    *response.status_mut() = status;
+    response.headers_mut().insert(header, HeaderValue::from_static(value));
+    response
 }
 
 fn signal(path: &str) -> Option<Signal> {
@@ -93,8 +121,9 @@ where
     let limits = &receiver.limits;
     let (bytes_max, time_max) = (limits.message_bytes_max, limits.request_time_max);
     // The body is read also when its compression is not known: who is cut off sees no answer.
-    let (in_flight, offload) = (&receiver.in_flight, &receiver.offload);
-    let body = receive(request.into_body(), bytes_max, time_max, in_flight, offload).await;
+    let (in_flight, offload, metrics) = (&receiver.in_flight, &receiver.offload, &receiver.metrics);
+    let body = request.into_body();
+    let body = receive(body, bytes_max, time_max, in_flight, offload, metrics).await;
     let (compression, whole) = match (compression, body) {
         (Ok(compression), Ok(whole)) => (compression, whole),
         (Err(refusal), _) | (_, Err(refusal)) => return Answer::Refused(refusal),

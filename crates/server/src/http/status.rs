@@ -1,7 +1,7 @@
 //! Answers as OTLP/HTTP: a response in the encoding of the request.
 
 use axum::body::Body;
-use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER as RETRY_AFTER_HEADER, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, RETRY_AFTER as RETRY_AFTER_HEADER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
@@ -21,6 +21,7 @@ const ACCEPT_ENCODING: HeaderName = http::header::ACCEPT_ENCODING;
 /// The media types of the two encodings (OTLP 1.11, "OTLP/HTTP Request").
 pub(super) const PROTOBUF: &str = "application/x-protobuf";
 pub(super) const JSON: &str = "application/json";
+pub(super) const MEDIA_TYPES: &str = "application/x-protobuf, application/json";
 
 /// What is bad of a request with bad data.
 const BODY: &str = "body";
@@ -85,15 +86,6 @@ fn json_status(refusal: &Refusal, code: i32) -> Value {
         }),
         _ => json!({ "code": code, "message": message }),
     }
-}
-
-/// Returns the answer to a request whose media type is neither of the two.
-pub(super) fn unknown_media_type(message: String) -> Response<Body> {
-    let mut response = refused(&Refusal::Malformed(message), Encoding::Json);
-    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-    let accepted = HeaderValue::from_static("application/x-protobuf, application/json");
-    response.headers_mut().insert(ACCEPT, accepted);
-    response
 }
 
 /// The HTTP status, and the gRPC code of the same meaning. Exporters send again what is answered

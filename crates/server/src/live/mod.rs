@@ -8,7 +8,8 @@
 mod snapshot;
 mod window;
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
@@ -22,7 +23,7 @@ pub(crate) use self::snapshot::Snapshot;
 pub(crate) use self::window::parse_trace_id;
 use self::window::{Settled, Window};
 use crate::Error;
-use crate::intake::{Harvest, Intake};
+use crate::intake::{Harvest, Intake, locked};
 use crate::metrics::Metrics;
 use crate::options::LiveOptions;
 
@@ -46,13 +47,14 @@ pub type OnAnalysis = Box<dyn FnMut(Result<&Analysis, &Error>) + Send>;
 /// The live window, its thread and what it found last.
 pub(crate) struct Live {
     shared: Arc<Shared>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 /// What the thread shares with those who ask.
 pub(crate) struct Shared {
     options: LiveOptions,
     rules: RuleSet,
+    intake: Arc<Intake>,
     window: Mutex<Window>,
     snapshot: RwLock<Arc<Snapshot>>,
     stopping: Mutex<bool>,
@@ -69,6 +71,8 @@ struct Worker {
     metrics: Metrics,
     runtime: Runtime,
     on_analysis: OnAnalysis,
+    /// Whether traces went since the last analysis: what it found of them has to go, too.
+    has_expired: bool,
 }
 
 impl Live {
@@ -91,6 +95,7 @@ impl Live {
         let shared = Arc::new(Shared {
             options,
             rules: engine.rules().clone(),
+            intake: Arc::clone(&intake),
             window: Mutex::default(),
             snapshot: RwLock::default(),
             stopping: Mutex::new(false),
@@ -105,27 +110,29 @@ impl Live {
             metrics,
             runtime,
             on_analysis,
+            has_expired: false,
         };
         let thread = std::thread::Builder::new()
             .name(THREAD_NAME.to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || worker.run())
             .map_err(Error::Start)?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, thread })
     }
 
     pub(crate) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
     }
 
-    /// Lets the thread end after what it is at, and waits for it.
-    pub(crate) fn stop(&mut self) {
+    /// Tells the thread to end after what it is at.
+    pub(crate) fn stop(&self) {
         *locked(&self.shared.stopping) = true;
         self.shared.wake.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so.
-            let _ = thread.join();
-        }
+    }
+
+    /// Returns whether the thread has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
     }
 }
 
@@ -140,15 +147,16 @@ impl Shared {
         &self.rules
     }
 
-    /// Returns whether traces of a service still arrive: what was found of it may change.
-    pub(crate) fn is_provisional(&self, service: &str) -> bool {
-        let window = locked(&self.window);
-        window.is_arriving(service, Instant::now(), self.options.settle)
+    /// Returns whether spans came that the last analysis did not have: what it found may change.
+    pub(crate) fn is_provisional(&self) -> bool {
+        self.intake.has_pending() || locked(&self.window).unanalyzed() > 0
     }
 
     /// Returns the spans of a trace, settled or not, if there are any.
     pub(crate) fn trace(&self, id: u128) -> Result<Option<RecordBatch>, Error> {
-        locked(&self.window).trace(id).map_err(|error| Error::Internal(error.to_string()))
+        // Picked out without the lock: exports wait for whoever has it.
+        let spans = locked(&self.window).trace(id);
+        spans.picked().map_err(|error| Error::Internal(error.to_string()))
     }
 
     /// Waits; returns whether to go on.
@@ -161,51 +169,61 @@ impl Shared {
 }
 
 impl Worker {
+    /// Tidies at every interval; analyzes when something is due, and the last analysis is as long
+    /// ago as it took, times [`IDLE_TIMES_BUSY`].
     fn run(mut self) {
-        let mut pause = self.shared.options.interval;
-        while self.shared.pause(pause) {
+        let mut not_before = Instant::now();
+        while self.shared.pause(self.shared.options.interval) {
+            let may_analyze = Instant::now() >= not_before;
             let began = Instant::now();
-            let outcome = match self.round() {
-                Ok(false) => None,
-                Ok(true) => Some("success"),
-                Err(error) => {
-                    (self.on_analysis)(Err(&error));
-                    Some("failed")
-                }
+            // A panic costs this round: spans go on to be taken, and the next round is tried.
+            let round = catch_unwind(AssertUnwindSafe(|| self.round(may_analyze)));
+            let result = round.unwrap_or_else(|_| Err(Error::Internal("a panic".to_owned())));
+            let outcome = match &result {
+                Ok(None) => continue,
+                Ok(Some(snapshot)) if snapshot.has_failed_rules() => "partial",
+                Ok(Some(_)) => "success",
+                Err(_) => "failed",
             };
-            if let Some(outcome) = outcome {
-                let labels = vec![("outcome", outcome)];
-                self.metrics.live().analyses.get_or_create(&labels).inc();
-            }
-            pause = self.shared.options.interval.max(began.elapsed() * IDLE_TIMES_BUSY);
+            not_before = Instant::now() + began.elapsed() * IDLE_TIMES_BUSY;
+            let labels = vec![("outcome", outcome)];
+            self.metrics.live().analyses.get_or_create(&labels).inc();
+            // Told last: whoever listens may be slow.
+            (self.on_analysis)(result.as_ref().map(|snapshot| match snapshot {
+                Some(snapshot) => &snapshot.analysis,
+                None => unreachable!("a round without an analysis is not told"),
+            }));
         }
     }
 
-    /// Takes what came and lets go what is old; analyzes if something has settled. Returns whether
-    /// it did.
-    fn round(&mut self) -> Result<bool, Error> {
-        let settled = self.tidy().map_err(|error| Error::Internal(error.to_string()))?;
-        match settled {
-            Some(settled) => self.analyze(&settled).map(|()| true),
-            None => Ok(false),
-        }
+    /// Takes what came, lets go what is old, and analyzes if something is due. Returns what the
+    /// analysis found.
+    fn round(&mut self, may_analyze: bool) -> Result<Option<Arc<Snapshot>>, Error> {
+        let settled = self.tidy(may_analyze).map_err(|error| Error::Internal(error.to_string()))?;
+        settled.map(|settled| self.analyze(&settled)).transpose()
     }
 
-    fn tidy(&self) -> Result<Option<Settled>, arrow::error::ArrowError> {
+    fn tidy(&mut self, may_analyze: bool) -> Result<Option<Settled>, arrow::error::ArrowError> {
         let Harvest { decoded, bytes } = self.intake.harvest();
         let quarantined = decoded.quarantine.iter().map(|batch| batch.num_rows() as u64).sum();
         self.metrics.harvested(quarantined, &decoded.repaired);
         let (now, options) = (Instant::now(), &self.shared.options);
         let mut window = locked(&self.shared.window);
         window.add(decoded.spans, decoded.quarantine, bytes, now)?;
+        let expired = window.expire(now, options.window)?;
+        self.evicted("age", expired);
+        self.has_expired |= expired > 0;
         let max = self.intake.memory_bytes_max() as f64;
-        self.evicted("age", window.expire(now, options.window)?);
         if window.bytes() as f64 > max * SHRINK_ABOVE {
-            self.evicted("memory", window.shrink((max * SHRINK_TO) as u64)?);
+            let shed = window.shrink((max * SHRINK_TO) as u64)?;
+            self.evicted("memory", shed);
         }
         self.intake.keep(window.bytes());
-        self.measure(&window, now);
-        window.settled(now, options.settle)
+        self.measure(&window);
+        if !may_analyze || !(self.has_expired || window.is_due(now, options.settle)) {
+            return Ok(None);
+        }
+        window.settled(now, options.settle).map(Some)
     }
 
     fn evicted(&self, reason: &'static str, traces: usize) {
@@ -213,20 +231,19 @@ impl Worker {
         self.metrics.live().traces_evicted.get_or_create(&labels).inc_by(traces as u64);
     }
 
-    fn measure(&self, window: &Window, now: Instant) {
+    fn measure(&self, window: &Window) {
         let live = self.metrics.live();
         live.spans.set(window.spans() as i64);
         live.traces.set(window.traces() as i64);
-        live.traces_unsettled.set(window.unsettled(now, self.shared.options.settle) as i64);
+        live.traces_unanalyzed.set(window.unanalyzed() as i64);
         live.memory.set(self.intake.memory_bytes() as i64);
     }
 
-    fn analyze(&mut self, settled: &Settled) -> Result<(), Error> {
+    fn analyze(&mut self, settled: &Settled) -> Result<Arc<Snapshot>, Error> {
         let began = Instant::now();
         let database = self.database(&settled.spans)?;
         let analysis = self.runtime.block_on(self.engine.analyze(&database));
         let analysis = analysis.map_err(|error| Error::Internal(error.to_string()))?;
-        (self.on_analysis)(Ok(&analysis));
         let live = self.metrics.live();
         live.analysis_time.observe(began.elapsed().as_secs_f64());
         if let Some(oldest) = settled.oldest_new {
@@ -236,12 +253,13 @@ impl Worker {
             let of_it = analysis.findings.iter().filter(|f| f.severity.as_str() == severity);
             live.findings.get_or_create(&vec![("severity", severity)]).set(of_it.count() as i64);
         }
-        locked(&self.shared.window).analyzed(&settled.traces, began);
         let services = services(&settled.spans);
+        let snapshot = Arc::new(Snapshot { analysis, database: Some(database), services });
+        self.has_expired = false;
+        locked(&self.shared.window).analyzed(&settled.traces, Instant::now());
         let mut last = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
-        let number = last.number + 1;
-        *last = Arc::new(Snapshot { analysis, database: Some(database), services, number });
-        Ok(())
+        *last = Arc::clone(&snapshot);
+        Ok(snapshot)
     }
 
     fn database(&self, spans: &[RecordBatch]) -> Result<Database, Error> {
@@ -251,15 +269,10 @@ impl Worker {
         let database = self.runtime.block_on(Database::of_facts(&facts, self.limits));
         let mut database = database.map_err(internal)?;
         let table = quarantine::table();
-        let quarantined = locked(&self.shared.window).quarantined().to_vec();
+        let quarantined = locked(&self.shared.window).quarantined();
         database.add(table.name, table.schema().into(), quarantined).map_err(internal)?;
         Ok(database)
     }
-}
-
-/// A thread that panicked left what it held as it was.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn services(spans: &[RecordBatch]) -> usize {

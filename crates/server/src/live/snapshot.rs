@@ -1,7 +1,7 @@
 //! [`Snapshot`]: what the last analysis of the window found.
 
 use timesink_query::Database;
-use timesink_rules::Analysis;
+use timesink_rules::{Analysis, Outcome};
 
 /// The last analysis; readers keep it for as long as they answer.
 #[derive(Debug, Clone)]
@@ -12,8 +12,6 @@ pub(crate) struct Snapshot {
     pub(crate) database: Option<Database>,
     /// Services among the spans.
     pub(crate) services: usize,
-    /// Analyses so far.
-    pub(crate) number: u64,
 }
 
 impl Default for Snapshot {
@@ -25,6 +23,21 @@ impl Default for Snapshot {
             traces: 0,
             repeated_spans: 0,
         };
-        Self { analysis, database: None, services: 0, number: 0 }
+        Self { analysis, database: None, services: 0 }
+    }
+}
+
+impl Snapshot {
+    /// Returns whether a rule could not be run.
+    pub(crate) fn has_failed_rules(&self) -> bool {
+        self.failed_rules().next().is_some()
+    }
+
+    /// Returns a sentence for each rule that could not be run.
+    pub(crate) fn failed_rules(&self) -> impl Iterator<Item = String> {
+        self.analysis.runs.iter().filter_map(|run| match &run.outcome {
+            Outcome::Failed { reason } => Some(format!("rule `{}` failed: {reason}", run.rule)),
+            _ => None,
+        })
     }
 }

@@ -1,8 +1,9 @@
 //! [`Window`]: the spans of the last minutes, and which of their traces have settled.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringViewArray};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, StringViewArray};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
@@ -13,14 +14,23 @@ const SMALL_ROWS: usize = 4096;
 /// So many small batches are joined into one: seldom, so that a row is copied few times.
 const SMALL_BATCHES_MAX: usize = 16;
 
+/// Where traces are gone, a chunk is copied once less than this share of it is left.
+const COMPACT_BELOW: f64 = 0.5;
+
+/// Memory of a trace's entry and of a row's trace id, bytes, about.
+const TRACE_BYTES: u64 = 96;
+const ROW_BYTES: u64 = 16;
+
+/// A trace of which spans come without a pause is analyzed once it is so many times as old as it
+/// takes to settle, and as often from then on.
+const OVERDUE_TIMES: u32 = 6;
+
 /// Spans, by the time they came.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     chunks: Vec<Chunk>,
     traces: HashMap<u128, Trace>,
-    /// When a span of each service came last.
-    services: HashMap<String, Instant>,
-    quarantined: Vec<RecordBatch>,
+    quarantine: VecDeque<Quarantined>,
 }
 
 /// A batch of `spans`.
@@ -32,18 +42,31 @@ struct Chunk {
     bytes: u64,
 }
 
+/// A batch of `quarantine`.
 #[derive(Debug)]
-struct Trace {
-    last_arrival: Instant,
-    is_analyzed: bool,
+struct Quarantined {
+    batch: RecordBatch,
+    arrival: Instant,
+    bytes: u64,
 }
 
-/// The spans of traces that have settled, and those traces.
+#[derive(Debug)]
+struct Trace {
+    /// When its first span came, or when it was analyzed last.
+    since: Instant,
+    last_arrival: Instant,
+    /// Whether an analysis had all of its spans.
+    is_analyzed: bool,
+    /// Whether an analysis had any of its spans: it stays among those that are analyzed.
+    was_analyzed: bool,
+}
+
+/// The spans of traces that are to be analyzed, and those traces.
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) spans: Vec<RecordBatch>,
     pub(crate) traces: Vec<u128>,
-    /// When the last span came of the trace that waited longest for its first analysis.
+    /// When the last span came of the trace that waited longest for its analysis, if one waited.
     pub(crate) oldest_new: Option<Instant>,
 }
 
@@ -56,40 +79,38 @@ impl Window {
         bytes: u64,
         now: Instant,
     ) -> Result<(), ArrowError> {
-        let rows: usize = spans.iter().map(RecordBatch::num_rows).sum();
+        let rows: usize = spans.iter().chain(&quarantined).map(RecordBatch::num_rows).sum();
         for batch in spans {
-            let bytes = share(bytes, batch.num_rows(), rows);
+            let bytes = share(bytes, batch.num_rows(), rows) + ROW_BYTES * batch.num_rows() as u64;
             let traces = trace_ids(&batch);
-            self.note(&batch, &traces, now);
+            self.note(&traces, now);
             self.chunks.push(Chunk { batch, traces, bytes });
         }
-        self.quarantined.extend(quarantined);
+        for batch in quarantined {
+            let bytes = share(bytes, batch.num_rows(), rows);
+            self.quarantine.push_back(Quarantined { batch, arrival: now, bytes });
+        }
         self.join_small()
     }
 
-    fn note(&mut self, batch: &RecordBatch, traces: &[u128], now: Instant) {
+    fn note(&mut self, traces: &[u128], now: Instant) {
         for run in traces.chunk_by(|a, b| a == b) {
-            let trace = Trace { last_arrival: now, is_analyzed: false };
-            self.traces.insert(run[0], trace);
-        }
-        let services = column(batch, "service_name");
-        let mut last = None;
-        for row in 0..batch.num_rows() {
-            let name = services.filter(|names| names.is_valid(row)).map(|names| names.value(row));
-            if let Some(name) = name
-                && last.replace(name) != Some(name)
-            {
-                match self.services.get_mut(name) {
-                    Some(arrival) => *arrival = now,
-                    None => drop(self.services.insert(name.to_owned(), now)),
-                }
-            }
+            let trace = self.traces.entry(run[0]).or_insert(Trace {
+                since: now,
+                last_arrival: now,
+                is_analyzed: false,
+                was_analyzed: false,
+            });
+            trace.last_arrival = now;
+            trace.is_analyzed = false;
         }
     }
 
     /// Returns the bytes that the spans hold, about.
     pub(crate) fn bytes(&self) -> u64 {
-        self.chunks.iter().map(|chunk| chunk.bytes).sum()
+        let spans: u64 = self.chunks.iter().map(|chunk| chunk.bytes).sum();
+        let quarantine: u64 = self.quarantine.iter().map(|quarantined| quarantined.bytes).sum();
+        spans + quarantine + TRACE_BYTES * self.traces.len() as u64
     }
 
     pub(crate) fn spans(&self) -> usize {
@@ -100,75 +121,73 @@ impl Window {
         self.traces.len()
     }
 
-    /// Returns how many traces had a span within the last `settle`.
-    pub(crate) fn unsettled(&self, now: Instant, settle: Duration) -> usize {
-        self.traces.values().filter(|trace| !trace.has_settled(now, settle)).count()
+    /// Returns how many traces wait for an analysis of all their spans.
+    pub(crate) fn unanalyzed(&self) -> usize {
+        self.traces.values().filter(|trace| !trace.is_analyzed).count()
     }
 
-    /// Returns whether a span of the service came within the last `settle`.
-    pub(crate) fn is_arriving(&self, service: &str, now: Instant, settle: Duration) -> bool {
-        self.services.get(service).is_some_and(|&last| now.duration_since(last) < settle)
+    /// Returns whether a trace has settled, or waited long enough, that was not analyzed with all
+    /// its spans.
+    pub(crate) fn is_due(&self, now: Instant, settle: Duration) -> bool {
+        self.traces.values().any(|trace| trace.is_due(now, settle))
     }
 
-    /// Returns the traces that have settled if one of them was not analyzed with all its spans.
-    pub(crate) fn settled(
-        &self,
-        now: Instant,
-        settle: Duration,
-    ) -> Result<Option<Settled>, ArrowError> {
-        let settled = |trace: &&Trace| trace.has_settled(now, settle);
-        let new = self.traces.values().filter(settled).filter(|trace| !trace.is_analyzed);
-        let Some(oldest_new) = new.map(|trace| trace.last_arrival).min() else { return Ok(None) };
-        let has_settled = |id: &u128| self.traces.get(id).as_ref().is_some_and(settled);
+    /// Returns the spans to analyze: of all traces that are due, or were analyzed before.
+    pub(crate) fn settled(&self, now: Instant, settle: Duration) -> Result<Settled, ArrowError> {
+        let is_wanted = |trace: &&Trace| trace.was_analyzed || trace.is_due(now, settle);
+        let due = self.traces.values().filter(|trace| trace.is_due(now, settle));
+        let oldest_new = due.map(|trace| trace.last_arrival).min();
+        let has_settled = |id: &u128| self.traces.get(id).as_ref().is_some_and(is_wanted);
         let spans = self.chunks.iter().map(|chunk| chunk.filtered(has_settled));
-        let traces = self.traces.iter().filter(|(_, trace)| settled(trace)).map(|(id, _)| *id);
-        Ok(Some(Settled {
+        let traces = self.traces.iter().filter(|(_, trace)| is_wanted(trace)).map(|(id, _)| *id);
+        Ok(Settled {
             traces: traces.collect(),
-            oldest_new: Some(oldest_new),
+            oldest_new,
             spans: spans.filter(has_rows).collect::<Result<_, _>>()?,
-        }))
+        })
     }
 
-    /// Notes that traces were analyzed, but for those of which a span came since `began`.
-    pub(crate) fn analyzed(&mut self, traces: &[u128], began: Instant) {
+    /// Notes that traces were analyzed with all the spans that the window has of them.
+    pub(crate) fn analyzed(&mut self, traces: &[u128], now: Instant) {
         for id in traces {
             if let Some(trace) = self.traces.get_mut(id) {
-                trace.is_analyzed = trace.last_arrival <= began;
+                (trace.is_analyzed, trace.was_analyzed, trace.since) = (true, true, now);
             }
         }
     }
 
-    /// Returns the spans of one trace, if there are any.
-    pub(crate) fn trace(&self, id: u128) -> Result<Option<RecordBatch>, ArrowError> {
-        let parts = self.chunks.iter().map(|chunk| chunk.filtered(|of| *of == id));
-        let parts: Vec<RecordBatch> = parts.filter(has_rows).collect::<Result<_, _>>()?;
-        let schema = parts.first().map(RecordBatch::schema);
-        schema.map(|schema| concat_batches(&schema, &parts)).transpose()
+    /// Returns the batches in which spans of a trace may be; they are not copied.
+    pub(crate) fn trace(&self, id: u128) -> TraceSpans {
+        let is_known = self.traces.contains_key(&id);
+        let chunks = self.chunks.iter().filter(|chunk| is_known && chunk.traces.contains(&id));
+        TraceSpans { id, chunks: chunks.cloned().collect() }
     }
 
     /// Returns the spans that are kept out of every sum.
-    pub(crate) fn quarantined(&self) -> &[RecordBatch] {
-        &self.quarantined
+    pub(crate) fn quarantined(&self) -> Vec<RecordBatch> {
+        self.quarantine.iter().map(|quarantined| quarantined.batch.clone()).collect()
     }
 
-    /// Lets traces go whose last span came longer ago than `age`. Returns how many.
+    /// Lets spans go that came longer ago than `age`: whole traces, by their last one. Returns how
+    /// many traces went.
     pub(crate) fn expire(&mut self, now: Instant, age: Duration) -> Result<usize, ArrowError> {
         let before = self.traces.len();
         self.traces.retain(|_, trace| now.duration_since(trace.last_arrival) <= age);
-        self.services.retain(|_, last| now.duration_since(*last) <= age);
+        let is_old = |old: &Quarantined| now.duration_since(old.arrival) > age;
+        while self.quarantine.front().is_some_and(is_old) {
+            self.quarantine.pop_front();
+        }
         let gone = before - self.traces.len();
         if gone > 0 {
-            self.compact()?;
-        }
-        if self.traces.is_empty() {
-            self.quarantined.clear();
+            self.compact(COMPACT_BELOW)?;
         }
         Ok(gone)
     }
 
-    /// Lets the traces go that were analyzed and came first, until the rest holds about
-    /// `bytes_max`. Returns how many.
+    /// Lets quarantined spans go, then the traces that were analyzed and came first, until the rest
+    /// holds about `bytes_max`. Returns how many traces went.
     pub(crate) fn shrink(&mut self, bytes_max: u64) -> Result<usize, ArrowError> {
+        while self.bytes() > bytes_max && self.quarantine.pop_front().is_some() {}
         let bytes = self.bytes();
         if bytes <= bytes_max {
             return Ok(0);
@@ -182,18 +201,18 @@ impl Window {
         for (_, id) in &by_age {
             self.traces.remove(id);
         }
-        self.quarantined.clear();
-        self.compact()?;
+        self.compact(1.0)?;
         Ok(by_age.len())
     }
 
-    /// Frees the memory of chunks of which most traces are gone.
-    fn compact(&mut self) -> Result<(), ArrowError> {
+    /// Frees the memory of rows whose traces are gone, in chunks of which less than this share is
+    /// left.
+    fn compact(&mut self, below: f64) -> Result<(), ArrowError> {
         let traces = &self.traces;
         let mut kept = Vec::with_capacity(self.chunks.len());
         for chunk in self.chunks.drain(..) {
             let alive = chunk.traces.iter().filter(|id| traces.contains_key(*id)).count();
-            if alive * 2 > chunk.traces.len() {
+            if alive as f64 >= chunk.traces.len() as f64 * below {
                 kept.push(chunk);
             } else if alive > 0 {
                 kept.push(chunk.compacted(|id| traces.contains_key(id))?);
@@ -217,8 +236,27 @@ impl Window {
 }
 
 impl Trace {
-    fn has_settled(&self, now: Instant, settle: Duration) -> bool {
-        now.duration_since(self.last_arrival) >= settle
+    fn is_due(&self, now: Instant, settle: Duration) -> bool {
+        let is_quiet = now.duration_since(self.last_arrival) >= settle;
+        let is_overdue = now.duration_since(self.since) >= settle * OVERDUE_TIMES;
+        !self.is_analyzed && (is_quiet || is_overdue)
+    }
+}
+
+/// The spans of one trace, not yet picked out of their batches.
+#[derive(Debug)]
+pub(crate) struct TraceSpans {
+    id: u128,
+    chunks: Vec<Chunk>,
+}
+
+impl TraceSpans {
+    /// Returns the spans in one batch, if there are any. It copies them.
+    pub(crate) fn picked(&self) -> Result<Option<RecordBatch>, ArrowError> {
+        let parts = self.chunks.iter().map(|chunk| chunk.filtered(|of| *of == self.id));
+        let parts: Vec<RecordBatch> = parts.filter(has_rows).collect::<Result<_, _>>()?;
+        let schema = parts.first().map(RecordBatch::schema);
+        schema.map(|schema| concat_batches(&schema, &parts)).transpose()
     }
 }
 
@@ -324,7 +362,10 @@ mod tests {
     }
 
     fn settled(window: &Window, now: Instant) -> Option<Vec<u128>> {
-        let settled = window.settled(now, SETTLE).unwrap()?;
+        if !window.is_due(now, SETTLE) {
+            return None;
+        }
+        let settled = window.settled(now, SETTLE).unwrap();
         let mut ids: Vec<u128> = settled.spans.iter().flat_map(trace_ids).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -341,36 +382,44 @@ mod tests {
         let mut window = window(at, &[(0, &[1, 2, 1]), (5, &[2])]);
         assert_eq!(settled(&window, after(9)), None);
         assert_eq!(settled(&window, after(10)), Some(vec![1]));
-        assert_eq!(window.unsettled(after(10), SETTLE), 1);
         assert_eq!(settled(&window, after(15)), Some(vec![1, 2]));
+        assert_eq!(window.unanalyzed(), 2);
         window.analyzed(&[1, 2], after(15));
         assert_eq!(settled(&window, after(16)), None);
+        assert_eq!(window.unanalyzed(), 0);
         window.add(spans(&[1]), Vec::new(), 100, after(20)).unwrap();
         assert_eq!(settled(&window, after(29)), None, "a late span: it has to settle again");
         assert_eq!(settled(&window, after(30)), Some(vec![1, 2]));
-        assert!(window.is_arriving("shop", after(29), SETTLE));
-        assert!(!window.is_arriving("shop", after(30), SETTLE));
     }
 
+    /// Scenario: a trace gets spans without end, before and after it was analyzed.
+    /// Guarantee: it is analyzed with what it has, and does not leave the findings meanwhile.
     #[test]
-    fn a_span_that_comes_during_an_analysis_is_analyzed_by_the_next() {
+    fn a_trace_that_never_settles_is_analyzed_all_the_same() {
         let at = Instant::now();
-        let mut window = window(at, &[(0, &[1])]);
-        let began = at + SETTLE;
-        window.add(spans(&[1]), Vec::new(), 100, began + Duration::from_millis(1)).unwrap();
-        window.analyzed(&[1], began);
-        assert_eq!(settled(&window, began + SETTLE + SETTLE), Some(vec![1]));
+        let after = |seconds| at + Duration::from_secs(seconds);
+        let mut window = window(at, &[]);
+        for seconds in 0..60 {
+            window.add(spans(&[1]), Vec::new(), 100, after(seconds)).unwrap();
+            assert_eq!(settled(&window, after(seconds)), None, "{seconds}");
+        }
+        assert_eq!(settled(&window, after(60)), Some(vec![1]));
+        window.analyzed(&[1], after(60));
+        window.add(spans(&[1, 2]), Vec::new(), 100, after(61)).unwrap();
+        window.add(spans(&[1]), Vec::new(), 100, after(70)).unwrap();
+        assert_eq!(settled(&window, after(71)), Some(vec![1, 2]), "it comes with the other");
     }
 
     #[test]
     fn old_traces_go_and_their_memory_with_them() {
         let at = Instant::now();
         let mut window = window(at, &[(0, &[1, 2, 3]), (60, &[3, 4])]);
-        assert_eq!((window.traces(), window.spans(), window.bytes()), (4, 5, 200));
+        let before = window.bytes();
+        assert_eq!((window.traces(), window.spans()), (4, 5));
         let now = at + Duration::from_secs(70);
         assert_eq!(window.expire(now, Duration::from_secs(30)).unwrap(), 2);
         assert_eq!((window.traces(), window.spans()), (2, 3));
-        assert_eq!(window.bytes(), 133);
+        assert!(window.bytes() < before);
         assert_eq!(settled(&window, now), Some(vec![3, 4]));
     }
 
@@ -378,10 +427,29 @@ mod tests {
     fn under_pressure_only_what_was_analyzed_goes() {
         let at = Instant::now();
         let mut window = window(at, &[(0, &[1]), (1, &[2]), (2, &[3]), (3, &[4])]);
-        assert_eq!(window.shrink(200).unwrap(), 0);
+        let half = window.bytes() / 2;
+        assert_eq!(window.shrink(2 * half).unwrap(), 0);
         window.analyzed(&[2, 3, 4], at + Duration::from_secs(5));
-        assert_eq!(window.shrink(200).unwrap(), 2);
+        assert_eq!(window.shrink(half).unwrap(), 2);
+        assert!(window.bytes() <= half, "{} of {half}", window.bytes());
         assert_eq!(settled(&window, at + SETTLE + SETTLE), Some(vec![1, 4]));
+    }
+
+    /// Scenario: spans that are quarantined come without end.
+    /// Guarantee: they count, go with their age, and go first under pressure.
+    #[test]
+    fn quarantined_spans_count_and_go() {
+        let at = Instant::now();
+        let mut window = window(at, &[(0, &[1])]);
+        let good = window.bytes();
+        // Any batch will do: the window does not look into it.
+        window.add(Vec::new(), spans(&[2, 3]), 1000, at).unwrap();
+        window.add(Vec::new(), spans(&[2, 3]), 1000, at + SETTLE).unwrap();
+        assert_eq!(window.bytes(), good + 2000);
+        window.expire(at + SETTLE, SETTLE / 2).unwrap();
+        assert_eq!(window.bytes(), 1000);
+        window.shrink(999).unwrap();
+        assert_eq!((window.bytes(), window.quarantined().len()), (0, 0));
     }
 
     #[test]
@@ -392,7 +460,7 @@ mod tests {
         let window = window(at, &arrivals);
         assert!(window.chunks.len() < SMALL_BATCHES_MAX, "{}", window.chunks.len());
         assert_eq!(settled(&window, at + SETTLE), Some((1..=40).collect()));
-        assert_eq!(window.trace(7).unwrap().map(|batch| batch.num_rows()), Some(1));
-        assert!(window.trace(99).unwrap().is_none());
+        let rows = |id| window.trace(id).picked().unwrap().map(|batch| batch.num_rows());
+        assert_eq!((rows(7), rows(99)), (Some(1), None));
     }
 }

@@ -5,6 +5,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
+use crate::body::InFlight;
+
 /// Returns an answer with a body.
 pub(super) fn of(
     status: StatusCode,
@@ -15,6 +17,36 @@ pub(super) fn of(
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
+}
+
+/// The largest answer, bytes: as much as a message may hold. A trace or a report beyond it is to be
+/// asked for in parts.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes that all answers may hold together until they were sent: clients that do not read what they
+/// asked for must not fill the memory.
+pub(super) const ANSWERS_BYTES_MAX: usize = 256 << 20;
+
+/// Returns an answer of any size, if it is within the limits.
+pub(super) fn of_any_size(
+    media_type: &'static str,
+    body: Vec<u8>,
+    answers: &InFlight,
+) -> Response<Body> {
+    if body.len() > ANSWER_BYTES_MAX {
+        let message = format!(
+            "the answer has {} bytes, and may have {ANSWER_BYTES_MAX}: ask for less (`top`, `service`)",
+            body.len()
+        );
+        return problem(StatusCode::PAYLOAD_TOO_LARGE, &message);
+    }
+    let Some(body) = answers.hold(body) else {
+        let message = format!(
+            "answers that were not read yet hold the {ANSWERS_BYTES_MAX} bytes that they may"
+        );
+        return problem(StatusCode::SERVICE_UNAVAILABLE, &message);
+    };
+    of(StatusCode::OK, media_type, body)
 }
 
 /// Returns what is wrong with a request: `{"error": "..."}`.

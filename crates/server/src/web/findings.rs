@@ -10,7 +10,7 @@ use timesink_model::{Confidence, Finding, Severity};
 use timesink_output::{Format, Report};
 
 use super::State;
-use super::answer::{internal, of, problem};
+use super::answer::{internal, of_any_size, problem};
 use crate::live::{Shared, Snapshot};
 use crate::{Error, answer};
 
@@ -40,13 +40,15 @@ async fn answer(state: State, wanted: Wanted) -> Response<Body> {
     let version = state.version;
     let rendered = state.offload.run(move || render(&live, &wanted, version));
     match rendered.await {
-        Ok(Ok((format, body))) => of(StatusCode::OK, format.content_type(), body),
+        Ok(Ok((format, body))) => of_any_size(format.content_type(), body, &state.answers),
         Ok(Err(error)) | Err(error) => internal(&error),
     }
 }
 
 fn render(live: &Shared, wanted: &Wanted, version: &str) -> Result<(Format, Vec<u8>), Error> {
     let broken = |error: &dyn std::fmt::Display| Error::Internal(error.to_string());
+    // Asked first: spans that come while the report is made are not missing from it.
+    let provisional = live.is_provisional();
     let snapshot: Arc<Snapshot> = live.snapshot();
     let analysis = &snapshot.analysis;
     let fitting = analysis.findings.iter().filter(|finding| wanted.fits(finding));
@@ -60,7 +62,6 @@ fn render(live: &Shared, wanted: &Wanted, version: &str) -> Result<(Format, Vec<
         }
         _ => Vec::new(),
     };
-    let provisional = findings.iter().any(|finding| live.is_provisional(&finding.service_name));
     let report = Report {
         findings: &findings,
         findings_total,
@@ -68,7 +69,7 @@ fn render(live: &Shared, wanted: &Wanted, version: &str) -> Result<(Format, Vec<
         spans: analysis.spans,
         traces: analysis.traces,
         services: snapshot.services,
-        notices: Vec::new(),
+        notices: snapshot.failed_rules().collect(),
         examples: &examples,
         rules: live.rules(),
         provisional,

@@ -16,6 +16,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use self::answer::problem;
 use crate::access::Denied;
+use crate::body::InFlight;
 use crate::live::Shared;
 use crate::metrics::Metrics;
 use crate::offload::Offload;
@@ -26,7 +27,9 @@ pub(crate) struct State {
     /// None when spans are collected only.
     pub(crate) live: Option<Arc<Shared>>,
     pub(crate) metrics: Metrics,
+    /// Of its own: exports do not wait for pages.
     pub(crate) offload: Offload,
+    pub(crate) answers: InFlight,
     pub(crate) is_ready: Arc<AtomicBool>,
     pub(crate) version: &'static str,
     pub(crate) clock: fn() -> i64,
@@ -40,6 +43,11 @@ const SECURITY_HEADERS: [(&str, &str); 4] = [
     ("cache-control", "no-store"),
 ];
 
+/// Returns the count of what answers hold.
+pub(crate) fn answers(metrics: &Metrics) -> InFlight {
+    InFlight::new(answer::ANSWERS_BYTES_MAX, metrics.answers())
+}
+
 /// Returns all routes.
 pub(crate) fn router(state: State) -> Router {
     Router::new()
@@ -51,6 +59,7 @@ pub(crate) fn router(state: State) -> Router {
         .route("/api/v1/findings", get(findings::list))
         .route("/api/v1/traces/{trace_id}", get(traces::show))
         .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
         .with_state(state)
         .layer(axum::middleware::map_response(secured))
 }
@@ -66,6 +75,11 @@ pub(crate) fn denied(denied: Denied) -> Response<Body> {
         Denied::Token => problem(StatusCode::UNAUTHORIZED, denied.message()),
         Denied::Host | Denied::Origin => problem(StatusCode::FORBIDDEN, denied.message()),
     }
+}
+
+async fn wrong_method(method: http::Method) -> Response<Body> {
+    let message = format!("expected GET, found {method}");
+    problem(StatusCode::METHOD_NOT_ALLOWED, &crate::answer::bounded(&message))
 }
 
 async fn unknown(uri: http::Uri) -> Response<Body> {

@@ -1,6 +1,7 @@
 //! `/rules/{rule}`: the remediation guides, as pages.
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as Extract};
 use http::{Response, StatusCode};
 
@@ -10,11 +11,14 @@ use crate::Error;
 
 /// Returns the guide of a rule.
 pub(super) async fn show(
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     Extract(state): Extract<State>,
 ) -> Response<Body> {
     let Some(live) = state.live.clone() else {
         return problem(StatusCode::NOT_FOUND, "no rules are run here");
+    };
+    let Ok(Path(name)) = name else {
+        return problem(StatusCode::NOT_FOUND, "no rule has such a name");
     };
     let version = state.version;
     let page = state.offload.run(move || {

@@ -1,20 +1,22 @@
 //! `/api/v1/traces/{trace_id}`: a trace of the window, as OTLP JSON.
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as Extract};
 use http::{Response, StatusCode};
 use timesink_output::safe;
 
 use super::State;
-use super::answer::{internal, of, problem};
+use super::answer::{internal, of_any_size, problem};
 use crate::live::parse_trace_id;
 
 /// Returns all spans of a trace that came, settled or not: one `ExportTraceServiceRequest`.
 pub(super) async fn show(
-    Path(trace_id): Path<String>,
+    trace_id: Result<Path<String>, PathRejection>,
     Extract(state): Extract<State>,
 ) -> Response<Body> {
-    let Some(id) = parse_trace_id(&trace_id) else {
+    let id = trace_id.ok().and_then(|Path(text)| parse_trace_id(&text));
+    let Some(id) = id else {
         let message = "a trace id has 32 hex digits";
         return problem(StatusCode::BAD_REQUEST, message);
     };
@@ -29,7 +31,7 @@ pub(super) async fn show(
         }))
     });
     match found.await {
-        Ok(Ok(Some(json))) => of(StatusCode::OK, "application/json", json),
+        Ok(Ok(Some(json))) => of_any_size("application/json", json.into_bytes(), &state.answers),
         Ok(Ok(None)) => {
             let message = format!(
                 "no span of trace `{id:032x}` is in the window: it is older, or has not come yet"

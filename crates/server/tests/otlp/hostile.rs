@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use timesink_server::{Error, Purpose, ReceiverLimits, Server, ServerOptions, Token};
 
-use crate::support::{connect, options, post, protobuf, server, spans};
+use crate::support::{connect, http1, options, post, protobuf, server, spans};
 
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 
@@ -119,32 +119,82 @@ fn connections_beyond_the_limit_are_closed() {
     assert!(served);
 }
 
-/// Scenario: a server is told to stop while a connection is open and one request is under way.
-/// Guarantee: the request is answered, and then nothing listens.
+/// Scenario: a server is told to stop while one request is under way, and one is connected.
+/// Guarantee: both are answered, and then nothing listens.
 #[test]
 fn it_finishes_what_is_under_way_when_it_stops() {
-    let (mut server, address) = server(&options());
-    let mut stream = connect(address);
+    let web = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let (mut server, address) = server(&ServerOptions { web_address: Some(web), ..options() });
+    let web = server.addresses().web.expect("a web address");
     let body = protobuf(1, 0);
     let head = format!(
         "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\n\
          content-length: {}\r\n\r\n",
         body.len()
     );
-    stream.write_all(head.as_bytes()).expect("it reads");
-    stream.write_all(&body[..4]).expect("it reads");
+    let mut begun = connect(address);
+    begun.write_all(head.as_bytes()).expect("it reads");
+    begun.write_all(&body[..4]).expect("it reads");
+    // It is under way once its first bytes are held.
+    while !http1(web, "GET", "/metrics", &[], b"").text().contains("inflight_bytes 4\n") {
+        std::thread::yield_now();
+    }
+    let mut whole = connect(address);
+    whole.write_all(head.as_bytes()).expect("it reads");
+    whole.write_all(&body).expect("it reads");
     let stopped = std::thread::scope(|scope| {
         let stopped = scope.spawn(|| server.stop());
+        assert_eq!(crate::support::read_answer(whole).status, 200);
         while std::net::TcpStream::connect(address).is_ok() {
             std::thread::yield_now();
         }
-        stream.write_all(&body[4..]).expect("it reads");
-        let answer = crate::support::read_answer(stream);
-        assert_eq!(answer.status, 200);
+        begun.write_all(&body[4..]).expect("it reads");
+        assert_eq!(crate::support::read_answer(begun).status, 200);
         stopped.join().expect("it stops")
     });
     assert!(stopped, "everything ended by itself");
-    assert_eq!(spans(&server), 1);
+    assert_eq!(spans(&server), 2);
+}
+
+/// Scenario: many requests come at once, and there is room for few of their spans.
+/// Guarantee: what is held passes the limit by what is decoded at a time, not by what waits.
+#[test]
+fn requests_that_wait_do_not_pass_the_memory_limit() {
+    let limits = ReceiverLimits { memory_bytes_max: 100_000, ..ReceiverLimits::default() };
+    let (server, address) = server(&limited(limits));
+    let message = protobuf(500, 0);
+    let taken = std::thread::scope(|scope| {
+        let post = || post(address, &[PROTOBUF], &message).status;
+        let all: Vec<_> = (0..40).map(|_| scope.spawn(post)).collect();
+        let statuses = all.into_iter().map(|one| one.join().expect("an answer comes"));
+        statuses.filter(|status| *status == 200).count()
+    });
+    // A message is larger than the limit: each thread may take one before it is passed.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    assert!((1..=threads).contains(&taken), "{taken} of {threads}");
+    assert_eq!(spans(&server), 500 * taken);
+}
+
+/// Scenario: a large body is sent to where it is refused whatever it holds.
+/// Guarantee: the client sees the answer, not a connection that breaks while it writes.
+#[test]
+fn a_refusal_reaches_whoever_is_still_writing() {
+    let token = Token::parse("0123456789abcdef").expect("a token");
+    let (_server, address) = server(&ServerOptions { token: Some(token), ..options() });
+    for _ in 0..10 {
+        assert_eq!(post(address, &[PROTOBUF], &vec![0; 4 << 20]).status, 401);
+    }
+    let (_server, address) = crate::support::server(&options());
+    assert_eq!(http1(address, "POST", "/v2/traces", &[PROTOBUF], &vec![0; 4 << 20]).status, 404);
+}
+
+/// Scenario: heads of any size.
+#[test]
+fn a_head_has_a_limit() {
+    let (_server, address) = server(&options());
+    let long = "a".repeat(200 << 10);
+    let answer = post(address, &[PROTOBUF, ("x-long", &long)], b"");
+    assert_eq!(answer.status, 431);
 }
 
 #[test]

@@ -108,9 +108,8 @@ pub(crate) fn http1(
         let _ = write!(head, "{name}: {value}\r\n");
     }
     let _ = write!(head, "content-length: {}\r\n\r\n", body.len());
-    stream.write_all(head.as_bytes()).expect("it reads the head");
     // Who is refused may be cut off; what it says is what counts.
-    let _ = stream.write_all(body);
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
     read_answer(stream)
 }
 

@@ -5,13 +5,13 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use timesink_rules::Analysis;
+use timesink_rules::{Analysis, Outcome};
 use timesink_server::{Error, OnAnalysis, Purpose, Server, ServerOptions};
 
 use super::Run;
 use crate::analysis;
 use crate::ended::Ended;
-use crate::output::{self, Paint};
+use crate::output::{self, Paint, safe};
 use crate::surroundings;
 
 /// Lines are not cut: a log has no width, and a terminal breaks them itself.
@@ -37,7 +37,7 @@ pub(super) fn run_after(
         live: config.server.live.clone(),
         ..ServerOptions::new(surroundings::now_unix_nano, env!("CARGO_PKG_VERSION"))
     };
-    let on_analysis = telling_once(run.console.paint);
+    let on_analysis = telling_news(run.console.paint);
     let purpose = Purpose::Live { engine, limits: config.limits, on_analysis };
     let mut server = Server::start(&options, purpose)?;
     let addresses = server.addresses();
@@ -46,28 +46,96 @@ pub(super) fn run_after(
     writeln!(run.console.out, "timesink is ready: grpc {grpc}, http {http}{web}")?;
     run.console.out.flush()?;
     first(grpc, run)?;
-    server.wait_for_signal()?;
+    server.wait_for_signal();
     if !server.stop() {
         run.console.warn("some requests were cut off: they did not end in time");
     }
     Ok(Ended::Done)
 }
 
-/// Writes a line for each finding when it is found for the first time.
-fn telling_once(paint: Paint) -> OnAnalysis {
-    let mut told = HashSet::new();
-    Box::new(move |analysis: Result<&Analysis, &Error>| {
-        let analysis = match analysis {
-            Ok(analysis) => analysis,
-            Err(error) => return output::diagnose("error", &format!("analysis: {error}")),
-        };
-        let mut out = std::io::stdout().lock();
-        for finding in &analysis.findings {
-            if told.insert(finding.finding_id.clone()) {
-                // Who closed the output does not want to know.
-                let _ = out.write_all(output::one_line(finding, paint, COLUMNS_MAX).as_bytes());
-            }
+/// Lines that wait to be written: beyond them, lines are let go.
+const LINES_MAX: usize = 1024;
+
+/// What was told of the last analysis.
+#[derive(Debug, Default)]
+struct Told {
+    findings: HashSet<String>,
+    failures: HashSet<String>,
+}
+
+/// Tells a line for each finding, and each rule that fails, when the analysis before did not.
+///
+/// The lines are written by a thread of their own: output that nobody reads must not hold up the
+/// analysis. The page has what is let go.
+fn telling_news(paint: Paint) -> OnAnalysis {
+    let (lines, written) = std::sync::mpsc::sync_channel::<String>(LINES_MAX);
+    std::thread::spawn(move || {
+        for line in written {
+            let mut out = std::io::stdout().lock();
+            // Who closed the output does not want to know.
+            let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
         }
-        let _ = out.flush();
+    });
+    let mut told = Told::default();
+    Box::new(move |analysis: Result<&Analysis, &Error>| {
+        for line in told.news(analysis, paint) {
+            // Full: whoever should read it does not.
+            let _ = lines.try_send(line);
+        }
     })
+}
+
+impl Told {
+    /// Returns the lines of what is new, and keeps what is told now.
+    fn news(&mut self, analysis: Result<&Analysis, &Error>, paint: Paint) -> Vec<String> {
+        let failures = match analysis {
+            Ok(analysis) => failures(analysis),
+            Err(error) => vec![format!("analysis failed: {error}")],
+        };
+        let findings = analysis.map_or(&[][..], |analysis| &analysis.findings);
+        let new_failures = failures.iter().filter(|text| !self.failures.contains(*text));
+        let mut news: Vec<String> = new_failures
+            .map(|text| format!("{}: {}\n", paint.warning("warning"), safe::line(text)))
+            .collect();
+        let new = findings.iter().filter(|finding| !self.findings.contains(&finding.finding_id));
+        news.extend(new.map(|finding| output::one_line(finding, paint, COLUMNS_MAX)));
+        if analysis.is_ok() {
+            let ids = findings.iter().map(|finding| finding.finding_id.clone());
+            self.findings = ids.collect();
+        }
+        self.failures = failures.into_iter().collect();
+        news
+    }
+}
+
+fn failures(analysis: &Analysis) -> Vec<String> {
+    let failed = analysis.runs.iter().filter_map(|run| match &run.outcome {
+        Outcome::Failed { reason } => Some(format!("rule `{}` failed: {reason}", run.rule)),
+        _ => None,
+    });
+    failed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_on_is_told_once() {
+        let mut told = Told::default();
+        let error = Error::Internal("broken".to_owned());
+        let paint = Paint::new(false);
+        let line = "warning: analysis failed: internal error, please report it: broken\n";
+        assert_eq!(told.news(Err(&error), paint), [line]);
+        assert_eq!(told.news(Err(&error), paint), Vec::<String>::new());
+        let clean = Analysis {
+            findings: Vec::new(),
+            runs: Vec::new(),
+            spans: 0,
+            traces: 0,
+            repeated_spans: 0,
+        };
+        assert_eq!(told.news(Ok(&clean), paint), Vec::<String>::new());
+        assert_eq!(told.news(Err(&error), paint), [line], "it began anew");
+    }
 }

@@ -102,7 +102,7 @@ pub(crate) fn unwritten(error: &io::Error) -> io::Error {
 }
 
 /// Writes one line for each line of text to standard error; nobody is left to tell if it fails.
-pub(crate) fn diagnose(label: &str, text: &str) {
+fn diagnose(label: &str, text: &str) {
     let mut stderr = std::io::stderr().lock();
     for (number, line) in text.lines().enumerate() {
         let line = safe::line(line);

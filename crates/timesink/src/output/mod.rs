@@ -11,7 +11,7 @@ mod rows;
 mod summary;
 mod wrap;
 
-pub(crate) use console::{Console, diagnose, unwritten};
+pub(crate) use console::{Console, unwritten};
 pub(crate) use finding::{Detail, one_line, write_finding};
 pub(crate) use paint::Paint;
 pub(crate) use rows::{compact_rows, csv, json, table};

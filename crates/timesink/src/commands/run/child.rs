@@ -1,12 +1,16 @@
 //! The command that is run: started with our terminal, waited for, its end told as a shell does.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpgrp, kill_process};
+use rustix::termios::tcgetpgrp;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -38,29 +42,73 @@ impl From<ExitStatus> for Exit {
     }
 }
 
-/// Runs the command to its end. A terminal sends Ctrl-C to it and to us: it decides what to do.
-pub(super) fn run(
-    command: &[OsString],
-    environment: &Environment,
-    has_terminal: bool,
-) -> Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut interrupts = signal(SignalKind::interrupt())?;
-        let mut ends = signal(SignalKind::terminate())?;
-        let mut hangups = signal(SignalKind::hangup())?;
-        let mut child = start(command, environment)?;
-        loop {
-            tokio::select! {
-                status = child.wait() => {
-                    return Ok(Exit::from(status.context("failed to wait for the command")?));
-                }
-                _ = interrupts.recv() => if !has_terminal { pass_on(&child, Signal::INT) },
-                _ = ends.recv() => pass_on(&child, Signal::TERM),
-                _ = hangups.recv() => pass_on(&child, Signal::HUP),
-            }
+/// A signal that may come, and whether a terminal sends it to the command as well.
+const SIGNALS: [(Signal, bool); 4] =
+    [(Signal::INT, true), (Signal::QUIT, true), (Signal::HUP, true), (Signal::TERM, false)];
+
+/// Runs the command to its end. Signals are passed on to it, but for those that the terminal sends
+/// to both of us: it decides what to do. Once it has ended, a signal ends us.
+pub(super) fn run(command: &[OsString], environment: &Environment) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("failed to start a thread")?;
+    let running = Arc::new(AtomicI32::new(NONE));
+    {
+        let _guard = runtime.enter();
+        for (signal, is_from_terminal) in SIGNALS {
+            runtime.spawn(pass_on(signal, is_from_terminal, listen(signal)?, Arc::clone(&running)));
         }
-    })
+    }
+    let exit = runtime.block_on(async {
+        let mut child = start(command, environment)?;
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        running.store(id.unwrap_or(NONE), Ordering::SeqCst);
+        let status = child.wait().await.context("failed to wait for the command");
+        running.store(NONE, Ordering::SeqCst);
+        Ok(Exit::from(status?))
+    });
+    // Who listens for signals does so to the end of the process: the system's own answer to them is
+    // gone once anybody listens.
+    std::mem::forget(runtime);
+    exit
+}
+
+/// No command runs.
+const NONE: i32 = 0;
+
+fn listen(number: Signal) -> Result<tokio::signal::unix::Signal> {
+    signal(SignalKind::from_raw(number.as_raw())).context("failed to listen for signals")
+}
+
+/// Gives each signal to the command that runs; without one, ends the process as the signal would.
+async fn pass_on(
+    number: Signal,
+    is_from_terminal: bool,
+    mut signals: tokio::signal::unix::Signal,
+    running: Arc<AtomicI32>,
+) {
+    while signals.recv().await.is_some() {
+        match Pid::from_raw(running.load(Ordering::SeqCst)) {
+            Some(_) if is_from_terminal && has_terminal() => {}
+            // A command that has just ended gets no signal, and needs none.
+            Some(pid) => drop(kill_process(pid, number)),
+            None => end(number),
+        }
+    }
+}
+
+#[expect(clippy::exit, clippy::disallowed_methods, reason = "what a signal does by itself")]
+fn end(number: Signal) {
+    std::process::exit(128 + number.as_raw());
+}
+
+/// Returns whether we are in the foreground of a terminal, to whose signals the command, in the same
+/// group, is sent as well.
+fn has_terminal() -> bool {
+    let terminal = File::open("/dev/tty");
+    terminal.is_ok_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
 }
 
 fn start(command: &[OsString], environment: &Environment) -> Result<Child> {
@@ -88,14 +136,6 @@ impl NotRun {
     /// Returns the exit code that a shell has for it (POSIX, 2.8.2).
     pub(crate) fn code(&self) -> u8 {
         if self.cause.kind() == ErrorKind::NotFound { 127 } else { 126 }
-    }
-}
-
-/// A child that has just ended gets no signal, and needs none.
-fn pass_on(child: &Child, signal: Signal) {
-    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    if let Some(pid) = pid {
-        let _ = kill_process(pid, signal);
     }
 }
 

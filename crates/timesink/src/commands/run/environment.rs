@@ -37,7 +37,7 @@ pub(super) struct Environment {
 impl Environment {
     /// Returns what makes the command send its spans to the address.
     pub(super) fn of(command: &[OsString], address: SocketAddr) -> Self {
-        let installed = python::of_command(command).and_then(|python| Installed::look(&python));
+        let installed = python::of_command(command).and_then(Installed::look);
         let mut variables: Vec<(&'static str, OsString)> = vec![
             ("OTEL_SDK_DISABLED", "false".into()),
             ("OTEL_TRACES_EXPORTER", "otlp".into()),
@@ -69,32 +69,42 @@ impl Environment {
         self.variables.iter().map(|(name, value)| (OsStr::new(name), value.as_os_str()))
     }
 
-    /// Returns what may be the reason that no span came, the likeliest first.
+    /// Returns what may be the reason that no span came, the likeliest first; only one where the
+    /// command names an interpreter that cannot send any.
     pub(super) fn why_nothing_came(&self) -> Vec<String> {
-        match &self.installed {
-            Some(installed) if !installed.sdk => vec![format!(
-                "OpenTelemetry is not installed for `{}`: \
-                 pip install opentelemetry-distro opentelemetry-exporter-otlp && \
-                 opentelemetry-bootstrap -a install",
-                installed.python.display()
-            )],
-            Some(installed) if !installed.http && !installed.grpc => vec![format!(
-                "no OTLP exporter is installed for `{}`: pip install opentelemetry-exporter-otlp",
-                installed.python.display()
-            )],
-            _ => vec![
-                "is it instrumented? `timesink run -- opentelemetry-instrument COMMAND` does it \
-                 without a change in the code"
-                    .to_owned(),
-                "does its code name an exporter or endpoint? The variables OTEL_* set here apply \
-                 where it does not"
-                    .to_owned(),
-                "an exporter in another process is lost when that is killed: end it with SIGTERM \
-                 or SIGINT, and give it time to export"
-                    .to_owned(),
-            ],
-        }
+        let lacking = self.installed.as_ref().and_then(lacking);
+        let is_named = self.installed.as_ref().is_some_and(|installed| installed.python.is_named());
+        let others = [
+            "is it instrumented? `timesink run -- opentelemetry-instrument COMMAND` does it without a \
+             change in the code",
+            "does its code name an exporter or endpoint? The variables OTEL_* set here apply where it \
+             does not",
+            "does a process outlive the command, or is one killed before it has exported? SIGTERM or \
+             SIGINT, and a moment of time, let most servers export",
+        ];
+        let others = others.into_iter().filter(|_| lacking.is_none() || !is_named);
+        lacking.clone().into_iter().chain(others.map(str::to_owned)).collect()
     }
+}
+
+/// Says what an interpreter lacks to send spans, if something.
+fn lacking(installed: &Installed) -> Option<String> {
+    let python = installed.python.path().display();
+    let whose = if installed.python.is_named() { "" } else { ", if that is the one that it runs" };
+    if !installed.sdk {
+        return Some(format!(
+            "OpenTelemetry is not installed for `{python}`{whose}: \
+             pip install opentelemetry-distro opentelemetry-exporter-otlp && \
+             opentelemetry-bootstrap -a install"
+        ));
+    }
+    let has_exporter = installed.http || installed.grpc;
+    (!has_exporter).then(|| {
+        format!(
+            "no OTLP exporter is installed for `{python}`{whose}: \
+             pip install opentelemetry-exporter-otlp"
+        )
+    })
 }
 
 /// The user's own choice first; then what is installed; HTTP, which needs less, if both are.

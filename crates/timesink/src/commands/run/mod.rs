@@ -34,7 +34,7 @@ pub(super) fn run(args: &RunArgs, run: &mut Run<'_>) -> Result<Ended> {
     let mut server = start(run)?;
     let address = *server.addresses().otlp.first().context("one address was asked for")?;
     let environment = Environment::of(&args.command, address);
-    let exit = child::run(&args.command, &environment, run.surroundings.is_terminal.stdin)?;
+    let exit = child::run(&args.command, &environment)?;
     server.stop();
     let input = Input { decoded: server.take(), damaged: Vec::new() };
     warn_of_lost(server.turned_away(), run);

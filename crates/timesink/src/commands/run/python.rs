@@ -34,7 +34,7 @@ for word, name in (
 /// What an interpreter can import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Installed {
-    pub(super) python: PathBuf,
+    pub(super) python: Python,
     pub(super) sdk: bool,
     pub(super) http: bool,
     pub(super) grpc: bool,
@@ -42,8 +42,8 @@ pub(super) struct Installed {
 
 impl Installed {
     /// Asks the interpreter; none when it does not answer.
-    pub(super) fn look(python: &Path) -> Option<Self> {
-        let mut asked = Command::new(python);
+    pub(super) fn look(python: Python) -> Option<Self> {
+        let mut asked = Command::new(python.path());
         asked.args(["-c", LOOK]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = asked.spawn().ok()?;
         let began = Instant::now();
@@ -59,28 +59,46 @@ impl Installed {
         let mut words = String::new();
         child.stdout.take()?.read_to_string(&mut words).ok()?;
         let has = |word: &str| words.lines().any(|line| line == word);
-        Some(Self {
-            python: python.to_owned(),
-            sdk: has("sdk"),
-            http: has("http"),
-            grpc: has("grpc"),
-        })
+        Some(Self { python, sdk: has("sdk"), http: has("http"), grpc: has("grpc") })
     }
 }
 
-/// Returns the interpreter that a command runs: its own, that of its script, or the one that lies
-/// nearest to a launcher such as `poetry` or `make`.
-pub(super) fn of_command(command: &[OsString]) -> Option<PathBuf> {
-    let program = command.first()?;
-    let path = find(program)?;
+/// The interpreter of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Python {
+    /// The command is one, or its script names it.
+    Named(PathBuf),
+    /// The one that lies nearest to a launcher such as `poetry` or `make`, if it runs Python at all.
+    Guessed(PathBuf),
+}
+
+impl Python {
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Named(path) | Self::Guessed(path) => path,
+        }
+    }
+
+    pub(super) fn is_named(&self) -> bool {
+        matches!(self, Self::Named(_))
+    }
+}
+
+/// Returns the interpreter that a command runs.
+pub(super) fn of_command(command: &[OsString]) -> Option<Python> {
+    let path = find(command.first()?)?;
     if is_python(&path) {
-        return Some(path);
+        return Some(Python::Named(path));
     }
     let of_environment = || variable("VIRTUAL_ENV").map(|env| Path::new(&env).join("bin/python"));
-    of_script(&head(&path)?)
-        .or_else(|| of_environment().filter(|python| python.is_file()))
-        .or_else(|| find(OsStr::new("python3")))
-        .or_else(|| find(OsStr::new("python")))
+    let guessed = || {
+        of_environment()
+            .filter(|python| python.is_file())
+            .or_else(|| find(OsStr::new("python3")))
+            .or_else(|| find(OsStr::new("python")))
+    };
+    let named = of_script(&head(&path)?).map(Python::Named);
+    named.or_else(|| guessed().map(Python::Guessed))
 }
 
 /// Returns the file that a name stands for, as a shell finds it.
@@ -160,8 +178,8 @@ mod tests {
     #[test]
     fn an_interpreter_says_what_it_has() {
         let Some(python) = find(OsStr::new("python3")) else { return };
-        let installed = Installed::look(&python).expect("it answers");
-        assert_eq!(installed.python, python);
-        assert_eq!(Installed::look(Path::new("/no/such/python")), None);
+        let installed = Installed::look(Python::Guessed(python.clone())).expect("it answers");
+        assert_eq!((installed.python.path(), installed.python.is_named()), (&*python, false));
+        assert_eq!(Installed::look(Python::Named("/no/such/python".into())), None);
     }
 }
