@@ -5,7 +5,6 @@
 //! is `unknown_service` (semantic conventions), an endpoint whose span was lost is
 //! [`UNKNOWN_ENDPOINT`].
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
@@ -34,16 +33,6 @@ pub fn schema() -> SchemaRef {
 
 fn is_id(field: &Field) -> bool {
     matches!(field.name().as_str(), "trace_id" | "span_id")
-}
-
-/// Returns the columns, by place, whose names stand somewhere in the texts of queries.
-pub(crate) fn named_columns(queries: &[&str]) -> Vec<usize> {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let texts = queries.iter().flat_map(|text| text.split(|c| !is_part(c)));
-    let words: HashSet<String> = texts.map(str::to_ascii_lowercase).collect();
-    let schema = schema();
-    let fields = schema.fields().iter().enumerate();
-    fields.filter(|(_, field)| words.contains(field.name())).map(|(at, _)| at).collect()
 }
 
 /// Returns the rows of one batch of spans with the facts beside them.

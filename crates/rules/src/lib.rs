@@ -13,6 +13,7 @@ mod grouping;
 mod instances;
 mod manifest;
 mod params;
+mod plans;
 mod registry;
 mod rule;
 mod template;

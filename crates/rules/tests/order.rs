@@ -19,7 +19,7 @@ fn findings(runtime: &Runtime, spans: &[RecordBatch], threads: usize) -> Vec<Fin
     let limits = Limits { partitions: threads, ..Limits::default() };
     let engine = Engine::new(RuleSet::embedded().unwrap(), RulesConfig::default()).unwrap();
     runtime.block_on(async {
-        let database = Database::open(spans, limits).await.unwrap();
+        let database = Database::open(spans, limits).unwrap();
         engine.analyze(&database).await.unwrap().findings
     })
 }

@@ -16,9 +16,10 @@ use crate::output::{self, Console, Detail};
 pub(super) fn run(args: &AnalyzeArgs, run: &mut Run<'_>) -> Result<Ended> {
     // Wrong names are refused before a large file is read.
     let engine = analysis::engine(&run.config, &args.rules)?;
-    let input = input::read(&args.input.files, &run.config.read, run.console)?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
-    let database = analysis::database(&runtime, &input, &run.config, run.console)?;
+    analysis::begin_planning(&runtime, &engine, &run.config);
+    let input = input::read(&args.input.files, &run.config.read, run.console)?;
+    let database = analysis::database(&input, &run.config, run.console)?;
     let analysis = analysis::analyze(&runtime, &engine, &database, run.console)?;
     output::warn_of_damage(run.console, &input.damaged);
     let written = match args.report.format {

@@ -87,7 +87,7 @@ fn show(
     let content = timesink_otlp::read(recording.bytes, &run.config.read)
         .with_context(|| format!("failed to read the bundled `{}`", recording.name))?;
     let input = input::join(vec![(recording.name.to_owned(), content)]);
-    let database = analysis::database(runtime, &input, &run.config, run.console)?;
+    let database = analysis::database(&input, &run.config, run.console)?;
     let analysis = analysis::analyze(runtime, engine, &database, run.console)?;
     if args.format == ReportFormat::Jsonl {
         return output::write_jsonl(&mut run.console.out, &analysis.findings);
