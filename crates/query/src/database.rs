@@ -16,6 +16,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use timesink_facts::{Facts, PassOptions};
+use timesink_model::schema;
 
 use crate::Error;
 use crate::merged::{self, SPANS_WITH_FACTS};
@@ -90,29 +91,32 @@ impl Database {
         Self::of_facts(&facts, limits)
     }
 
-    /// Makes the tables over what the trace pass gave.
+    /// Makes the tables over what the trace pass gave, with the columns that it gave.
     ///
     /// # Errors
     ///
     /// [`Error::Internal`] when a table of ours is broken.
     pub fn of_facts(facts: &Facts, limits: Limits) -> Result<Self, Error> {
+        let schema_of = |batch: Option<&RecordBatch>, table: schema::Table| {
+            batch.map_or_else(|| Arc::new(table.schema()), RecordBatch::schema)
+        };
+        let spans = schema_of(facts.spans.first(), schema::spans::table());
+        let of_facts = schema_of(facts.facts.first(), schema::facts::table());
+        let merged = merged::schema_of(&spans, &of_facts);
         let mut database = Self {
             tables: Vec::new(),
             threads: Threads::new(limits.partitions),
             limits,
             held: Arc::new([&facts.spans[..], &facts.facts, from_ref(&facts.gaps)].concat()),
-            merged: merge(facts)?,
+            merged: merge(facts, &merged)?,
             traces: facts.traces,
             repeated_spans: facts.repeated_spans,
             sessions: Arc::default(),
         };
-        let spans = timesink_model::schema::spans::table().schema();
-        let facts_schema = timesink_model::schema::facts::table().schema();
-        let gaps = timesink_model::schema::gaps::table().schema();
-        database.add("spans", Arc::new(spans), facts.spans.clone());
-        database.add("facts", Arc::new(facts_schema), facts.facts.clone());
-        database.add("gaps", Arc::new(gaps), split(&facts.gaps, limits.partitions));
-        database.add(SPANS_WITH_FACTS, merged::schema(), database.merged.clone());
+        database.add("spans", spans, facts.spans.clone());
+        database.add("facts", of_facts, facts.facts.clone());
+        database.add("gaps", facts.gaps.schema(), split(&facts.gaps, limits.partitions));
+        database.add(SPANS_WITH_FACTS, merged, database.merged.clone());
         Ok(database)
     }
 
@@ -209,11 +213,10 @@ pub(crate) fn mem_table(
         .map_err(|error| Error::Internal(error.to_string()))
 }
 
-fn merge(facts: &Facts) -> Result<Vec<RecordBatch>, Error> {
-    let schema = merged::schema();
+fn merge(facts: &Facts, schema: &SchemaRef) -> Result<Vec<RecordBatch>, Error> {
     let pairs = facts.spans.iter().zip(&facts.facts);
     pairs
-        .map(|(spans, facts)| merged::merge(spans, facts, &schema))
+        .map(|(spans, facts)| merged::merge(spans, facts, schema))
         .collect::<Result<_, _>>()
         .map_err(|error| Error::Internal(error.to_string()))
 }

@@ -1,8 +1,8 @@
 //! SQL over spans, facts and gaps: a bounded `DataFusion` session, the tables and the views.
 //!
 //! Nothing here knows a rule. [`Database`] holds the tables of one set of spans. [`Session`] answers
-//! any query over them; [`Planner`] and [`Reader`] those that are known before, which are planned
-//! once. Every query runs under [`Limits`].
+//! any query over them; [`Planner`] and [`Reader`] those that are known before, planned once. Every
+//! query runs under [`Limits`].
 
 mod answer;
 mod database;
@@ -23,7 +23,7 @@ pub use database::{Database, Limits};
 pub use error::Error;
 pub use literals::literals;
 pub use merged::{SPANS_WITH_FACTS, UNKNOWN_ENDPOINT, schema as spans_with_facts_schema};
-pub use planner::{PlannedQuery, Planner};
+pub use planner::{PlannedQuery, Planner, columns_of};
 pub use reader::Reader;
 pub use session::{QueryResult, Session};
 pub use steps::{Step, steps};

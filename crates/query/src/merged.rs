@@ -22,8 +22,13 @@ const ENDPOINT: &str = "endpoint";
 
 /// Returns the schema: the columns of `spans`, then those of `facts` without the ids.
 pub fn schema() -> SchemaRef {
-    let mut fields = spans::table().schema().fields().to_vec();
-    fields.extend(facts::table().schema().fields().iter().filter(|f| !is_id(f)).cloned());
+    schema_of(&spans::table().schema(), &facts::table().schema())
+}
+
+/// Returns the schema for spans and facts of which columns may be left out.
+pub(crate) fn schema_of(spans: &Schema, facts: &Schema) -> SchemaRef {
+    let mut fields = spans.fields().to_vec();
+    fields.extend(facts.fields().iter().filter(|field| !is_id(field)).cloned());
     let never_null = |field: Arc<Field>| match field.name().as_str() {
         SERVICE | ENDPOINT => Arc::new(field.as_ref().clone().with_nullable(false)),
         _ => field,

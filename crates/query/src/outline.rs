@@ -13,14 +13,15 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::common::{
     Result, Statistics, internal_datafusion_err, internal_err, project_schema,
 };
-use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_expr::EquivalenceProperties;
-use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::coop::{CooperativeExec, cooperative};
 use datafusion::physical_plan::execution_plan::{
-    Boundedness, EmissionType, ReplaceChildrenOptions, SchedulingType,
+    Boundedness, EmissionType, ReplaceChildrenOptions, SchedulingType, reset_plan_states,
 };
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
@@ -79,12 +80,14 @@ impl TableProvider for Outline {
     }
 }
 
-/// The place in a plan where the rows of a table go.
+/// The place in a plan where the rows of a table go, and those rows.
 #[derive(Debug)]
 struct OutlineExec {
     table: Outline,
     projection: Option<Vec<usize>>,
+    /// The same with and without rows, so that the plan above need not be looked through again.
     properties: Arc<PlanProperties>,
+    rows: Option<Arc<Rows>>,
 }
 
 impl OutlineExec {
@@ -96,9 +99,17 @@ impl OutlineExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        // As the source is that takes its place.
         let properties = properties.with_scheduling_type(SchedulingType::Cooperative);
-        Ok(Self { table, projection, properties: Arc::new(properties) })
+        Ok(Self { table, projection, properties: Arc::new(properties), rows: None })
+    }
+
+    fn filled(&self, rows: Arc<Rows>) -> Self {
+        Self {
+            table: self.table.clone(),
+            projection: self.projection.clone(),
+            properties: Arc::clone(&self.properties),
+            rows: Some(rows),
+        }
     }
 }
 
@@ -143,8 +154,24 @@ impl ExecutionPlan for OutlineExec {
         Ok(self)
     }
 
-    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        internal_err!("the table {} has no rows yet", self.table.name)
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let Some(rows) = &self.rows else {
+            return internal_err!("the table {} has no rows yet", self.table.name);
+        };
+        let rows_max = context.session_config().batch_size();
+        let mut batches = Vec::new();
+        for batch in &rows[partition] {
+            match &self.projection {
+                Some(columns) => batches.extend(sliced(&batch.project(columns)?, rows_max)),
+                None => batches.extend(sliced(batch, rows_max)),
+            }
+        }
+        let schema = Arc::clone(self.properties.eq_properties.schema());
+        Ok(Box::pin(cooperative(MemoryStream::try_new(batches, schema, None)?)))
     }
 
     fn statistics_from_inputs(
@@ -173,27 +200,43 @@ pub(crate) fn outlines(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<Arc<str>>> {
     Ok(names)
 }
 
-/// Puts the rows of tables in their places. The plan itself stays as it is, for other rows.
-pub(crate) fn fill<'r>(
+/// Puts the rows of tables in their places. The plan itself stays as it is, for other rows; what
+/// nodes keep from one run to the next, joins their smaller side, the new plan begins without.
+pub(crate) fn fill(
     plan: Arc<dyn ExecutionPlan>,
-    rows: impl Fn(&str) -> Option<&'r Rows>,
+    rows: impl Fn(&str) -> Option<Arc<Rows>>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
-        let Some(outline) = node.downcast_ref::<OutlineExec>() else { return give_way(node) };
-        let OutlineExec { table: Outline { name, schema, .. }, projection, .. } = outline;
+        let Some(outline) = node.downcast_ref::<OutlineExec>() else {
+            return Ok(Transformed::no(node));
+        };
+        let name = &outline.table.name;
         let rows = rows(name).ok_or_else(|| internal_datafusion_err!("no table {name}"))?;
-        let schema = Arc::clone(schema);
-        let filled = MemorySourceConfig::try_new_exec(rows, schema, projection.clone())?;
-        Ok(Transformed::yes(filled as Arc<dyn ExecutionPlan>))
+        Ok(Transformed::yes(Arc::new(outline.filled(rows)) as Arc<dyn ExecutionPlan>))
     })
     .data()
+    .and_then(reset_plan_states)
 }
 
-/// Lets joins give way to others after some batches. The engine's own yield points are at the
-/// leaves; a join makes any number of rows of few leaves, and could not be stopped meanwhile.
-pub(crate) fn give_way(
-    node: Arc<dyn ExecutionPlan>,
-) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+/// Cuts a batch into slices that are no longer than the engine's own batches.
+fn sliced(batch: &RecordBatch, rows_max: usize) -> impl Iterator<Item = RecordBatch> + '_ {
+    let rows = batch.num_rows();
+    let starts = (0..rows).step_by(rows_max.max(1));
+    starts.map(move |start| batch.slice(start, rows_max.min(rows - start)))
+}
+
+/// Suits a node to tables in memory, and to limits of time.
+///
+/// What a filter keeps goes on as it is: the engine would gather it into larger batches and copy
+/// every text for that, which takes longer than small batches do, and far more memory. Joins give
+/// way to others after some batches: the engine's own yield points are at the leaves; a join makes
+/// any number of rows of few leaves, and could not be stopped meanwhile.
+pub(crate) fn suited(node: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    if let Some(filter) = node.downcast_ref::<FilterExec>()
+        && filter.fetch().is_none()
+    {
+        return Ok(Transformed::yes(Arc::new(filter.with_batch_size(1)?)));
+    }
     let is_join = node.children().len() > 1;
     Ok(if is_join {
         Transformed::yes(Arc::new(CooperativeExec::new(node)))

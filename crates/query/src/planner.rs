@@ -4,13 +4,14 @@
 //! view is planned and computed once for all queries, and what a query itself reads more than once
 //! is a part of its own. [`crate::Reader`] runs the plans.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::Column;
+use datafusion::common::tree_node::{TransformedResult, TreeNode};
 use datafusion::error::DataFusionError;
-use datafusion::execution::SessionState;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::parser::Statement;
@@ -19,7 +20,7 @@ use timesink_model::schema::{facts, gaps, quarantine, spans};
 
 use crate::database::runtime;
 use crate::merged::{self, SPANS_WITH_FACTS};
-use crate::outline::{Outline, outlines};
+use crate::outline::{Outline, outlines, suited};
 use crate::session::{check_read_only, shared_state, with_tables};
 use crate::split::{relations, split};
 use crate::steps::parse;
@@ -42,7 +43,7 @@ pub struct Planner {
     tables: Vec<Outline>,
     /// Those that a query names, or a view that a query names.
     pub(crate) views: Vec<(&'static str, Arc<PlannedQuery>)>,
-    words: Arc<HashSet<String>>,
+    words: Arc<BTreeSet<String>>,
 }
 
 /// A query's plan, for any rows.
@@ -80,31 +81,29 @@ impl Planner {
         let partitions = (limits.partitions / queries.len().max(1)).max(1);
         let limits = Limits { partitions, ..limits };
         let views = views_of(queries);
-        let texts = queries.iter().copied().chain(views.iter().map(|view| view.sql));
-        let words: HashSet<String> = texts.flat_map(words).collect();
-        let named = |schema: Schema| named_columns(&schema, &words);
-        let table = |name: &str, schema: Schema| Outline {
+        let words = named_in(queries, &views);
+        let table = |name: &str, schema: &Schema| Outline {
             name: name.into(),
-            schema: Arc::new(named(schema)),
+            schema: Arc::new(named_columns(schema, &words)),
             rows: ROWS_OF_TABLE,
             partitions,
         };
         let tables = vec![
-            table("spans", spans::table().schema()),
-            table("facts", facts::table().schema()),
-            table("gaps", gaps::table().schema()),
-            table("quarantine", quarantine::table().schema()),
-            table(SPANS_WITH_FACTS, merged::schema().as_ref().clone()),
+            table("spans", &spans::table().schema()),
+            table("facts", &facts::table().schema()),
+            table("gaps", &gaps::table().schema()),
+            table("quarantine", &quarantine::table().schema()),
+            table(SPANS_WITH_FACTS, &merged::schema()),
         ];
         let planner = Self {
-            state: shared_state(runtime(&limits)?, &limits),
+            state: in_one_pass(shared_state(runtime(&limits)?, &limits)),
             threads: threads.clone(),
             limits,
             tables,
             views: Vec::new(),
             words: Arc::new(words),
         };
-        threads.run(planner.with_views(views), 1, limits.time_max).await
+        threads.run(Box::pin(planner.with_views(views)), 1, limits.time_max).await
     }
 
     async fn with_views(mut self, views: Vec<&View>) -> Result<Self, Error> {
@@ -131,7 +130,7 @@ impl Planner {
     ) -> Result<PlannedQuery, Error> {
         let (planner, sql) = (self.clone(), sql.to_owned());
         let work = async move { planner.plan_parts(&sql, &own, Ok).await };
-        self.threads.run(work, 1, self.limits.time_max).await
+        self.threads.run(Box::pin(work), 1, self.limits.time_max).await
     }
 
     /// Returns the tables without the views.
@@ -179,7 +178,8 @@ impl Planner {
         let plan = state.statement_to_plan(statement).await.map_err(refused)?;
         check_read_only(&plan)?;
         let plan = finish(plan).map_err(refused)?;
-        state.create_physical_plan(&plan).await.map_err(refused)
+        let plan = state.create_physical_plan(&plan).await.map_err(refused)?;
+        plan.transform_up(suited).data().map_err(refused)
     }
 
     fn part(&self, schema: SchemaRef) -> Outline {
@@ -197,14 +197,62 @@ impl Planner {
     }
 }
 
+/// Returns the columns that spans need so that these queries can be run over them: those that the
+/// trace pass reads, and whatever the queries and their views name.
+pub fn columns_of(queries: &[&str]) -> BTreeSet<String> {
+    let mut columns = named_in(queries, &views_of(queries));
+    columns.extend(timesink_facts::COLUMNS.map(str::to_owned));
+    columns
+}
+
+/// Returns every word of queries and views: each may be a column.
+fn named_in(queries: &[&str], views: &[&View]) -> BTreeSet<String> {
+    let texts = queries.iter().copied().chain(views.iter().map(|view| view.sql));
+    let distinct: HashSet<&str> = texts.flat_map(words).collect();
+    distinct.into_iter().map(str::to_ascii_lowercase).collect()
+}
+
+/// What the engine's planner does for files, for limits of rows, for fields of structs, and to
+/// check itself: nothing for our tables, and each walks the whole plan, some more than once.
+const LEFT_OUT: [&str; 10] = [
+    "extract_leaf_expressions",
+    "push_down_leaf_projections",
+    "aggregate_statistics",
+    "FilterPushdown",
+    "FilterPushdown(Post)",
+    "HashJoinBuffering",
+    "PushdownSort",
+    "TopKRepartition",
+    "WindowTopN",
+    "SanityCheckPlan",
+];
+
+/// Lets the engine plan with what matters to queries over tables in memory, once: a second and a
+/// third pass of the optimizer find hardly anything, and take as long as the first.
+fn in_one_pass(state: SessionState) -> SessionState {
+    let mut config = state.config().clone();
+    config.options_mut().optimizer.max_passes = 1;
+    config.options_mut().optimizer.enable_dynamic_filter_pushdown = false;
+    let is_kept = |name: &str| !LEFT_OUT.contains(&name);
+    let logical = state.optimizers().iter().filter(|rule| is_kept(rule.name())).cloned();
+    let physical = state.physical_optimizers().iter().filter(|rule| is_kept(rule.name())).cloned();
+    let (logical, physical) = (logical.collect(), physical.collect());
+    SessionStateBuilder::new_from_existing(state)
+        .with_config(config)
+        .with_optimizer_rules(logical)
+        .with_physical_optimizer_rules(physical)
+        .build()
+}
+
 /// Returns the views that queries name, and those that these name, in the order of [`VIEWS`].
 fn views_of(queries: &[&str]) -> Vec<&'static View> {
-    let mut named: HashSet<String> = queries.iter().flat_map(|sql| words(sql)).collect();
+    let mut texts = queries.to_vec();
     let mut views = Vec::new();
     // A view reads those before it alone.
     for view in VIEWS.iter().rev() {
-        if named.contains(view.name) {
-            named.extend(words(view.sql));
+        let is_name = |word: &str| word.eq_ignore_ascii_case(view.name);
+        if texts.iter().any(|text| words(text).any(is_name)) {
+            texts.push(view.sql);
             views.push(view);
         }
     }
@@ -213,13 +261,12 @@ fn views_of(queries: &[&str]) -> Vec<&'static View> {
 }
 
 /// Returns what can be a name in the text of a query.
-fn words(sql: &str) -> impl Iterator<Item = String> {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    sql.split(move |c| !is_part(c)).map(str::to_ascii_lowercase)
+fn words(sql: &str) -> impl Iterator<Item = &str> {
+    sql.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
 }
 
 /// Leaves out of a table what no query names: a plan carries each column through all its steps.
-fn named_columns(schema: &Schema, words: &HashSet<String>) -> Schema {
+fn named_columns(schema: &Schema, words: &BTreeSet<String>) -> Schema {
     let named = schema.fields().iter().filter(|field| words.contains(field.name()));
     Schema::new(named.cloned().collect::<Vec<_>>())
 }

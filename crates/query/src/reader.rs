@@ -19,7 +19,7 @@ use crate::{Database, Error, Limits};
 #[derive(Debug, Clone)]
 pub struct Reader {
     planner: Planner,
-    tables: Arc<HashMap<Arc<str>, Rows>>,
+    tables: Arc<HashMap<Arc<str>, Arc<Rows>>>,
     views: Arc<HashMap<&'static str, View>>,
 }
 
@@ -32,7 +32,7 @@ struct View {
 /// Rows that queries read, and the memory that counts for them.
 #[derive(Debug)]
 struct Kept {
-    rows: Rows,
+    rows: Arc<Rows>,
     _memory: Option<MemoryReservation>,
 }
 
@@ -52,7 +52,7 @@ impl Reader {
                 database.table(&outline.name).iter().map(|batch| outline.project(batch));
             let projected = projected.collect::<Result<Vec<_>, _>>();
             let projected = projected.map_err(|error| Error::Internal(error.to_string()))?;
-            Ok((Arc::clone(&outline.name), partitioned(projected, partitions)))
+            Ok((Arc::clone(&outline.name), Arc::new(partitioned(projected, partitions))))
         };
         let tables = planner.tables().map(project).collect::<Result<_, Error>>()?;
         let views = planner.views.iter();
@@ -75,7 +75,7 @@ impl Reader {
         let partitions = self.planner.limits.partitions;
         let mut tables = Tables::new();
         for (name, batch) in own {
-            let rows = partitioned(vec![batch], partitions);
+            let rows = Arc::new(partitioned(vec![batch], partitions));
             tables.insert(name.into(), Arc::new(Kept { rows, _memory: None }));
         }
         let answer = self.run(query, tables, self.planner.limits.rows_max).await?;
@@ -133,18 +133,18 @@ impl Reader {
     ) -> Result<Answer, Error> {
         let failed = |error: DataFusionError| Error::of_running(&error, limits.memory_bytes_max);
         let rows = |name: &str| match tables.get(name) {
-            Some(kept) => Some(&kept.rows),
-            None => self.tables.get(name),
+            Some(kept) => Some(Arc::clone(&kept.rows)),
+            None => self.tables.get(name).map(Arc::clone),
         };
         let plan = fill(Arc::clone(&part.plan), rows).map_err(failed)?;
-        let read = part.reads.iter().filter_map(|name| rows(name)).flatten().flatten();
-        let read: Vec<&RecordBatch> = read.collect();
+        let read: Vec<Arc<Rows>> = part.reads.iter().filter_map(|name| rows(name)).collect();
+        let read = read.iter().flat_map(|rows| rows.iter().flatten());
         let context = self.planner.state.task_ctx();
-        Answer::collect(plan, context, read.into_iter(), &limits).await
+        Answer::collect(plan, context, read, &limits).await
     }
 
     fn kept(&self, answer: Answer) -> Kept {
-        let rows = partitioned(answer.batches, self.planner.limits.partitions);
+        let rows = Arc::new(partitioned(answer.batches, self.planner.limits.partitions));
         Kept { rows, _memory: Some(answer.memory) }
     }
 }

@@ -20,7 +20,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use crate::Error;
 use crate::answer::Answer;
 use crate::database::{Limits, mem_table};
-use crate::outline::{Outline, give_way};
+use crate::outline::{Outline, suited};
 use crate::text;
 use crate::threads::Threads;
 
@@ -165,7 +165,7 @@ impl Session {
             .await
             .map_err(|error| Error::of_planning(&error))?;
         let plan = frame.create_physical_plan().await.map_err(|error| self.failed(&error))?;
-        let plan = plan.transform_up(give_way).data().map_err(|error| self.failed(&error))?;
+        let plan = plan.transform_up(suited).data().map_err(|error| self.failed(&error))?;
         let context = self.context.task_ctx();
         let answer = Answer::collect(plan, context, self.tables.iter(), &self.limits).await?;
         Ok(QueryResult { schema: answer.schema, batches: answer.batches })

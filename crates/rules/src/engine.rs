@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, AsArray, MapArray, RecordBatch};
 use hashbrown::HashSet;
 use timesink_model::Finding;
+use timesink_model::schema::Columns;
 use timesink_model::schema::spans::PROMOTED;
 use timesink_query::{Database, Limits, Reader};
 use tokio::sync::OnceCell;
@@ -16,7 +17,7 @@ use crate::config::{RuleSettings, RulesConfig};
 use crate::context::Context;
 use crate::instances::{Instances, read};
 use crate::params::{self, ParamKeys};
-use crate::plans::Plans;
+use crate::plans::{self, Plans};
 use crate::rule::{Rule, RuleSet};
 use crate::{Error, grouping};
 
@@ -98,6 +99,11 @@ impl Engine {
 
     pub(crate) fn config(&self) -> &RulesConfig {
         &self.config
+    }
+
+    /// Returns the columns of spans and facts that an analysis needs: spans may lack all others.
+    pub fn columns(&self) -> Columns {
+        plans::columns(&self.rules)
     }
 
     /// Plans the rules for databases under these limits: what [`Engine::analyze`] does first
@@ -298,8 +304,11 @@ fn is_carried(attribute: &str, spans: &[RecordBatch]) -> bool {
     }
 }
 
+/// Where attributes stand that have no column of their own.
+pub(crate) const MAPS: [&str; 2] = ["attributes", "resource_attributes"];
+
 fn has_key(batch: &RecordBatch, attribute: &str) -> bool {
-    ["attributes", "resource_attributes"].iter().any(|name| {
+    MAPS.iter().any(|name| {
         let column = batch.column_by_name(name);
         let map = column.and_then(|column| column.as_any().downcast_ref::<MapArray>());
         map.is_some_and(|map| {

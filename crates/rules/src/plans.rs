@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use timesink_query::{Database, Limits, PlannedQuery, Planner, Reader};
+use timesink_model::schema::Columns;
+use timesink_model::schema::spans::PROMOTED;
+use timesink_query::{Database, Limits, PlannedQuery, Planner, Reader, columns_of};
 use tokio::task::JoinSet;
 
 use crate::Error;
 use crate::config::RulesConfig;
+use crate::context;
+use crate::engine::MAPS;
 use crate::params;
 use crate::rule::{Rule, RuleSet};
 
@@ -16,6 +20,21 @@ pub(crate) struct Plans {
     pub(crate) limits: Limits,
     planner: Planner,
     rules: Vec<Planned>,
+}
+
+/// Returns the columns of spans and facts that rules and findings need.
+pub(crate) fn columns(rules: &RuleSet) -> Columns {
+    let queries: Vec<&str> = rules.rules().iter().map(|rule| rule.sql.as_str()).collect();
+    let mut names = columns_of(&queries);
+    names.extend(context::COLUMNS.map(str::to_owned));
+    let required = rules.rules().iter().flat_map(|rule| &rule.manifest.requires);
+    for attribute in required {
+        match PROMOTED.iter().find(|promoted| promoted.attribute == attribute) {
+            Some(promoted) => names.extend([promoted.column.to_owned()]),
+            None => names.extend(MAPS.map(str::to_owned)),
+        }
+    }
+    Columns::named(names)
 }
 
 /// A rule's plan, or why there is none.
@@ -39,11 +58,11 @@ impl Plans {
             let own = vec![(params::TABLE, params::schema(rule))];
             tasks.spawn(async move { (number, planner.plan(&sql, own).await) });
         }
-        let mut planned: Vec<Planned> = vec![None; rules.len()];
+        let mut plans: Vec<Planned> = vec![None; rules.len()];
         for (number, plan) in tasks.join_all().await {
-            planned[number] = Some(plan.map(Arc::new).map_err(|error| error.to_string()));
+            plans[number] = Some(plan.map(Arc::new).map_err(|error| error.to_string()));
         }
-        Ok(Self { limits, planner, rules: planned })
+        Ok(Self { limits, planner, rules: plans })
     }
 
     /// Returns the plan of a rule by its number.

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use arrow::array::AsArray;
 use timesink_facts::PassOptions;
 use timesink_model::schema::quarantine;
+use timesink_otlp::ReadOptions;
 use timesink_query::Database;
 use timesink_rules::{Analysis, Engine, RuleSet};
 use tokio::runtime::{Builder, Runtime};
@@ -52,12 +53,20 @@ pub(crate) fn engine(config: &Config, only: &[String]) -> Result<Engine> {
 /// Runs the trace pass and makes the tables. Quarantined spans are a table of their own.
 pub(crate) fn database(input: &Input, config: &Config, console: &Console) -> Result<Database> {
     let _progress = console.progress("walking the traces");
-    let facts = timesink_facts::run(&input.decoded.spans, &PassOptions::default())
-        .map_err(timesink_query::Error::from)?;
+    let options = PassOptions { columns: input.columns.clone(), ..PassOptions::default() };
+    let facts =
+        timesink_facts::run(&input.decoded.spans, &options).map_err(timesink_query::Error::from)?;
     let mut database = Database::of_facts(&facts, config.limits)?;
     let table = quarantine::table();
     database.add(table.name, table.schema().into(), input.decoded.quarantine.clone());
     Ok(database)
+}
+
+/// Returns how to read spans of which an analysis is made, and nothing else is asked.
+pub(crate) fn read_options(config: &Config, engine: &Engine) -> ReadOptions {
+    let mut options = config.read.clone();
+    options.decoder.columns = engine.columns();
+    options
 }
 
 /// Begins to plan the rules, which needs no spans: files can be read meanwhile.

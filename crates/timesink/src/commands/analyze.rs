@@ -18,7 +18,8 @@ pub(super) fn run(args: &AnalyzeArgs, run: &mut Run<'_>) -> Result<Ended> {
     let engine = analysis::engine(&run.config, &args.rules)?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
     analysis::begin_planning(&runtime, &engine, &run.config);
-    let input = input::read(&args.input.files, &run.config.read, run.console)?;
+    let options = analysis::read_options(&run.config, &engine);
+    let input = input::read(&args.input.files, &options, run.console)?;
     let database = analysis::database(&input, &run.config, run.console)?;
     let analysis = analysis::analyze(&runtime, &engine, &database, run.console)?;
     output::warn_of_damage(run.console, &input.damaged);

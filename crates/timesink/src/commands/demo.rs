@@ -84,9 +84,10 @@ fn show(
     runtime: &Runtime,
     run: &mut Run<'_>,
 ) -> Result<()> {
-    let content = timesink_otlp::read(recording.bytes, &run.config.read)
+    let options = analysis::read_options(&run.config, engine);
+    let content = timesink_otlp::read(recording.bytes, &options)
         .with_context(|| format!("failed to read the bundled `{}`", recording.name))?;
-    let input = input::join(vec![(recording.name.to_owned(), content)]);
+    let input = input::join(vec![(recording.name.to_owned(), content)], &options);
     let database = analysis::database(&input, &run.config, run.console)?;
     let analysis = analysis::analyze(runtime, engine, &database, run.console)?;
     if args.format == ReportFormat::Jsonl {
