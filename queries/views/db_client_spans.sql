@@ -35,8 +35,8 @@ WHERE
     AND coalesce(db_system_name, '') NOT IN ('redis', 'memcached', 'valkey')
     AND coalesce(parent_kind, '') <> 'PRODUCER'
     AND name NOT LIKE 'CURSOR:%'
-    AND query_shape NOT LIKE 'SELECT pg_advisory_unlock_all%'
-    AND query_shape NOT LIKE 'SELECT set_config%'
+    AND NOT starts_with(query_shape, 'SELECT pg_advisory_unlock_all')
+    AND NOT starts_with(query_shape, 'SELECT set_config')
     AND query_shape NOT LIKE 'FETCH %'
     AND query_shape NOT LIKE 'SET %'
     AND query_shape NOT IN (

@@ -35,7 +35,7 @@ fn every_table_has_its_schema_asserted() {
 
 /// Runs or rewrites every file; returns what did not fit.
 async fn run_all() -> Vec<String> {
-    let database = database().await.expect("tables and views");
+    let database = database().expect("tables and views");
     let mut failed = Vec::new();
     for path in files() {
         let connect = || std::future::ready(database.session().map(Connection));
@@ -75,14 +75,14 @@ fn is_update() -> bool {
 }
 
 /// One thread: rows without an order come in the order of the traces.
-async fn database() -> Result<Database, Error> {
+fn database() -> Result<Database, Error> {
     let traces = std::fs::read_to_string(folder().join("traces.txt")).expect("traces.txt");
     let decoded = notation::parse(&traces).unwrap_or_else(|e| panic!("traces.txt: {e}")).decode();
     let limits = Limits { partitions: 1, ..Limits::default() };
-    let mut database = Database::open(&decoded.spans, limits).await?;
+    let mut database = Database::open(&decoded.spans, limits)?;
     let table = |table: schema::Table| Arc::new(table.schema());
-    database.add("quarantine", table(schema::quarantine::table()), decoded.quarantine)?;
-    database.add("findings", table(schema::findings::table()), Vec::new())?;
+    database.add("quarantine", table(schema::quarantine::table()), decoded.quarantine);
+    database.add("findings", table(schema::findings::table()), Vec::new());
     Ok(database)
 }
 

@@ -33,8 +33,37 @@ pub(crate) struct Batch<'a> {
     pub(crate) rpc_service: &'a StringViewArray,
     pub(crate) rpc_method: &'a StringViewArray,
     pub(crate) asgi: &'a StringViewArray,
-    pub(crate) attributes: &'a MapArray,
+    pub(crate) net_host_name: &'a StringViewArray,
 }
+
+/// The columns of `spans` that the pass reads: a batch may lack all others.
+pub const COLUMNS: [&str; 25] = [
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "trace_state",
+    "flags",
+    "name",
+    "kind",
+    "status_code",
+    "start_time_unix_nano",
+    "end_time_unix_nano",
+    "service_name",
+    "service_instance_id",
+    "process_pid",
+    "host_name",
+    "host_id",
+    "host_ip",
+    "scope_name",
+    "http_request_method",
+    "url_full",
+    "db_system_name",
+    "db_query_text",
+    "rpc_service",
+    "rpc_method",
+    "asgi_event_type",
+    "net_host_name",
+];
 
 impl<'a> Batch<'a> {
     pub(crate) fn read(batch: &'a RecordBatch) -> Result<Self, Error> {
@@ -63,10 +92,7 @@ impl<'a> Batch<'a> {
             rpc_service: text(batch, "rpc_service")?,
             rpc_method: text(batch, "rpc_method")?,
             asgi: text(batch, "asgi_event_type")?,
-            attributes: batch
-                .column_by_name("attributes")
-                .and_then(|column| column.as_map_opt())
-                .ok_or(Error::MissingColumn("attributes"))?,
+            net_host_name: text(batch, "net_host_name")?,
         })
     }
 
@@ -114,7 +140,7 @@ impl<'a> Batch<'a> {
     /// instrumentation records a host name, and under Django's own `runserver` (`wsgiref`, which
     /// gives no raw target) a URL as well. Current names are the same for both.
     fn django_serving(&self, row: usize) -> Serving {
-        if entries(self.attributes, row).any(|(key, _)| key == "net.host.name") {
+        if self.net_host_name.is_valid(row) {
             return Serving::Unknown;
         }
         if self.url.is_valid(row) { Serving::DjangoAsgi } else { Serving::Django }

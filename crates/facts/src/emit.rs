@@ -1,13 +1,14 @@
 //! The columns of `facts` and `gaps`, beside the batches that came in.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray,
-    UInt32Array,
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions,
+    StringViewArray, UInt32Array,
 };
 use arrow::compute::{concat, take};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use timesink_model::schema;
 
 use crate::Error;
@@ -16,6 +17,7 @@ use crate::entry::{Entries, Entry, kind_of};
 use crate::gaps::Gap;
 use crate::intern::{Interner, Sym};
 use crate::meaning::Meaning;
+use crate::parallel::both;
 use crate::process::Processes;
 use crate::requests::RequestSilence;
 use crate::rows::{Kind, NONE, Rows};
@@ -41,48 +43,62 @@ pub(crate) struct Columns<'a> {
     pub(crate) stalls: &'a Stalls,
 }
 
+/// Makes one column.
+type Make<'a> = Box<dyn Fn() -> Result<ArrayRef, Error> + Send + Sync + 'a>;
+
+macro_rules! makes {
+    ($($column:expr),* $(,)?) => {
+        vec![$(Box::new(move || -> Result<ArrayRef, Error> { Ok($column) })),*]
+    };
+}
+
 impl Columns<'_> {
-    /// Returns one batch of facts for each batch of spans, row by row beside it.
-    pub(crate) fn facts(&self, spans: &[RecordBatch]) -> Result<Vec<RecordBatch>, Error> {
-        let columns = self.fact_columns(spans)?;
-        let schema: SchemaRef = Arc::new(schema::facts::table().schema());
-        let mut first = 0;
-        spans
-            .iter()
-            .map(|batch| {
-                let rows = batch.num_rows();
-                let mut arrays: Vec<ArrayRef> = ["trace_id", "span_id"]
-                    .iter()
-                    .map(|name| batch.column_by_name(name).map(Arc::clone))
-                    .collect::<Option<_>>()
-                    .ok_or(Error::MissingColumn("span_id"))?;
-                arrays.extend(columns.iter().map(|column| column.slice(first, rows)));
-                first += rows;
-                Ok(RecordBatch::try_new(Arc::clone(&schema), arrays)?)
-            })
-            .collect()
+    /// Returns one batch of facts for each batch of spans, row by row beside it, and the `gaps`,
+    /// of the columns that are asked for.
+    pub(crate) fn tables(
+        &self,
+        spans: &[RecordBatch],
+        gaps: &[Gap],
+        wanted: &schema::Columns,
+    ) -> Result<(Vec<RecordBatch>, RecordBatch), Error> {
+        let ids = Ids::new(self, spans)?;
+        // Position of each input row.
+        let mut at = vec![0_usize; self.rows.len()];
+        for (position, &row) in self.rows.input.iter().enumerate() {
+            at[row as usize] = position;
+        }
+        let all: Vec<usize> = (0..gaps.len()).collect();
+        let (facts_table, gaps_table) = (schema::facts::table(), schema::gaps::table());
+        let mut makes = self.fact_columns(&ids, &at);
+        makes.extend(self.gap_columns(&ids, gaps, &all));
+        let columns = facts_table.columns.iter().skip(IDS.len()).chain(&gaps_table.columns);
+        let wanted_makes = makes.iter().zip(columns);
+        let wanted_makes = wanted_makes.filter(|(_, column)| wanted.has(column.name));
+        let mut made = in_parallel(&wanted_makes.map(|(make, _)| make).collect::<Vec<_>>())?;
+        let gaps_schema = Arc::new(wanted.schema(&gaps_table));
+        let of_gaps = made.split_off(made.len() - gaps_schema.fields().len());
+        let rows = RecordBatchOptions::new().with_row_count(Some(gaps.len()));
+        let gaps = RecordBatch::try_new_with_options(gaps_schema, of_gaps, &rows)?;
+        let fields = facts_table.schema().fields().clone();
+        let is_made = |name: &str| IDS.contains(&name) || wanted.has(name);
+        let fields = fields.into_iter().filter(|field| is_made(field.name())).cloned();
+        let facts_schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        Ok((beside(spans, &made, &facts_schema)?, gaps))
     }
 
     /// Every column of `facts` after the two ids, over all spans in the order they came in.
-    fn fact_columns(&self, spans: &[RecordBatch]) -> Result<Vec<ArrayRef>, Error> {
+    fn fact_columns<'a>(&'a self, ids: &'a Ids, at: &'a [usize]) -> Vec<Make<'a>> {
         let Self { rows, tree, entries, meaning, path, wires, processes, work, stalls, .. } = self;
-        // Position of each input row.
-        let mut at = vec![0_usize; rows.len()];
-        for (position, &row) in rows.input.iter().enumerate() {
-            at[row as usize] = position;
-        }
-        let at = &at;
-        let ids = Ids::new(self, spans)?;
         let wire =
-            |part: fn(&Wire) -> i64| optional_ints(at, |p| wires.parts[p].as_ref().map(part));
-        let is_wire = |p: usize| wires.server[p] != NONE;
-        let silence = |part: fn(&Silence) -> i64| {
+            move |part: fn(&Wire) -> i64| optional_ints(at, |p| wires.parts[p].as_ref().map(part));
+        let is_wire = move |p: usize| wires.server[p] != NONE;
+        let silence = move |part: fn(&Silence) -> i64| {
             optional_ints(at, |p| stalls.silences[p].as_ref().map(part))
         };
-        let requests = |part: fn(&RequestSilence) -> i64| {
+        let requests = move |part: fn(&RequestSilence) -> i64| {
             optional_ints(at, |p| stalls.requests[p].as_ref().map(part))
         };
-        Ok(vec![
+        makes![
             ints(at, |p| i64::from(tree.depth[p])),
             ids.column(at, |p| Some(tree.root[p]))?,
             ids.entries(at, |p| entries.of[p])?,
@@ -150,23 +166,21 @@ impl Columns<'_> {
             optional_ints(at, |p| meaning.literals_hash[p]),
             bools(at, |p| meaning.is_batch[p]),
             ints(at, |p| rows.duration(path.head[p] as usize)),
-        ])
+        ]
     }
 
-    /// Returns the `gaps` batch.
-    pub(crate) fn gaps(&self, spans: &[RecordBatch], gaps: &[Gap]) -> Result<RecordBatch, Error> {
+    /// Every column of `gaps`.
+    fn gap_columns<'a>(&'a self, ids: &'a Ids, gaps: &'a [Gap], all: &'a [usize]) -> Vec<Make<'a>> {
         let Self { rows, entries, meaning, .. } = self;
-        let ids = Ids::new(self, spans)?;
-        let all: Vec<usize> = (0..gaps.len()).collect();
-        let all = &all;
-        let span = |g: usize| gaps[g].span as usize;
-        let operation = |at: u32| (at != NONE).then(|| meaning.operation[at as usize]);
-        let silence =
-            |part: fn(&Silence) -> i64| optional_ints(all, |g| gaps[g].silence.as_ref().map(part));
-        let requests = |part: fn(&RequestSilence) -> i64| {
+        let span = move |g: usize| gaps[g].span as usize;
+        let operation = move |at: u32| (at != NONE).then(|| meaning.operation[at as usize]);
+        let silence = move |part: fn(&Silence) -> i64| {
+            optional_ints(all, |g| gaps[g].silence.as_ref().map(part))
+        };
+        let requests = move |part: fn(&RequestSilence) -> i64| {
             optional_ints(all, |g| gaps[g].requests.as_ref().map(part))
         };
-        let columns: Vec<ArrayRef> = vec![
+        makes![
             ids.traces(all, |g| gaps[g].span)?,
             ids.entries(all, |g| entries.of[span(g)])?,
             ids.column(all, |g| Some(gaps[g].span))?,
@@ -203,10 +217,44 @@ impl Columns<'_> {
                     .map(|gap| gap.requests.map(|requests| requests.expected_edges))
                     .collect::<Float64Array>(),
             ),
-        ];
-        let schema = Arc::new(schema::gaps::table().schema());
-        Ok(RecordBatch::try_new(schema, columns)?)
+        ]
     }
+}
+
+/// The columns of `facts` that are those of `spans`.
+const IDS: [&str; 2] = ["trace_id", "span_id"];
+
+/// Makes columns, several at a time where there is more than one core.
+fn in_parallel(makes: &[&Make<'_>]) -> Result<Vec<ArrayRef>, Error> {
+    let next = AtomicUsize::new(0);
+    let work = || -> Vec<(usize, Result<ArrayRef, Error>)> {
+        let number = || next.fetch_add(1, Ordering::Relaxed);
+        let numbers = std::iter::repeat_with(number).take_while(|number| *number < makes.len());
+        numbers.map(|number| (number, makes[number]())).collect()
+    };
+    let (mut made, others) = both(work, work);
+    made.extend(others);
+    made.sort_unstable_by_key(|(number, _)| *number);
+    made.into_iter().map(|(_, column)| column).collect()
+}
+
+/// Cuts the columns into batches that lie beside those of the spans.
+fn beside(
+    spans: &[RecordBatch],
+    columns: &[ArrayRef],
+    schema: &SchemaRef,
+) -> Result<Vec<RecordBatch>, Error> {
+    let mut first = 0;
+    let batches = spans.iter().map(|batch| {
+        let rows = batch.num_rows();
+        let ids = IDS.iter().map(|name| batch.column_by_name(name).map(Arc::clone));
+        let mut arrays: Vec<ArrayRef> =
+            ids.collect::<Option<_>>().ok_or(Error::MissingColumn("span_id"))?;
+        arrays.extend(columns.iter().map(|column| column.slice(first, rows)));
+        first += rows;
+        Ok(RecordBatch::try_new(Arc::clone(schema), arrays)?)
+    });
+    batches.collect()
 }
 
 /// The empty text stands for none.

@@ -13,6 +13,7 @@ mod error;
 mod gaps;
 mod intern;
 mod meaning;
+mod parallel;
 mod process;
 mod repeated;
 mod requests;
@@ -30,11 +31,15 @@ mod wire;
 mod work;
 
 use arrow::array::RecordBatch;
+use timesink_model::schema::Columns;
+
+use parallel::both;
 
 // `test_support` is also part of the tests under `tests/`, and names this crate as they do.
 #[cfg(test)]
 extern crate self as timesink_facts;
 
+pub use batch::COLUMNS;
 pub use critical::PathSection;
 pub use error::Error;
 pub use requests::{RequestSilence, RequestTest};
@@ -51,6 +56,8 @@ pub struct PassOptions {
     pub stall_test: StallTest,
     /// The same on requests alone.
     pub request_test: RequestTest,
+    /// The columns of `facts` and `gaps` to make; batches have no others but the ids. Default: all.
+    pub columns: Columns,
 }
 
 impl Default for PassOptions {
@@ -59,6 +66,7 @@ impl Default for PassOptions {
             skew_nanos_max: 24 * 3600 * timesink_model::NANOS_PER_SECOND,
             stall_test: StallTest::default(),
             request_test: RequestTest::default(),
+            columns: Columns::All,
         }
     }
 }
@@ -85,14 +93,17 @@ pub struct Facts {
 pub fn run(spans: &[RecordBatch], options: &PassOptions) -> Result<Facts, Error> {
     let spans = repeated::drop_repeated(spans)?;
     let rows = rows::Rows::read(&spans)?;
-    let tree = tree::Tree::build(&rows);
-    let skew = skew::correct(&rows, &tree, options.skew_nanos_max);
-    let times = skew::Times::new(&rows, &skew);
+    let shape = || {
+        let tree = tree::Tree::build(&rows);
+        let skew = skew::correct(&rows, &tree, options.skew_nanos_max);
+        let times = skew::Times::new(&rows, &skew);
+        let path = critical::Path::walk(&rows, &tree, &times);
+        (tree, skew, times, path)
+    };
+    let ((tree, skew, times, path), meaning) = both(shape, || meaning::Meaning::read(&rows));
     let entries = entry::Entries::find(&rows, &tree);
-    let meaning = meaning::Meaning::read(&rows);
     let duplicate_of = duplicates::find(&rows, &tree, &meaning);
     let sequences = sequence::number(&tree, &times);
-    let path = critical::Path::walk(&rows, &tree, &times);
     let wires = wire::Wires::measure(&rows, &tree, &times, &entries, &path);
     let processes = process::Processes::group(&rows, &tree);
     let work = work::Work::measure(&rows, &times, &entries, &path, &wires, &processes);
@@ -112,8 +123,7 @@ pub fn run(spans: &[RecordBatch], options: &PassOptions) -> Result<Facts, Error>
         work: &work,
         stalls: &stalls,
     };
-    let facts = columns.facts(&spans.batches)?;
-    let gaps = columns.gaps(&spans.batches, &gaps)?;
+    let (facts, gaps) = columns.tables(&spans.batches, &gaps, &options.columns)?;
     let traces = rows.traces.len();
     Ok(Facts { traces, facts, gaps, repeated_spans: spans.repeated, spans: spans.batches })
 }

@@ -168,10 +168,9 @@ mod tests {
         let django = |id| span(id, 0, 0, 9).server().scope("django");
         let url = "http://localhost:8000/";
         check_loop(django(1).with("url_full", url), true);
-        check_loop(django(1).attribute("net.host.name", "localhost"), false);
+        check_loop(django(1).with("net_host_name", "localhost"), false);
         // `manage.py runserver`: WSGI without a raw target.
-        let runserver =
-            django(1).with("url_full", url).attribute("net.host.name", "localhost:8000");
+        let runserver = django(1).with("url_full", url).with("net_host_name", "localhost:8000");
         check_loop(runserver, false);
     }
 

@@ -275,7 +275,7 @@ mod tests {
             let spans = [span(1, 0, 0, 60).server().scope(library)];
             assert_eq!(Pass::over(&spans).flag(1, "is_told_by_requests"), expected, "{library}");
         }
-        let wsgi = span(1, 0, 0, 9).server().scope("django").attribute("net.host.name", "a");
+        let wsgi = span(1, 0, 0, 9).server().scope("django").with("net_host_name", "a");
         assert!(!Pass::over(&[wsgi]).flag(1, "is_told_by_requests"));
     }
 

@@ -14,8 +14,12 @@ use arrow::datatypes::DataType;
 use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
 use test_support::{BASE, Pass, Span, batch, span_at};
-use timesink_facts::Facts;
+use timesink_facts::{Facts, PassOptions};
 use timesink_model::NANOS_PER_MILLI;
+use timesink_model::schema::{Columns, facts, gaps};
+
+/// The columns of facts that are always there.
+const IDS: [&str; 2] = ["trace_id", "span_id"];
 
 /// A few spans of a few traces, services and processes: ids repeat, parents may be missing, form
 /// cycles, lie in another process, and times need not fit.
@@ -134,6 +138,31 @@ proptest! {
         let expected = said(&Pass::over_batches(&[whole]).facts);
         prop_assert_eq!(&said(&Pass::over_batches(&batches).facts), &expected);
         prop_assert_eq!(&said(&Pass::over_batches(&halves).facts), &expected);
+    }
+
+    /// *Scenario*: a reader asks for some columns.
+    /// *Guarantee*: they are what they are among all.
+    #[test]
+    fn columns_that_nobody_asks_for_are_left_out_and_change_nothing(
+        spans in any_spans(),
+        kept in prop::collection::vec(any::<bool>(), 80),
+    ) {
+        let spans = [batch(&spans)];
+        let whole = Pass::over_batches(&spans).facts;
+        let all = [facts::table().columns, gaps::table().columns].concat();
+        let names = all.iter().zip(kept).filter(|(_, is_kept)| *is_kept);
+        let columns = Columns::named(names.map(|(column, _)| column.name.to_owned()));
+        let options = PassOptions { columns: columns.clone(), ..PassOptions::default() };
+        let part = Pass::with(&spans, &options).facts;
+        let pairs = [(&whole.facts[0], &part.facts[0]), (&whole.gaps, &part.gaps)];
+        for (table, (whole, part)) in pairs.into_iter().enumerate() {
+            prop_assert_eq!(whole.num_rows(), part.num_rows());
+            for (field, column) in whole.schema().fields().iter().zip(whole.columns()) {
+                let name = field.name().as_str();
+                let is_there = columns.has(name) || (table == 0 && IDS.contains(&name));
+                prop_assert_eq!(part.column_by_name(name), is_there.then_some(column), "{}", name);
+            }
+        }
     }
 
     #[test]

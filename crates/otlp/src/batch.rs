@@ -4,12 +4,14 @@ mod finish;
 mod items;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use timesink_model::schema::quarantine;
 
 use crate::attributes::Attributes;
 use crate::columns::{Arena, IntColumn, TextColumn, view};
 use crate::draft::{Draft, Id, KIND_VIEWS, Repairs, SERVER, STATUS_CODE_VIEWS, enum_view};
+use crate::kept::Kept;
 use crate::promote::{Plans, Promoted, PromotedColumns, RepeatedKey, Source};
 use crate::rejected::{Reason, Repair};
 use crate::semconv;
@@ -65,6 +67,7 @@ impl Common {
 /// Columns of a batch, one value a span, and the draft of the next span.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
+    kept: Arc<Kept>,
     pub(crate) draft: Draft,
     pub(crate) arena: Arena,
     pub(crate) attributes: Attributes,
@@ -123,6 +126,10 @@ struct ResourceColumns {
 }
 
 impl Batch {
+    pub(crate) fn new(kept: Arc<Kept>) -> Self {
+        Self { kept, ..Self::default() }
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
@@ -157,24 +164,27 @@ impl Batch {
     pub(crate) fn roll_back(&mut self) {
         self.draft = Draft::default();
         self.arena.bytes.truncate(self.arena_start);
-        self.attributes.truncate_rows(self.rows);
-        if let Some(events) = &mut self.events {
-            events.truncate_rows(self.rows);
-        }
-        if let Some(links) = &mut self.links {
-            links.truncate_rows(self.rows);
-        }
+        self.attributes.truncate_rows(self.rows_if(self.kept.attributes));
+        self.reopen_events();
+        self.reopen_links();
+    }
+
+    /// The rows of a column that may not be kept: the draft is written there in either case.
+    fn rows_if(&self, is_kept: bool) -> usize {
+        if is_kept { self.rows } else { 0 }
     }
 
     /// Returns where to write an event of the draft, and where to note repairs.
     pub(crate) fn events(&mut self) -> (&mut Events, &mut Repairs) {
-        let events = self.events.get_or_insert_with(|| Box::new(Events::new(self.rows)));
+        let rows = self.rows_if(self.kept.events);
+        let events = self.events.get_or_insert_with(|| Box::new(Events::new(rows)));
         (events, &mut self.draft.repairs)
     }
 
     /// Returns where to write a link of the draft, and where to note repairs.
     pub(crate) fn links(&mut self) -> (&mut Links, &mut Repairs) {
-        let links = self.links.get_or_insert_with(|| Box::new(Links::new(self.rows)));
+        let rows = self.rows_if(self.kept.links);
+        let links = self.links.get_or_insert_with(|| Box::new(Links::new(rows)));
         (links, &mut self.draft.repairs)
     }
 
@@ -185,15 +195,17 @@ impl Batch {
 
     /// Forgets the draft's events, which are written again.
     pub(crate) fn reopen_events(&mut self) {
+        let rows = self.rows_if(self.kept.events);
         if let Some(events) = &mut self.events {
-            events.truncate_rows(self.rows);
+            events.truncate_rows(rows);
         }
     }
 
     /// Forgets the draft's links, which are written again.
     pub(crate) fn reopen_links(&mut self) {
+        let rows = self.rows_if(self.kept.links);
         if let Some(links) = &mut self.links {
-            links.truncate_rows(self.rows);
+            links.truncate_rows(rows);
         }
     }
 
@@ -207,19 +219,30 @@ impl Batch {
         self.put_ids(trace_id, span_id);
         self.put_fields();
         self.put_promoted(plans);
-        self.attributes.close_row();
-        if let Some(events) = &mut self.events {
-            events.close_row();
-        }
-        if let Some(links) = &mut self.links {
-            links.close_row();
-        }
+        self.close_lists();
         if let Some(reason) = quarantine_reason(&self.draft, now_unix_nano) {
             self.quarantined.push((self.rows, reason));
         }
         self.rows += 1;
         self.arena_start = self.arena.bytes.len();
         Ok(std::mem::take(&mut self.draft).repairs)
+    }
+
+    /// Takes the draft's attributes, events and links as those of a row, or forgets them.
+    fn close_lists(&mut self) {
+        if self.kept.attributes {
+            self.attributes.close_row();
+        } else {
+            self.attributes.reopen_row();
+        }
+        match &mut self.events {
+            Some(events) if self.kept.events => events.close_row(),
+            _ => self.reopen_events(),
+        }
+        match &mut self.links {
+            Some(links) if self.kept.links => links.close_row(),
+            _ => self.reopen_links(),
+        }
     }
 
     fn put_ids(&mut self, trace_id: [u8; 32], span_id: [u8; 16]) {
@@ -235,7 +258,7 @@ impl Batch {
                 self.draft.repairs.note(Repair::OwnParent);
             }
             Id::Hex(parent) => {
-                self.span.parent_span_id.put(self.rows, self.arena.put(&parent));
+                self.span.parent_span_id.put(self.rows, self.arena.put_again(&parent));
             }
             Id::Absent | Id::Zero | Id::Broken => {}
         }
@@ -270,11 +293,13 @@ impl Batch {
         let is_server = self.draft.kind == SERVER;
         let source = Source { attributes: &self.attributes, entries, is_server };
         let (row, columns, arena) = (self.rows, &mut self.span.promoted, &mut self.arena);
+        let is_stored = self.kept.attributes;
         source.each(&semconv::SPAN, plans, |column, promoted| match promoted {
-            Promoted::Stored { offset, text } => {
+            Promoted::Stored { offset, text } if is_stored => {
                 columns.text(column).put(row, view(text, VALUES_BUFFER, offset));
             }
-            Promoted::Text(text) => columns.text(column).put(row, arena.put(&text)),
+            Promoted::Stored { text, .. } => columns.text(column).put(row, arena.put_again(text)),
+            Promoted::Text(text) => columns.text(column).put(row, arena.put_again(&text)),
             Promoted::Int(value) => columns.int(column).put(row, value),
             Promoted::Bool(value) => columns.bool(column).put(row, value),
         })
@@ -292,7 +317,7 @@ impl Batch {
         put_run(&mut columns.version, arena, &rows, &scope.version);
         put_run(&mut columns.schema_url, arena, &rows, &scope.schema_url);
         put_run(&mut columns.attribute_kinds, arena, &rows, scope.attributes.kinds());
-        if scope.attributes.len() > 0 {
+        if self.kept.scope_attributes && scope.attributes.len() > 0 {
             let attributes = columns.attributes.get_or_insert_default();
             attributes.pad_rows(rows.start);
             attributes.repeat(&scope.attributes, rows.len());
@@ -310,31 +335,32 @@ impl Batch {
         }
         let (columns, arena) = (&mut self.resource, &mut self.arena);
         put_run(&mut columns.schema_url, arena, &rows, &resource.schema_url);
-        let kinds = arena.put(resource.attributes.kinds());
-        columns.attribute_kinds.put_run(rows.clone(), kinds);
-        columns.attributes.repeat(&resource.attributes, rows.len());
+        if self.kept.resource_attributes {
+            let kinds = arena.put(resource.attributes.kinds());
+            columns.attribute_kinds.put_run(rows.clone(), kinds);
+            columns.attributes.repeat(&resource.attributes, rows.len());
+        }
         let entries = 0..resource.attributes.len();
         let source = Source { attributes: &resource.attributes, entries, is_server: false };
         let promoted_columns = &mut columns.promoted;
-        let unique =
-            source.each(
-                &semconv::RESOURCE,
-                &mut Plans::default(),
-                |column, promoted| match promoted {
-                    Promoted::Stored { text, .. } => {
-                        promoted_columns.text(column).put_run(rows.clone(), arena.put(text));
-                    }
-                    Promoted::Text(text) => {
-                        promoted_columns.text(column).put_run(rows.clone(), arena.put(&text));
-                    }
-                    Promoted::Int(value) => {
-                        promoted_columns.int(column).put_run(rows.clone(), value);
-                    }
-                    Promoted::Bool(value) => {
-                        promoted_columns.bool(column).put_run(rows.clone(), value);
-                    }
-                },
-            );
+        let unique = source.each(
+            &semconv::RESOURCE,
+            &mut Plans::new(self.kept.of_resource),
+            |column, promoted| match promoted {
+                Promoted::Stored { text, .. } => {
+                    promoted_columns.text(column).put_run(rows.clone(), arena.put(text));
+                }
+                Promoted::Text(text) => {
+                    promoted_columns.text(column).put_run(rows.clone(), arena.put(&text));
+                }
+                Promoted::Int(value) => {
+                    promoted_columns.int(column).put_run(rows.clone(), value);
+                }
+                Promoted::Bool(value) => {
+                    promoted_columns.bool(column).put_run(rows.clone(), value);
+                }
+            },
+        );
         debug_assert!(unique.is_ok(), "a resource is settled before it is given to its spans");
         let count = resource.dropped_attributes_count;
         put_count_run(&mut columns.dropped_attributes_count, rows, count);

@@ -11,6 +11,7 @@ use crate::batch::{Batch, Common};
 use crate::budget::Budget;
 use crate::decoder::Decoded;
 use crate::draft::{Refusal, Repairs};
+use crate::kept::Kept;
 use crate::promote::Plans;
 use crate::rejected::{Reason, Rejected};
 
@@ -31,6 +32,7 @@ const _: () = assert!(BATCH_BYTES_MAX + REPEATED_BYTES_CEILING < i32::MAX as usi
 #[derive(Debug)]
 pub(crate) struct Builder {
     options: DecoderOptions,
+    kept: Arc<Kept>,
     /// Shared with the other decoders of a read. Once it is overspent what was decoded is of no
     /// use: spans are let go so that memory does not grow on.
     budget: Arc<Budget>,
@@ -51,14 +53,16 @@ pub(crate) struct Builder {
 
 impl Builder {
     pub(crate) fn new(options: DecoderOptions, budget: Arc<Budget>) -> Self {
+        let kept = Arc::new(Kept::new(&options.columns));
         Self {
             options,
             budget,
             resource: Common::default(),
             scope: Common::default(),
-            batch: Batch::default(),
+            batch: Batch::new(Arc::clone(&kept)),
             full: Vec::new(),
-            plans: Plans::default(),
+            plans: Plans::new(kept.of_span),
+            kept,
             repeatable_bytes: 0,
             accepted: 0,
             decoded: Decoded::default(),
@@ -134,7 +138,7 @@ impl Builder {
         if batch.rows() < self.options.batch_rows_max && batch.byte_size() < BATCH_BYTES_MAX {
             return;
         }
-        let mut next = Batch::default();
+        let mut next = Batch::new(Arc::clone(&self.kept));
         next.reserve_like(batch);
         self.full.push(std::mem::replace(&mut self.batch, next));
     }
@@ -225,7 +229,7 @@ impl Builder {
     }
 
     pub(crate) fn finish(mut self) -> Decoded {
-        let last = std::mem::take(&mut self.batch);
+        let last = std::mem::replace(&mut self.batch, Batch::new(Arc::clone(&self.kept)));
         self.finish_batch(last);
         self.decoded
     }

@@ -53,7 +53,12 @@ fn long_view(text: &[u8], buffer: u32, offset: usize) -> u128 {
 #[derive(Debug, Default)]
 pub(crate) struct Arena {
     pub(crate) bytes: Vec<u8>,
+    /// The views of texts that may come again, each in the place of its hash; 0 for none.
+    seen: Vec<u128>,
 }
+
+/// Texts that an arena remembers.
+const SEEN_MAX: usize = 512;
 
 impl Arena {
     /// The buffer number of the arena, in every text column.
@@ -69,14 +74,69 @@ impl Arena {
         view
     }
 
-    /// Takes what was appended since `start` as one text.
+    /// Stores a text as [`Arena::put`] does, unless it was stored just now: statements, routes and
+    /// names come again and again.
+    #[inline]
+    pub(crate) fn put_again(&mut self, text: &[u8]) -> u128 {
+        if let Some(view) = inline_view(text) {
+            return view;
+        }
+        let place = place(text);
+        if let Some(view) = known(&self.seen, &self.bytes, place, text) {
+            return view;
+        }
+        let view = self.put(text);
+        self.remember(place, view)
+    }
+
+    /// Takes what was appended since `start` as one text, which may have been stored just now.
     pub(crate) fn close(&mut self, start: usize) -> u128 {
         let view = view(&self.bytes[start..], Self::BUFFER, start);
         if self.bytes.len() - start <= INLINE_BYTES_MAX {
             self.bytes.truncate(start);
+            return view;
         }
+        let (before, text) = self.bytes.split_at(start);
+        let place = place(text);
+        if let Some(known) = known(&self.seen, before, place, text) {
+            self.bytes.truncate(start);
+            return known;
+        }
+        self.remember(place, view)
+    }
+
+    fn remember(&mut self, place: usize, view: u128) -> u128 {
+        if self.seen.is_empty() {
+            self.seen.resize(SEEN_MAX, 0);
+        }
+        self.seen[place] = view;
         view
     }
+}
+
+/// Returns the view in a place if it is of this text. What was stored there may have been forgotten
+/// meanwhile, and other text be where it was: the bytes decide.
+#[inline]
+fn known(seen: &[u128], bytes: &[u8], place: usize, text: &[u8]) -> Option<u128> {
+    let view = *seen.get(place)?;
+    let (length, offset) = (view as u32 as usize, (view >> 96) as usize);
+    let stored = bytes.get(offset..offset.checked_add(length)?)?;
+    (length == text.len() && stored == text).then_some(view)
+}
+
+/// The place of a text of more than 12 bytes: by its length, its first and its last bytes.
+#[inline]
+fn place(text: &[u8]) -> usize {
+    let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) else {
+        return 0;
+    };
+    let middle = text.len() / 2;
+    let middle = text[middle..].first_chunk::<4>().map_or(0, |chunk| u32::from_le_bytes(*chunk));
+    let mixed = u64::from_le_bytes(*first)
+        ^ u64::from_le_bytes(*last).rotate_left(29)
+        ^ u64::from(middle).rotate_left(13)
+        ^ text.len() as u64;
+    (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SEEN_MAX.trailing_zeros())) as usize
 }
 
 /// One view a row, NULL where none was put. Rows are put in order; gaps are filled with NULL.
@@ -306,6 +366,29 @@ mod tests {
         };
         check(3, write, "a - a");
         check(1, |column, arena| column.put(0, arena.put(b"")), "");
+    }
+
+    #[test]
+    fn a_text_that_comes_again_is_stored_once() {
+        let mut arena = Arena::default();
+        let first = arena.put_again(b"longer-than-a-view");
+        assert_eq!(arena.put_again(b"longer-than-a-view"), first);
+        arena.bytes.extend_from_slice(b"longer-than-a-view");
+        assert_eq!(arena.close(first as u32 as usize), first);
+        assert_eq!(arena.bytes.len(), 18);
+        assert_eq!(arena.put_again(b"short"), arena.put(b"short"));
+    }
+
+    /// Scenario: a span is refused after its text was stored, and the next has another text there.
+    #[test]
+    fn a_text_that_was_forgotten_is_stored_anew() {
+        let mut arena = Arena::default();
+        let forgotten = arena.put_again(b"a text of a refused span");
+        arena.bytes.clear();
+        arena.put_again(b"b text of another, longer span");
+        let again = arena.put_again(b"a text of a refused span");
+        assert_ne!(again, forgotten);
+        assert_eq!(&arena.bytes[30..], b"a text of a refused span");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use timesink_model::schema::Columns;
 
 use crate::budget::Budget;
 use crate::builder::{Builder, MESSAGE_BYTES_CEILING};
@@ -26,6 +27,8 @@ pub struct DecoderOptions {
     /// The most text that one message may repeat by giving every span its resource and scope,
     /// bytes, at most 1 GiB: a large resource over many tiny spans would otherwise fill the memory.
     pub repeated_bytes_max: usize,
+    /// The columns of `spans` to make; batches have no others.
+    pub columns: Columns,
 }
 
 impl DecoderOptions {
@@ -36,6 +39,7 @@ impl DecoderOptions {
             batch_rows_max: 8192,
             message_bytes_max: 64 << 20,
             repeated_bytes_max: 512 << 20,
+            columns: Columns::All,
         }
     }
 }
@@ -95,9 +99,10 @@ pub struct Decoder {
 /// What came out: batches of `spans` and of `quarantine`, and what was refused or mended.
 #[derive(Debug, Default)]
 pub struct Decoded {
-    /// Batches with the schema of `timesink_model::schema::spans::table()`.
+    /// Batches with the schema of `timesink_model::schema::spans::table()`, of which the columns
+    /// that were not asked for are left out.
     pub spans: Vec<RecordBatch>,
-    /// Batches with the schema of `timesink_model::schema::quarantine::table()`.
+    /// Batches with the schema of `timesink_model::schema::quarantine::table()`, likewise.
     pub quarantine: Vec<RecordBatch>,
     pub rejected: Rejected,
     /// How many spans, resources and scopes were taken with something mended; one can be counted

@@ -19,6 +19,7 @@ mod encode;
 mod file;
 mod jaeger;
 mod json;
+mod kept;
 mod otlp_json;
 mod promote;
 mod protobuf;

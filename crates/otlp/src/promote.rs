@@ -140,9 +140,11 @@ struct Pick {
 pub(crate) struct RepeatedKey;
 
 /// The plans that were used last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Plans {
-    plans: Vec<Plan>,
+    /// The columns that are filled, by number.
+    kept: [bool; COLUMNS_MAX],
+    used: Vec<Plan>,
     /// The plan that is replaced next.
     oldest: usize,
 }
@@ -154,24 +156,28 @@ const PLANS_MAX: usize = 8;
 const PLAN_ENTRIES_MAX: usize = 128;
 
 impl Plans {
+    pub(crate) fn new(kept: [bool; COLUMNS_MAX]) -> Self {
+        Self { kept, used: Vec::new(), oldest: 0 }
+    }
+
     /// Returns the plan for a row, made now if there is none.
     fn plan(&mut self, source: &Source<'_>, spellings: &Spellings) -> &Plan {
-        let number = self.plans.iter().position(|plan| plan.is_for(source)).unwrap_or_else(|| {
-            let plan = Plan::new(source, spellings);
-            if self.plans.len() < PLANS_MAX {
-                self.plans.push(plan);
-                return self.plans.len() - 1;
+        let number = self.used.iter().position(|plan| plan.is_for(source)).unwrap_or_else(|| {
+            let plan = Plan::new(source, spellings, &self.kept);
+            if self.used.len() < PLANS_MAX {
+                self.used.push(plan);
+                return self.used.len() - 1;
             }
             self.oldest = (self.oldest + 1) % PLANS_MAX;
-            self.plans[self.oldest] = plan;
+            self.used[self.oldest] = plan;
             self.oldest
         });
-        &self.plans[number]
+        &self.used[number]
     }
 }
 
 impl Plan {
-    fn new(source: &Source<'_>, spellings: &Spellings) -> Self {
+    fn new(source: &Source<'_>, spellings: &Spellings, kept: &[bool; COLUMNS_MAX]) -> Self {
         let mut picks = Vec::new();
         let mut namespace = None;
         let keys = &source.attributes.keys;
@@ -179,7 +185,7 @@ impl Plan {
             for &Meaning { column, rank, when, take } in spellings.meanings(keys.get(number)) {
                 if column == NAMESPACE {
                     namespace = Some(entry);
-                } else if source.fits(when) {
+                } else if kept[usize::from(column)] && source.fits(when) {
                     picks.push(Pick { column, rank, take, entry });
                 }
             }
@@ -349,7 +355,7 @@ mod tests {
         let source = Source { attributes: &attributes, entries: 0..attributes.len(), is_server };
         let mut columns = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
-        let each = source.each(spellings, &mut Plans::default(), |column, value| {
+        let each = source.each(spellings, &mut Plans::new([true; COLUMNS_MAX]), |column, value| {
             let of_level = PROMOTED.iter().filter(|p| p.level == level);
             let name = of_level.map(|p| p.attribute).nth(usize::from(column)).expect("a column");
             let value = match value {
@@ -385,7 +391,7 @@ mod tests {
 
     #[test]
     fn rows_of_the_same_keys_share_a_plan() {
-        let mut plans = Plans::default();
+        let mut plans = Plans::new([true; COLUMNS_MAX]);
         let mut attributes = Attributes::default();
         // The keys of the third row are the same bytes, cut elsewhere.
         for keys in [["http.route", "x"], ["http.route", "x"], ["http.rout", "ex"]] {
@@ -402,13 +408,13 @@ mod tests {
             let each = source.each(&SPAN, &mut plans, |column, _| filled.push((start, column)));
             each.expect("no key comes twice");
         }
-        assert_eq!(plans.plans.len(), 3);
+        assert_eq!(plans.used.len(), 3);
         assert_eq!(filled, [(0, 2), (2, 2), (2, 2)]);
     }
 
     #[test]
     fn a_plan_is_replaced_when_there_are_too_many() {
-        let mut plans = Plans::default();
+        let mut plans = Plans::new([true; COLUMNS_MAX]);
         for number in 0..100 {
             let mut attributes = Attributes::default();
             let width = number % 20;
@@ -421,7 +427,7 @@ mod tests {
             source.each(&SPAN, &mut plans, |_, _| filled += 1).expect("no key comes twice");
             assert_eq!(filled, 1);
         }
-        assert_eq!(plans.plans.len(), PLANS_MAX);
+        assert_eq!(plans.used.len(), PLANS_MAX);
     }
 
     #[test]
@@ -463,6 +469,7 @@ mod tests {
             "url.query=n=1",
             "server.address=127.0.0.1",
             "server.port=8102",
+            "net.host.name=127.0.0.1:8102",
         ];
         check(true, &written, &expected);
     }

@@ -428,7 +428,7 @@ fn nanos(time: u64, part: Bytes<'_>) -> Result<i64, Refusal> {
 #[inline]
 fn put_text(batch: &mut Batch, text: Bytes<'_>) -> u128 {
     let text = lossy(text.bytes, &mut batch.draft.repairs);
-    batch.arena.put(&text)
+    batch.arena.put_again(&text)
 }
 
 /// Returns the text, with U+FFFD in place of what is not UTF-8.

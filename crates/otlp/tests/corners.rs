@@ -746,13 +746,16 @@ fn a_span_of_a_hundred_thousand_attributes_is_taken() {
 /// Guarantee: a batch ends at 64 MiB of text, long before its rows do.
 #[test]
 fn a_batch_of_much_text_ends_early() {
-    let mut fields = field(5, &vec![b'x'; 1 << 20]);
-    fields.extend([field(1, &[1; 16]), field(2, &[1; 8])].concat());
-    let spans = field(2, &fields).repeat(40);
-    let message = field(1, &field(2, &spans));
+    let span = |name: u8| {
+        let name = field(5, &vec![name; 1 << 20]);
+        field(2, &[name, field(1, &[1; 16]), field(2, &[1; 8])].concat())
+    };
     let mut decoder = Decoder::new(DecoderOptions::new(NOW));
-    decoder.protobuf(&message).expect("whole");
-    decoder.protobuf(&message).expect("whole");
+    // A text that comes again is stored once: each has its own.
+    for names in [b'!'..b'I', b'I'..b'q'] {
+        let spans: Vec<u8> = names.flat_map(span).collect();
+        decoder.protobuf(&field(1, &field(2, &spans))).expect("whole");
+    }
     let batches: Vec<_> = decoder.finish().spans.iter().map(RecordBatch::num_rows).collect();
     assert_eq!(batches, [64, 16]);
 }

@@ -16,6 +16,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
+use timesink_model::schema::{Columns, spans};
 use timesink_otlp::{Decoded, Decoder, DecoderOptions, encode_json, encode_protobuf};
 
 fn text() -> impl Strategy<Value = String> {
@@ -215,6 +216,33 @@ fn by_json(batch: &arrow::array::RecordBatch) -> ExportTraceServiceRequest {
     serde_json::from_slice(&encode_json(batch)).expect("our own text")
 }
 
+/// Checks that spans decoded for some columns are those columns of spans decoded whole.
+fn check_columns(request: &ExportTraceServiceRequest, kept: &[bool]) -> Result<(), TestCaseError> {
+    let message = request.encode_to_vec();
+    let decoded = |columns: Columns| {
+        let mut decoder = Decoder::new(DecoderOptions { columns, ..DecoderOptions::new(NOW) });
+        decoder.protobuf(&message).expect("prost wrote it");
+        decoder.finish()
+    };
+    let whole = decoded(Columns::All);
+    let names = spans::table().columns.into_iter().zip(kept).filter(|(_, is_kept)| **is_kept);
+    let columns = Columns::named(names.map(|(column, _)| column.name.to_owned()));
+    let part = decoded(columns.clone());
+    prop_assert_eq!(part.rejected.total(), whole.rejected.total());
+    let batches = |decoded: &Decoded| [decoded.spans.clone(), decoded.quarantine.clone()].concat();
+    let (whole, part) = (batches(&whole), batches(&part));
+    prop_assert_eq!(whole.len(), part.len());
+    for (whole, part) in whole.iter().zip(&part) {
+        prop_assert_eq!(whole.num_rows(), part.num_rows());
+        for (field, column) in whole.schema().fields().iter().zip(whole.columns()) {
+            let is_there = columns.has(field.name()) || field.name() == "reason";
+            let expected = is_there.then_some(column);
+            prop_assert_eq!(part.column_by_name(field.name()), expected, "{}", field.name());
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 128,
@@ -241,6 +269,16 @@ proptest! {
 
     /// Scenario: the same as OTLP JSON, as serde writes it.
     /// Guarantee: the same batches as from protobuf.
+    /// Scenario: a reader asks for some columns of any message.
+    /// Guarantee: the same spans are taken and refused, and the columns are what they are otherwise.
+    #[test]
+    fn columns_that_nobody_asks_for_are_left_out_and_change_nothing(
+        request in request(),
+        kept in vec(any::<bool>(), 100),
+    ) {
+        check_columns(&request, &kept)?;
+    }
+
     #[test]
     fn json_gives_the_batches_of_protobuf(request in request()) {
         let bytes = request.encode_to_vec();

@@ -1,7 +1,9 @@
 //! [`Database`]: the tables and views over one set of spans.
 
+use std::pin::pin;
 use std::slice::from_ref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -14,15 +16,17 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use timesink_facts::{Facts, PassOptions};
+use timesink_model::schema;
 
 use crate::Error;
 use crate::merged::{self, SPANS_WITH_FACTS};
+use crate::outline::partitioned;
 use crate::session::{Session, shared_state};
 use crate::threads::Threads;
 use crate::views::VIEWS;
 
 /// What a query may use.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes that all queries of a database may hold together, the tables not counted.
     pub memory_bytes_max: usize,
@@ -45,12 +49,10 @@ impl Default for Limits {
     }
 }
 
-/// The tables and views over one set of spans, ready for any number of sessions.
+/// The tables over one set of spans, ready for any number of readers.
 #[derive(Debug, Clone)]
 pub struct Database {
-    tables: Vec<(String, Arc<dyn TableProvider>)>,
-    /// What every session begins with; it has no tables.
-    shared: SessionState,
+    tables: Vec<Table>,
     threads: Threads,
     limits: Limits,
     /// The rows of the tables that hold the spans' own memory.
@@ -59,87 +61,65 @@ pub struct Database {
     gaps: RecordBatch,
     traces: usize,
     repeated_spans: usize,
+    /// What every session begins with, made with the first.
+    sessions: Arc<OnceLock<Sessions>>,
+}
+
+#[derive(Debug, Clone)]
+struct Table {
+    name: String,
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+}
+
+/// What the sessions of a database share.
+#[derive(Debug)]
+struct Sessions {
+    /// Without tables.
+    state: SessionState,
+    views: Vec<(&'static str, Arc<dyn TableProvider>)>,
 }
 
 impl Database {
-    /// Runs the trace pass and makes the tables `spans`, `facts`, `gaps`, `spans_with_facts` and
-    /// the views.
+    /// Runs the trace pass and makes the tables `spans`, `facts`, `gaps` and `spans_with_facts`.
     ///
     /// # Errors
     ///
-    /// [`Error::Facts`] when the pass refuses the spans, [`Error::Internal`] when a table or view
-    /// of ours is broken.
-    pub async fn open(spans: &[RecordBatch], limits: Limits) -> Result<Self, Error> {
+    /// [`Error::Facts`] when the pass refuses the spans, [`Error::Internal`] when a table of ours
+    /// is broken.
+    pub fn open(spans: &[RecordBatch], limits: Limits) -> Result<Self, Error> {
         let facts = timesink_facts::run(spans, &PassOptions::default())?;
-        Self::of_facts(&facts, limits).await
+        Self::of_facts(&facts, limits)
     }
 
-    /// Makes the tables and views over what the trace pass gave.
+    /// Makes the tables over what the trace pass gave, with the columns that it gave.
     ///
     /// # Errors
     ///
-    /// [`Error::Internal`] when a table or view of ours is broken.
-    pub async fn of_facts(facts: &Facts, limits: Limits) -> Result<Self, Error> {
+    /// [`Error::Internal`] when a table of ours is broken.
+    pub fn of_facts(facts: &Facts, limits: Limits) -> Result<Self, Error> {
+        let schema_of = |batch: Option<&RecordBatch>, table: schema::Table| {
+            batch.map_or_else(|| Arc::new(table.schema()), RecordBatch::schema)
+        };
+        let spans = schema_of(facts.spans.first(), schema::spans::table());
+        let of_facts = schema_of(facts.facts.first(), schema::facts::table());
+        let merged = merged::schema_of(&spans, &of_facts);
         let mut database = Self {
             tables: Vec::new(),
-            shared: shared_state(runtime(&limits)?, &limits),
             threads: Threads::new(limits.partitions),
             limits,
             held: Arc::new([&facts.spans[..], &facts.facts, from_ref(&facts.gaps)].concat()),
-            merged: merge(facts)?,
+            merged: merge(facts, &merged)?,
             gaps: facts.gaps.clone(),
             traces: facts.traces,
             repeated_spans: facts.repeated_spans,
+            sessions: Arc::default(),
         };
-        let spans = timesink_model::schema::spans::table().schema();
-        let facts_schema = timesink_model::schema::facts::table().schema();
-        let gaps = timesink_model::schema::gaps::table().schema();
-        database.add("spans", Arc::new(spans), facts.spans.clone())?;
-        database.add("facts", Arc::new(facts_schema), facts.facts.clone())?;
-        database.add("gaps", Arc::new(gaps), split(&facts.gaps, limits.partitions))?;
-        database.add_spans_with_facts(merged::schema(), database.merged.clone()).await?;
+        database.add("spans", spans, facts.spans.clone());
+        database.add("facts", of_facts, facts.facts.clone());
+        database.add("gaps", facts.gaps.schema(), split(&facts.gaps, limits.partitions));
+        database.add(SPANS_WITH_FACTS, merged, database.merged.clone());
         Ok(database)
-    }
-
-    /// Returns a database of the same data for queries that are known: `spans_with_facts` has only
-    /// the columns that one of their texts or a view names, because a plan carries each column of
-    /// its tables through all its steps. Each query runs on so many threads.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`] when a table or view of ours is broken.
-    pub async fn narrowed(
-        &self,
-        queries: impl IntoIterator<Item = &str>,
-        partitions: usize,
-    ) -> Result<Self, Error> {
-        let texts: Vec<&str> = VIEWS.iter().map(|view| view.sql).chain(queries).collect();
-        let named = merged::named_columns(&texts);
-        let project = |batch: &RecordBatch| batch.project(&named);
-        let batches = self.merged.iter().map(project).collect::<Result<Vec<_>, _>>();
-        let schema = merged::schema().project(&named);
-        let (batches, schema) = batches
-            .and_then(|batches| Ok((batches, schema?)))
-            .map_err(|error| Error::Internal(error.to_string()))?;
-        let limits = Limits { partitions, ..self.limits };
-        let runtime = Arc::clone(self.shared.runtime_env());
-        let mut narrowed = Self { shared: shared_state(runtime, &limits), limits, ..self.clone() };
-        narrowed.tables.retain(|(name, _)| !is_view(name) && name != SPANS_WITH_FACTS);
-        narrowed.add_spans_with_facts(Arc::new(schema), batches).await?;
-        Ok(narrowed)
-    }
-
-    /// Adds the table that the views read, and the views.
-    async fn add_spans_with_facts(
-        &mut self,
-        schema: SchemaRef,
-        batches: Vec<RecordBatch>,
-    ) -> Result<(), Error> {
-        self.add(SPANS_WITH_FACTS, schema, batches)?;
-        for view in VIEWS {
-            self.add_view(view.name, view.sql).await?;
-        }
-        Ok(())
     }
 
     /// Returns each span with its facts in one row, in the order in which they came in.
@@ -172,46 +152,63 @@ impl Database {
         self.repeated_spans
     }
 
-    /// Returns a reader with no tables of its own yet.
+    /// Returns a reader for any query, with no tables of its own yet.
     ///
     /// # Errors
     ///
-    /// [`Error::Internal`] when a table cannot be registered.
+    /// [`Error::Internal`] when a table or view of ours is broken.
     pub fn session(&self) -> Result<Session, Error> {
-        let session =
-            Session::new(&self.shared, self.limits, self.threads.clone(), Arc::clone(&self.held))?;
-        for (name, table) in &self.tables {
-            session.register_provider(name, Arc::clone(table))?;
+        let Sessions { state, views } = self.sessions()?;
+        let session = self.session_without_views(state)?;
+        for (name, view) in views {
+            session.register_provider(name, Arc::clone(view))?;
+        }
+        Ok(session)
+    }
+
+    fn sessions(&self) -> Result<&Sessions, Error> {
+        if let Some(sessions) = self.sessions.get() {
+            return Ok(sessions);
+        }
+        let state = shared_state(runtime(&self.limits)?, &self.limits);
+        let session = self.session_without_views(&state)?;
+        let mut views: Vec<(&'static str, Arc<dyn TableProvider>)> = Vec::new();
+        for view in VIEWS {
+            let plan = at_once(session.plan(view.sql))??;
+            let table = Arc::new(ViewTable::new(plan, Some(view.sql.to_owned())));
+            session.register_provider(view.name, Arc::clone(&table) as Arc<dyn TableProvider>)?;
+            views.push((view.name, table));
+        }
+        Ok(self.sessions.get_or_init(|| Sessions { state, views }))
+    }
+
+    fn session_without_views(&self, state: &SessionState) -> Result<Session, Error> {
+        let held = Arc::clone(&self.held);
+        let session = Session::new(state, self.limits, self.threads.clone(), held)?;
+        for Table { name, schema, batches } in &self.tables {
+            session.register(name, Arc::clone(schema), batches.clone())?;
         }
         Ok(session)
     }
 
     /// Adds a table that every later session sees, quarantined spans for example.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`] when the batches are not of the schema.
-    pub fn add(
-        &mut self,
-        name: &str,
-        schema: SchemaRef,
-        batches: Vec<RecordBatch>,
-    ) -> Result<(), Error> {
-        let table = mem_table(schema, batches, self.limits.partitions)?;
-        self.tables.push((name.to_owned(), Arc::new(table)));
-        Ok(())
+    pub fn add(&mut self, name: &str, schema: SchemaRef, batches: Vec<RecordBatch>) {
+        self.tables.push(Table { name: name.to_owned(), schema, batches });
     }
 
-    async fn add_view(&mut self, name: &str, sql: &str) -> Result<(), Error> {
-        let plan = self.session()?.plan(sql).await?;
-        let view = ViewTable::new(plan, Some(sql.to_owned()));
-        self.tables.push((name.to_owned(), Arc::new(view)));
-        Ok(())
+    /// Returns the rows of a table, none if there is no such table.
+    pub(crate) fn table(&self, name: &str) -> &[RecordBatch] {
+        let table = self.tables.iter().find(|table| table.name == name);
+        table.map_or(&[], |table| &table.batches)
     }
 }
 
-fn is_view(name: &str) -> bool {
-    VIEWS.iter().any(|view| view.name == name)
+/// Returns what a future gives that has nothing to wait for: tables in memory are there.
+fn at_once<T>(future: impl Future<Output = T>) -> Result<T, Error> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => Ok(result),
+        Poll::Pending => Err(Error::Internal("planning a view had to wait".to_owned())),
+    }
 }
 
 pub(crate) fn mem_table(
@@ -219,18 +216,14 @@ pub(crate) fn mem_table(
     batches: Vec<RecordBatch>,
     partitions: usize,
 ) -> Result<MemTable, Error> {
-    let mut parts: Vec<Vec<RecordBatch>> = vec![Vec::new(); partitions.max(1)];
-    for (number, batch) in batches.into_iter().enumerate() {
-        parts[number % partitions.max(1)].push(batch);
-    }
-    MemTable::try_new(schema, parts).map_err(|error| Error::Internal(error.to_string()))
+    MemTable::try_new(schema, partitioned(batches, partitions))
+        .map_err(|error| Error::Internal(error.to_string()))
 }
 
-fn merge(facts: &Facts) -> Result<Vec<RecordBatch>, Error> {
-    let schema = merged::schema();
+fn merge(facts: &Facts, schema: &SchemaRef) -> Result<Vec<RecordBatch>, Error> {
     let pairs = facts.spans.iter().zip(&facts.facts);
     pairs
-        .map(|(spans, facts)| merged::merge(spans, facts, &schema))
+        .map(|(spans, facts)| merged::merge(spans, facts, schema))
         .collect::<Result<_, _>>()
         .map_err(|error| Error::Internal(error.to_string()))
 }
@@ -243,7 +236,7 @@ fn split(batch: &RecordBatch, parts: usize) -> Vec<RecordBatch> {
 }
 
 /// Queries hold what they need in memory or fail; nothing is spilled to disk.
-fn runtime(limits: &Limits) -> Result<Arc<RuntimeEnv>, Error> {
+pub(crate) fn runtime(limits: &Limits) -> Result<Arc<RuntimeEnv>, Error> {
     let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
     RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory_bytes_max)))

@@ -5,7 +5,6 @@
 //! is `unknown_service` (semantic conventions), an endpoint whose span was lost is
 //! [`UNKNOWN_ENDPOINT`].
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
@@ -23,8 +22,13 @@ const ENDPOINT: &str = "endpoint";
 
 /// Returns the schema: the columns of `spans`, then those of `facts` without the ids.
 pub fn schema() -> SchemaRef {
-    let mut fields = spans::table().schema().fields().to_vec();
-    fields.extend(facts::table().schema().fields().iter().filter(|f| !is_id(f)).cloned());
+    schema_of(&spans::table().schema(), &facts::table().schema())
+}
+
+/// Returns the schema for spans and facts of which columns may be left out.
+pub(crate) fn schema_of(spans: &Schema, facts: &Schema) -> SchemaRef {
+    let mut fields = spans.fields().to_vec();
+    fields.extend(facts.fields().iter().filter(|field| !is_id(field)).cloned());
     let never_null = |field: Arc<Field>| match field.name().as_str() {
         SERVICE | ENDPOINT => Arc::new(field.as_ref().clone().with_nullable(false)),
         _ => field,
@@ -34,16 +38,6 @@ pub fn schema() -> SchemaRef {
 
 fn is_id(field: &Field) -> bool {
     matches!(field.name().as_str(), "trace_id" | "span_id")
-}
-
-/// Returns the columns, by place, whose names stand somewhere in the texts of queries.
-pub(crate) fn named_columns(queries: &[&str]) -> Vec<usize> {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let texts = queries.iter().flat_map(|text| text.split(|c| !is_part(c)));
-    let words: HashSet<String> = texts.map(str::to_ascii_lowercase).collect();
-    let schema = schema();
-    let fields = schema.fields().iter().enumerate();
-    fields.filter(|(_, field)| words.contains(field.name())).map(|(at, _)| at).collect()
 }
 
 /// Returns the rows of one batch of spans with the facts beside them.

@@ -8,20 +8,19 @@ use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
     MemorySchemaProvider, TableProvider,
 };
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::utils::memory::RecordBatchMemoryCounter;
+use datafusion::common::TableReference;
+use datafusion::common::tree_node::{TransformedResult, TreeNode};
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::coop::CooperativeExec;
-use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::Error;
+use crate::answer::Answer;
 use crate::database::{Limits, mem_table};
+use crate::outline::{Outline, suited};
 use crate::text;
 use crate::threads::Threads;
 
@@ -41,6 +40,43 @@ pub(crate) fn shared_state(runtime: Arc<RuntimeEnv>, limits: &Limits) -> Session
         .with_runtime_env(runtime)
         .with_default_features()
         .build()
+}
+
+/// Returns the state with a catalog of its own, which is empty.
+fn with_catalog(shared: &SessionState) -> Result<SessionState, Error> {
+    let mut state = shared.clone();
+    let names = state.config_options().catalog.clone();
+    let catalog = MemoryCatalogProvider::new();
+    catalog
+        .register_schema(&names.default_schema, Arc::new(MemorySchemaProvider::new()))
+        .map_err(|error| Error::Internal(error.to_string()))?;
+    let catalogs = MemoryCatalogProviderList::new();
+    catalogs.register_catalog(names.default_catalog, Arc::new(catalog));
+    state.register_catalog_list(Arc::new(catalogs));
+    Ok(state)
+}
+
+/// Returns the state with a catalog of these tables.
+pub(crate) fn with_tables(
+    shared: &SessionState,
+    tables: impl Iterator<Item = Outline>,
+) -> Result<SessionState, Error> {
+    let state = with_catalog(shared)?;
+    for table in tables {
+        let name = table.name.to_string();
+        state
+            .schema_for_ref(TableReference::bare(name.clone()))
+            .and_then(|schema| schema.register_table(name, Arc::new(table)))
+            .map_err(|error| Error::Internal(error.to_string()))?;
+    }
+    Ok(state)
+}
+
+/// Refuses what is no query.
+pub(crate) fn check_read_only(plan: &LogicalPlan) -> Result<(), Error> {
+    let read_only =
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    read_only.verify_plan(plan).map_err(|error| Error::ReadOnly(error.strip_backtrace()))
 }
 
 /// A reader: queries only, under limits.
@@ -67,15 +103,7 @@ impl Session {
         threads: Threads,
         tables: Arc<Vec<RecordBatch>>,
     ) -> Result<Self, Error> {
-        let mut state = shared.clone();
-        let names = state.config_options().catalog.clone();
-        let catalog = MemoryCatalogProvider::new();
-        catalog
-            .register_schema(&names.default_schema, Arc::new(MemorySchemaProvider::new()))
-            .map_err(|error| Error::Internal(error.to_string()))?;
-        let catalogs = MemoryCatalogProviderList::new();
-        catalogs.register_catalog(names.default_catalog, Arc::new(catalog));
-        state.register_catalog_list(Arc::new(catalogs));
+        let state = with_catalog(shared)?;
         let context = SessionContext::new_with_state(state);
         Ok(Self { context, limits, threads, tables })
     }
@@ -126,11 +154,7 @@ impl Session {
         let state = self.context.state();
         let plan =
             state.create_logical_plan(sql).await.map_err(|error| Error::of_planning(&error))?;
-        let read_only = SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false);
-        read_only.verify_plan(&plan).map_err(|error| Error::ReadOnly(error.strip_backtrace()))?;
+        check_read_only(&plan)?;
         Ok(plan)
     }
 
@@ -141,80 +165,15 @@ impl Session {
             .await
             .map_err(|error| Error::of_planning(&error))?;
         let plan = frame.create_physical_plan().await.map_err(|error| self.failed(&error))?;
-        let plan = yielding(plan).map_err(|error| self.failed(&error))?;
-        let stream = execute_stream(plan, self.context.task_ctx());
-        let stream = stream.map_err(|error| self.failed(&error))?;
-        let schema = stream.schema();
-        let batches = self.collect(stream).await?;
-        Ok(QueryResult { schema, batches })
-    }
-
-    async fn collect(
-        &self,
-        mut stream: SendableRecordBatchStream,
-    ) -> Result<Vec<RecordBatch>, Error> {
-        let mut held = Held::new(self);
-        let mut batches = Vec::new();
-        let mut rows = 0;
-        while let Some(batch) = futures_next(&mut stream).await {
-            let batch = batch.map_err(|error| self.failed(&error))?;
-            rows += batch.num_rows();
-            if rows > self.limits.rows_max {
-                return Err(Error::Rows(self.limits.rows_max));
-            }
-            if batch.num_rows() > 0 {
-                held.add(&batch).map_err(|error| self.failed(&error))?;
-                batches.push(batch);
-            }
-        }
-        Ok(batches)
+        let plan = plan.transform_up(suited).data().map_err(|error| self.failed(&error))?;
+        let context = self.context.task_ctx();
+        let answer = Answer::collect(plan, context, self.tables.iter(), &self.limits).await?;
+        Ok(QueryResult { schema: answer.schema, batches: answer.batches })
     }
 
     fn failed(&self, error: &DataFusionError) -> Error {
         Error::of_running(error, self.limits.memory_bytes_max)
     }
-}
-
-/// The memory of the rows that a query has answered with so far.
-struct Held {
-    counter: RecordBatchMemoryCounter,
-    reservation: MemoryReservation,
-}
-
-impl Held {
-    fn new(session: &Session) -> Self {
-        let mut counter = RecordBatchMemoryCounter::new();
-        for batch in session.tables.iter() {
-            counter.count_batch(batch);
-        }
-        let pool = &session.context.runtime_env().memory_pool;
-        Self { counter, reservation: MemoryConsumer::new("rows of the answer").register(pool) }
-    }
-
-    /// Counts what the batch shares neither with the tables nor with a batch before.
-    fn add(&mut self, batch: &RecordBatch) -> Result<(), DataFusionError> {
-        self.reservation.try_grow(self.counter.count_batch(batch))
-    }
-}
-
-/// Lets joins give way to others after some batches. The engine's own yield points are at the
-/// leaves; a join makes any number of rows of few leaves, and could not be stopped meanwhile.
-fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-    plan.transform_up(|node| {
-        let is_join = node.children().len() > 1;
-        Ok(if is_join {
-            Transformed::yes(Arc::new(CooperativeExec::new(node)))
-        } else {
-            Transformed::no(node)
-        })
-    })
-    .data()
-}
-
-async fn futures_next(
-    stream: &mut SendableRecordBatchStream,
-) -> Option<Result<RecordBatch, DataFusionError>> {
-    std::future::poll_fn(|context| stream.as_mut().poll_next(context)).await
 }
 
 /// The rows of a query, with their schema even when there are none.

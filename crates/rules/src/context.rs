@@ -6,6 +6,22 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::Error;
 
+/// The columns of spans and facts that findings are made of.
+pub(crate) const COLUMNS: [&str; 12] = [
+    "trace_id",
+    "span_id",
+    "entry_span_id",
+    "service_name",
+    "endpoint",
+    "kind",
+    "service_version",
+    "scope_name",
+    "start_time_unix_nano",
+    "end_time_unix_nano",
+    "adjusted_count",
+    "test_case_name",
+];
+
 /// The columns of one batch of `spans_with_facts` that findings are made of.
 struct Batch<'a> {
     trace_id: &'a StringViewArray,

@@ -7,14 +7,17 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, AsArray, MapArray, RecordBatch};
 use hashbrown::HashSet;
 use timesink_model::Finding;
+use timesink_model::schema::Columns;
 use timesink_model::schema::spans::PROMOTED;
-use timesink_query::Database;
+use timesink_query::{Database, Limits, Reader};
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
 use crate::config::{RuleSettings, RulesConfig};
 use crate::context::Context;
 use crate::instances::{Instances, read};
-use crate::params::ParamKeys;
+use crate::params::{self, ParamKeys};
+use crate::plans::{self, Plans};
 use crate::rule::{Rule, RuleSet};
 use crate::{Error, grouping};
 
@@ -23,6 +26,8 @@ use crate::{Error, grouping};
 pub struct Engine {
     rules: RuleSet,
     config: RulesConfig,
+    /// Made once, for the limits that were asked for first.
+    plans: Arc<OnceCell<Arc<Plans>>>,
 }
 
 /// How one rule fared. *Clean*, *undecided* and *skipped* never look alike.
@@ -84,7 +89,7 @@ impl Engine {
     /// knows.
     pub fn new(rules: RuleSet, config: RulesConfig) -> Result<Self, Error> {
         config.check(&rules)?;
-        Ok(Self { rules, config })
+        Ok(Self { rules, config, plans: Arc::default() })
     }
 
     /// Returns the rules it runs.
@@ -96,36 +101,53 @@ impl Engine {
         &self.config
     }
 
+    /// Returns the columns of spans and facts that an analysis needs: spans may lack all others.
+    pub fn columns(&self) -> Columns {
+        plans::columns(&self.rules)
+    }
+
+    /// Plans the rules for databases under these limits: what [`Engine::analyze`] does first
+    /// otherwise, and what needs no spans.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] only: a rule that cannot be planned fails when it is run.
+    pub async fn plan(&self, limits: Limits) -> Result<(), Error> {
+        self.plans(limits).await.map(|_| ())
+    }
+
+    async fn plans(&self, limits: Limits) -> Result<Arc<Plans>, Error> {
+        let make = || async { Plans::make(&self.rules, &self.config, limits).await.map(Arc::new) };
+        let known = self.plans.get_or_try_init(make).await?;
+        if known.limits == limits { Ok(Arc::clone(known)) } else { make().await }
+    }
+
     /// Runs every rule over the spans of a database.
     ///
     /// # Errors
     ///
     /// [`Error::Internal`] only: a rule that fails is an [`Outcome::Failed`], the others go on.
     pub async fn analyze(&self, database: &Database) -> Result<Analysis, Error> {
-        let database = &self.narrowed(database).await?;
-        let keys = Arc::new(ParamKeys::find(database.spans_with_facts()));
+        let plans = self.plans(database.limits()).await?;
+        let run = Arc::new(Running {
+            reader: plans.reader(database)?,
+            keys: ParamKeys::find(database.spans_with_facts()),
+            plans,
+            database: database.clone(),
+        });
         let mut tasks = JoinSet::new();
         for (number, rule) in self.rules.rules().iter().enumerate() {
             let (rule, settings) = (rule.clone(), self.config.of(rule.name()));
-            let (database, keys) = (database.clone(), Arc::clone(&keys));
+            let run = Arc::clone(&run);
             tasks.spawn(async move {
                 let began = Instant::now();
-                let result = run(&rule, &settings, &database, &keys).await;
+                let result = run.rule(number, &rule, &settings).await;
                 (number, result, began.elapsed())
             });
         }
         let mut results = tasks.join_all().await;
         results.sort_by_key(|(number, ..)| *number);
         self.conclude(database, results)
-    }
-
-    /// Rules run side by side, so each needs few threads of its own.
-    async fn narrowed(&self, database: &Database) -> Result<Database, Error> {
-        let rules = self.rules.rules().iter();
-        let running = rules.filter(|rule| !self.config.of(rule.name()).disabled);
-        let queries: Vec<&str> = running.map(|rule| rule.sql.as_str()).collect();
-        let threads = database.limits().partitions / queries.len().max(1);
-        Ok(database.narrowed(queries, threads.max(1)).await?)
     }
 
     fn conclude(
@@ -224,22 +246,33 @@ enum Run {
     Done(Instances),
 }
 
-async fn run(
-    rule: &Rule,
-    settings: &RuleSettings,
-    database: &Database,
-    keys: &ParamKeys,
-) -> Result<Run, Error> {
-    if settings.disabled {
-        return Ok(Run::Disabled);
+/// What the rules share while they run.
+struct Running {
+    plans: Arc<Plans>,
+    reader: Reader,
+    keys: ParamKeys,
+    database: Database,
+}
+
+impl Running {
+    async fn rule(
+        &self,
+        number: usize,
+        rule: &Rule,
+        settings: &RuleSettings,
+    ) -> Result<Run, Error> {
+        if settings.disabled {
+            return Ok(Run::Disabled);
+        }
+        let missing = missing_attributes(rule, self.database.spans_with_facts());
+        if !missing.is_empty() {
+            return Ok(Run::Skipped(missing));
+        }
+        let params = self.keys.table(rule, settings)?;
+        let plan = self.plans.of(number, rule)?;
+        let result = self.reader.query(plan, vec![(params::TABLE, params)]).await?;
+        Ok(Run::Done(read(rule.name(), &result)?))
     }
-    let missing = missing_attributes(rule, database.spans_with_facts());
-    if !missing.is_empty() {
-        return Ok(Run::Skipped(missing));
-    }
-    let session = session(rule, settings, database, keys)?;
-    let result = session.query(&rule.sql).await?;
-    Ok(Run::Done(read(rule.name(), &result)?))
 }
 
 /// Returns a session in which `params` holds the rule's thresholds.
@@ -251,7 +284,7 @@ pub(crate) fn session(
 ) -> Result<timesink_query::Session, Error> {
     let session = database.session()?;
     let params = keys.table(rule, settings)?;
-    session.register("params", params.schema(), vec![params])?;
+    session.register(params::TABLE, params.schema(), vec![params])?;
     Ok(session)
 }
 
@@ -271,8 +304,11 @@ fn is_carried(attribute: &str, spans: &[RecordBatch]) -> bool {
     }
 }
 
+/// Where attributes stand that have no column of their own.
+pub(crate) const MAPS: [&str; 2] = ["attributes", "resource_attributes"];
+
 fn has_key(batch: &RecordBatch, attribute: &str) -> bool {
-    ["attributes", "resource_attributes"].iter().any(|name| {
+    MAPS.iter().any(|name| {
         let column = batch.column_by_name(name);
         let map = column.and_then(|column| column.as_any().downcast_ref::<MapArray>());
         map.is_some_and(|map| {

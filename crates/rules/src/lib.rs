@@ -14,6 +14,7 @@ mod grouping;
 mod instances;
 mod manifest;
 mod params;
+mod plans;
 mod registry;
 mod rule;
 mod template;

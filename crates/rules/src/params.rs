@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringViewArray,
-};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringViewArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use hashbrown::HashSet;
 
 use crate::Error;
 use crate::config::{RuleSettings, Value};
 use crate::rule::Rule;
+
+/// The name of the table.
+pub(crate) const TABLE: &str = "params";
 
 /// The keys of `params`, in order.
 #[derive(Debug, Clone)]
@@ -45,10 +46,8 @@ impl ParamKeys {
 
     /// Returns the `params` table of a rule under its settings.
     pub(crate) fn table(&self, rule: &Rule, settings: &RuleSettings) -> Result<RecordBatch, Error> {
-        let mut fields: Vec<Field> = Vec::new();
         let mut columns: Vec<ArrayRef> = Vec::new();
-        for (at, name) in KEY_COLUMNS.into_iter().enumerate() {
-            fields.push(Field::new(name, DataType::Utf8View, false));
+        for at in 0..KEY_COLUMNS.len() {
             let texts = self.keys.iter().map(|key| Some(key[at].as_str()));
             columns.push(Arc::new(texts.collect::<StringViewArray>()));
         }
@@ -58,13 +57,21 @@ impl ParamKeys {
                 .iter()
                 .map(|key| resolve(settings, key, name).unwrap_or(&param.default))
                 .collect();
-            let column = column(&values, param.default.is_integer());
-            fields.push(Field::new(name, column.data_type().clone(), false));
-            columns.push(column);
+            columns.push(column(&values, param.default.is_integer()));
         }
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        RecordBatch::try_new(schema(rule), columns)
             .map_err(|error| Error::Internal(error.to_string()))
     }
+}
+
+/// Returns the schema of the `params` table of a rule.
+pub(crate) fn schema(rule: &Rule) -> SchemaRef {
+    let keys = KEY_COLUMNS.into_iter().map(|name| Field::new(name, DataType::Utf8View, false));
+    let params = rule.manifest.params.iter().map(|(name, param)| {
+        let is_whole = param.default.is_integer();
+        Field::new(name, if is_whole { DataType::Int64 } else { DataType::Float64 }, false)
+    });
+    Arc::new(Schema::new(keys.chain(params).collect::<Vec<_>>()))
 }
 
 fn resolve<'a>(settings: &'a RuleSettings, key: &[String; 3], name: &str) -> Option<&'a Value> {

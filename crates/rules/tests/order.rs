@@ -19,7 +19,7 @@ fn findings(runtime: &Runtime, spans: &[RecordBatch], threads: usize) -> Vec<Fin
     let limits = Limits { partitions: threads, ..Limits::default() };
     let engine = Engine::new(RuleSet::embedded().unwrap(), RulesConfig::default()).unwrap();
     runtime.block_on(async {
-        let database = Database::open(spans, limits).await.unwrap();
+        let database = Database::open(spans, limits).unwrap();
         engine.analyze(&database).await.unwrap().findings
     })
 }
@@ -44,6 +44,24 @@ fn every_rule_fires_on_the_traces_at_hand() {
     let rules = RuleSet::embedded().unwrap();
     let all: Vec<&str> = rules.rules().iter().map(timesink_rules::Rule::name).collect();
     assert_eq!(fired, all);
+}
+
+/// Scenario: one engine, whose rules are planned once, looks at one set of spans after the other.
+/// Guarantee: it finds in each what it would find in it alone.
+#[test]
+fn an_engine_remembers_nothing_of_the_spans_before() {
+    let runtime = Runtime::new().unwrap();
+    let spans = notation::spans(TRACES);
+    let expected = findings(&runtime, &spans, 1);
+    let limits = Limits { partitions: 1, ..Limits::default() };
+    let engine = Engine::new(RuleSet::embedded().unwrap(), RulesConfig::default()).unwrap();
+    let found = |spans: &[RecordBatch]| {
+        let database = Database::open(spans, limits).unwrap();
+        runtime.block_on(engine.analyze(&database)).unwrap().findings
+    };
+    assert_eq!(found(&spans), expected);
+    assert_eq!(found(&[]), []);
+    assert_eq!(found(&spans), expected);
 }
 
 proptest! {

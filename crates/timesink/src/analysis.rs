@@ -7,6 +7,7 @@ use arrow::array::AsArray;
 use timesink_facts::PassOptions;
 use timesink_model::Finding;
 use timesink_model::schema::quarantine;
+use timesink_otlp::ReadOptions;
 use timesink_output::words::Found;
 use timesink_query::Database;
 use timesink_rules::{Analysis, Engine, RuleSet};
@@ -52,19 +53,29 @@ pub(crate) fn engine(config: &Config, only: &[String]) -> Result<Engine> {
 }
 
 /// Runs the trace pass and makes the tables. Quarantined spans are a table of their own.
-pub(crate) fn database(
-    runtime: &Runtime,
-    input: &Input,
-    config: &Config,
-    console: &Console,
-) -> Result<Database> {
+pub(crate) fn database(input: &Input, config: &Config, console: &Console) -> Result<Database> {
     let _progress = console.progress("walking the traces");
-    let facts = timesink_facts::run(&input.decoded.spans, &PassOptions::default())
-        .map_err(timesink_query::Error::from)?;
-    let mut database = runtime.block_on(Database::of_facts(&facts, config.limits))?;
+    let options = PassOptions { columns: input.columns.clone(), ..PassOptions::default() };
+    let facts =
+        timesink_facts::run(&input.decoded.spans, &options).map_err(timesink_query::Error::from)?;
+    let mut database = Database::of_facts(&facts, config.limits)?;
     let table = quarantine::table();
-    database.add(table.name, table.schema().into(), input.decoded.quarantine.clone())?;
+    database.add(table.name, table.schema().into(), input.decoded.quarantine.clone());
     Ok(database)
+}
+
+/// Returns how to read spans of which an analysis is made, and nothing else is asked.
+pub(crate) fn read_options(config: &Config, engine: &Engine) -> ReadOptions {
+    let mut options = config.read.clone();
+    options.decoder.columns = engine.columns();
+    options
+}
+
+/// Begins to plan the rules, which needs no spans: files can be read meanwhile.
+pub(crate) fn begin_planning(runtime: &Runtime, engine: &Engine, config: &Config) {
+    let (engine, limits) = (engine.clone(), config.limits);
+    // What goes wrong is told when the rules are run.
+    runtime.spawn(async move { engine.plan(limits).await });
 }
 
 /// Runs the rules.

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use timesink_model::schema::Columns;
 use timesink_otlp::{Broken, Decoded, FileContent, FileError, ReadOptions};
 
 use crate::output::Console;
@@ -16,8 +17,17 @@ const STDIN: &str = "-";
 #[derive(Debug)]
 pub(crate) struct Input {
     pub(crate) decoded: Decoded,
+    /// The columns that were decoded.
+    pub(crate) columns: Columns,
     /// Files of which a part could not be read.
     pub(crate) damaged: Vec<Damaged>,
+}
+
+impl Input {
+    /// Returns what a receiver took: all columns, and no file.
+    pub(crate) fn of_receiver(decoded: Decoded) -> Self {
+        Self { decoded, columns: Columns::All, damaged: Vec::new() }
+    }
 }
 
 /// A file of which a part could not be read.
@@ -57,11 +67,11 @@ pub(crate) fn read(
     if !refusals.is_empty() {
         bail!(refusals.join("\n"));
     }
-    Ok(join(contents))
+    Ok(join(contents, options))
 }
 
 /// Puts the contents of several files together, in their order.
-pub(crate) fn join(contents: Vec<(String, FileContent)>) -> Input {
+pub(crate) fn join(contents: Vec<(String, FileContent)>, options: &ReadOptions) -> Input {
     let mut parts = Vec::new();
     let mut damaged = Vec::new();
     for (name, content) in contents {
@@ -71,7 +81,8 @@ pub(crate) fn join(contents: Vec<(String, FileContent)>) -> Input {
         }
         parts.push(decoded);
     }
-    Input { decoded: Decoded::merge(parts), damaged }
+    let columns = options.decoder.columns.clone();
+    Input { decoded: Decoded::merge(parts), columns, damaged }
 }
 
 /// Returns a reason that names the options of the command in place of the decoder's limits.

@@ -3,6 +3,7 @@
 //! A column is NULL when its value is unknown, never a made-up zero. Times are nanoseconds since
 //! the Unix epoch in `Int64` (Delta has no unsigned integers), ids lower-case hex text.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Fields, Schema};
@@ -50,6 +51,36 @@ impl Table {
                 .map(|c| Field::new(c.name, c.data_type.clone(), c.nullable))
                 .collect::<Vec<_>>(),
         )
+    }
+}
+
+/// Which columns of its tables a reader asks for: what nobody asks for need not be made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Columns {
+    #[default]
+    All,
+    /// Those of these names.
+    Named(Arc<BTreeSet<String>>),
+}
+
+impl Columns {
+    /// Returns the columns of these names.
+    pub fn named(names: impl IntoIterator<Item = String>) -> Self {
+        Self::Named(Arc::new(names.into_iter().collect()))
+    }
+
+    /// Returns whether a column is asked for.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => names.contains(name),
+        }
+    }
+
+    /// Returns the schema of a table with the columns that are asked for.
+    pub fn schema(&self, table: &Table) -> Schema {
+        let fields = table.schema().fields().clone();
+        Schema::new(fields.into_iter().filter(|f| self.has(f.name())).cloned().collect::<Vec<_>>())
     }
 }
 

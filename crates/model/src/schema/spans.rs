@@ -108,6 +108,7 @@ promoted! {
     Span text "asgi.event.type" "asgi_event_type" "The ASGI message of a `http send` or `http receive` span.";
     Span text "jinja2.template_name" "jinja2_template_name" "The template that a Jinja2 span loads, compiles or renders.";
     Span text "service.peer.name" "service_peer_name" "The logical name of the called service.";
+    Span text "net.host.name" "net_host_name" "The server's name or address under its name before 1.21: of Python's instrumentations only those for WSGI record it.";
 }
 
 /// Returns the type of `events`: a list of structs.

@@ -5,13 +5,12 @@ use timesink_model::{
 };
 use timesink_query::{Database, Limits};
 use timesink_testkit::notation;
-use tokio::runtime::Runtime;
 
 use super::{EXAMPLE_SPANS_MAX, examples};
 
 fn database(text: &str) -> Database {
     let spans = notation::spans(text);
-    Runtime::new().unwrap().block_on(Database::open(&spans, Limits::default())).unwrap()
+    Database::open(&spans, Limits::default()).unwrap()
 }
 
 /// A finding about a subject in the first trace of a database, which points at its first span.

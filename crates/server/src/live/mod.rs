@@ -266,11 +266,10 @@ impl Worker {
         let internal = |error: timesink_query::Error| Error::Internal(error.to_string());
         let facts = timesink_facts::run(spans, &PassOptions::default());
         let facts = facts.map_err(|error| internal(error.into()))?;
-        let database = self.runtime.block_on(Database::of_facts(&facts, self.limits));
-        let mut database = database.map_err(internal)?;
+        let mut database = Database::of_facts(&facts, self.limits).map_err(internal)?;
         let table = quarantine::table();
         let quarantined = locked(&self.shared.window).quarantined();
-        database.add(table.name, table.schema().into(), quarantined).map_err(internal)?;
+        database.add(table.name, table.schema().into(), quarantined);
         Ok(database)
     }
 }

@@ -15,13 +15,15 @@ pub(super) fn run(args: &AnalyzeArgs, run: &mut Run<'_>) -> Result<Ended> {
     // Wrong names are refused before a large file is read.
     let engine = analysis::engine(&run.config, &args.rules)?;
     report::check(&args.report)?;
-    let mut input = input::read(&args.input.files, &run.config.read, run.console)?;
+    let runtime = analysis::runtime(run.surroundings.cores)?;
+    analysis::begin_planning(&runtime, &engine, &run.config);
+    let options = report::read_options(&args.report, &run.config, &engine);
+    let mut input = input::read(&args.input.files, &options, run.console)?;
     output::warn_of_damage(run.console, &input.damaged);
     if let Some(since) = &args.since {
         input.decoded.spans = since.cut(input.decoded.spans, run.surroundings.now_unix_nano)?;
     }
-    let runtime = analysis::runtime(run.surroundings.cores)?;
-    let database = analysis::database(&runtime, &input, &run.config, run.console)?;
+    let database = analysis::database(&input, &run.config, run.console)?;
     let analysis = analysis::analyze(&runtime, &engine, &database, run.console)?;
     let material =
         Material { analysis: &analysis, database: &database, input: &input, rules: engine.rules() };

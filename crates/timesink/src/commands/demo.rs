@@ -109,7 +109,7 @@ impl Receiver {
     /// Sends a recording and returns what the receiver made of it.
     fn pass(&self, recording: &Recording, run: &Run<'_>) -> Result<Input> {
         self.runtime.block_on(send(recording, &self.exporter, run))?;
-        Ok(Input { decoded: self.server.take(), damaged: Vec::new() })
+        Ok(Input::of_receiver(self.server.take()))
     }
 }
 
@@ -150,7 +150,7 @@ fn show(
     runtime: &Runtime,
     run: &mut Run<'_>,
 ) -> Result<()> {
-    let database = analysis::database(runtime, input, &run.config, run.console)?;
+    let database = analysis::database(input, &run.config, run.console)?;
     let analysis = analysis::analyze(runtime, engine, &database, run.console)?;
     let material =
         Material { analysis: &analysis, database: &database, input, rules: engine.rules() };

@@ -30,7 +30,7 @@ pub(super) fn run(args: &ExplainArgs, run: &mut Run<'_>) -> Result<Ended> {
     let engine = analysis::engine(&run.config, std::slice::from_ref(&args.rule))?;
     let input = input::read(&args.input.files, &run.config.read, run.console)?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
-    let database = analysis::database(&runtime, &input, &run.config, run.console)?;
+    let database = analysis::database(&input, &run.config, run.console)?;
     output::warn_of_damage(run.console, &input.damaged);
     output::warn_of_losses(run.console, &input);
     let trace_id = trace_id(&database, &args.trace_id)?;

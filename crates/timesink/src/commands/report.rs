@@ -5,13 +5,15 @@ use std::path::Path;
 
 use anyhow::Result;
 use timesink_model::{Finding, Severity};
+use timesink_otlp::ReadOptions;
 use timesink_output::{Format, Report};
 use timesink_query::Database;
-use timesink_rules::{Analysis, RuleSet, examples};
+use timesink_rules::{Analysis, Engine, RuleSet, examples};
 
 use super::Run;
 use crate::analysis::{self, Shown};
 use crate::cli::ReportArgs;
+use crate::config::Config;
 use crate::input::Input;
 use crate::output::{self, Console, Detail};
 use crate::replace;
@@ -38,6 +40,14 @@ pub(super) fn write(args: &ReportArgs, material: Material<'_>, run: &mut Run<'_>
     replace::write(path, &bytes)?;
     writeln!(console.out, "{}: {}", path.display(), shown.headline())?;
     Ok(())
+}
+
+/// Returns how to read spans for a report: pictures of traces show more than rules look at.
+pub(super) fn read_options(args: &ReportArgs, config: &Config, engine: &Engine) -> ReadOptions {
+    match args.format.of_file() {
+        Some(Format::Html) => config.read.clone(),
+        _ => analysis::read_options(config, engine),
+    }
 }
 
 /// Refuses a file that could not be written before anything is read.

@@ -1,13 +1,17 @@
-//! All recordings as one file of OTLP JSON lines.
+//! All recordings as files: OTLP JSON lines, once and many times over, OTLP protobuf, a few spans.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use flate2::read::MultiGzDecoder;
+use timesink_otlp::{Decoded, encode_protobuf};
 
 use crate::workspace::target;
+
+/// How far a copy lies before the one before it: longer than any recording took.
+const COPY_NANOS: u64 = 3_600_000_000_000;
 
 /// The joined file, and its bytes.
 pub(crate) struct Input {
@@ -46,7 +50,104 @@ pub(crate) fn join(folder: &Path) -> Result<Input> {
             bytes.push(b'\n');
         }
     }
-    let path = target()?.join("bench-traces.jsonl");
-    fs::write(&path, &bytes).with_context(|| format!("failed to write `{}`", path.display()))?;
+    let path = written("bench-traces.jsonl", |file| file.write_all(&bytes))?;
     Ok(Input { path, bytes, files: paths.len() })
+}
+
+/// Writes the recordings several times over, each copy with ids and times of its own.
+pub(super) fn copies(input: &Input, count: u8) -> Result<PathBuf> {
+    written("bench-copies.jsonl", |file| {
+        (0..count).try_for_each(|number| file.write_all(&copy(&input.bytes, number)))
+    })
+}
+
+/// Writes all spans as protobuf, one message a batch, each behind its length.
+pub(super) fn protobuf(decoded: &Decoded) -> Result<PathBuf> {
+    written("bench-traces.pb", |file| {
+        decoded.spans.iter().map(encode_protobuf).try_for_each(|message| {
+            file.write_all(&varint(message.len()))?;
+            file.write_all(&message)
+        })
+    })
+}
+
+/// Writes the first spans, as one protobuf message.
+pub(super) fn few(decoded: &Decoded, spans: usize) -> Result<PathBuf> {
+    let first = decoded.spans.first().context("expected spans in the recordings")?;
+    let few = first.slice(0, spans.min(first.num_rows()));
+    written("bench-few.pb", |file| file.write_all(&encode_protobuf(&few)))
+}
+
+fn written(
+    name: &str,
+    write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+) -> Result<PathBuf> {
+    let path = target()?.join(name);
+    let named = || format!("failed to write `{}`", path.display());
+    let mut file = BufWriter::new(File::create(&path).with_context(named)?);
+    write(&mut file).and_then(|()| file.flush()).with_context(named)?;
+    Ok(path)
+}
+
+/// Returns a copy of OTLP JSON, the first as it is: the first byte of each id is another, and all
+/// times lie some hours earlier.
+fn copy(json: &[u8], number: u8) -> Vec<u8> {
+    let mut copy = json.to_vec();
+    let ends_with = |end: usize, key: &[u8]| json[..end].ends_with(key);
+    for at in 0..json.len() {
+        if ends_with(at, b"Id\":\"") {
+            let digits = json[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+            if let (16 | 32, Ok(first)) = (digits, hex_byte(&json[at..])) {
+                copy[at..at + 2].copy_from_slice(format!("{:02x}", first ^ number).as_bytes());
+            }
+        } else if ends_with(at, b"UnixNano\":\"") {
+            let digits = json[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let text = String::from_utf8_lossy(&json[at..at + digits]);
+            let Ok(nanos) = text.parse::<u64>() else { continue };
+            let moved = nanos.saturating_sub(COPY_NANOS * u64::from(number));
+            copy[at..at + digits].copy_from_slice(format!("{moved:0digits$}").as_bytes());
+        }
+    }
+    copy
+}
+
+fn hex_byte(text: &[u8]) -> Result<u8> {
+    let digits = text.get(..2).context("two digits")?;
+    Ok(u8::from_str_radix(std::str::from_utf8(digits)?, 16)?)
+}
+
+/// Writes a length as protobuf does, seven bits a byte.
+fn varint(mut value: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_has_ids_and_times_of_its_own() {
+        let json = concat!(
+            r#"{"traceId":"00ff0000000000000000000000000001","spanId":"0100000000000001","#,
+            r#""name":"\"Id\":\"x","startTimeUnixNano":"7200000000001"}"#,
+        );
+        let copied = concat!(
+            r#"{"traceId":"02ff0000000000000000000000000001","spanId":"0300000000000001","#,
+            r#""name":"\"Id\":\"x","startTimeUnixNano":"0000000000001"}"#,
+        );
+        assert_eq!(copy(json.as_bytes(), 0), json.as_bytes());
+        assert_eq!(String::from_utf8_lossy(&copy(json.as_bytes(), 2)), copied);
+    }
+
+    #[test]
+    fn lengths_are_written_seven_bits_a_byte() {
+        assert_eq!(varint(127), [127]);
+        assert_eq!(varint(300), [0xac, 0x02]);
+    }
 }

@@ -3,7 +3,8 @@
 use std::thread::available_parallelism;
 
 use anyhow::Result;
-use timesink_facts::PassOptions;
+use arrow::array::RecordBatch;
+use timesink_facts::{Facts, PassOptions};
 use timesink_otlp::{Decoded, Decoder, DecoderOptions, ReadOptions, encode_protobuf, read};
 use timesink_query::{Database, Limits};
 use timesink_rules::{Engine, RuleSet, RulesConfig};
@@ -15,56 +16,71 @@ use super::{Measure, median};
 /// The year 2100: no recording lies in its future.
 const NOW_UNIX_NANO: i64 = 4_102_444_800_000_000_000;
 
-/// The binary's own: plans are deep trees.
-const STACK_BYTES: usize = 8 << 20;
-
-/// Measures every stage; returns the number of spans, too.
-pub(super) fn all(input: &Input, runs: usize) -> Result<(u64, Vec<Measure>)> {
+/// Measures every stage; returns all spans, too.
+pub(super) fn all(input: &Input, runs: usize) -> Result<(Decoded, Vec<Measure>)> {
     let mut measures = Vec::new();
-    let mut add = |name, median| measures.push(Measure { name, median, peak_bytes: None });
+    let mut add = |name, median| measures.push(Measure::of(name, median));
     let threads = available_parallelism()?.get();
+    let options = DecoderOptions::new(NOW_UNIX_NANO);
 
-    let (time, decoded) = median(runs, || decode_json(input))?;
-    add("decode JSON", time);
-
-    let messages: Vec<Vec<u8>> = decoded.spans.iter().map(encode_protobuf).collect();
-    let (time, _) = median(runs, || decode_protobuf(&messages))?;
-    add("decode protobuf", time);
-
-    let options = ReadOptions { threads, ..ReadOptions::new(NOW_UNIX_NANO) };
-    let (time, _) = median(runs, || Ok(read(input.bytes.as_slice(), &options)?))?;
-    add("read file, all threads", time);
-
-    let pass = PassOptions::default();
-    let (time, facts) = median(runs, || Ok(timesink_facts::run(&decoded.spans, &pass)?))?;
-    add("trace pass", time);
-
-    let runtime =
-        Builder::new_multi_thread().thread_stack_size(STACK_BYTES).enable_time().build()?;
-    let tables = || Ok(runtime.block_on(Database::of_facts(&facts, Limits::default()))?);
-    let (time, database) = median(runs, tables)?;
-    add("tables and views", time);
+    let (time, whole) = median(runs, || decode_json(input, &options))?;
+    add("decode JSON, every column, 1 thread", time);
 
     let engine = Engine::new(RuleSet::embedded()?, RulesConfig::default())?;
-    let (time, _) = median(runs, || Ok(runtime.block_on(engine.analyze(&database))?))?;
-    add("rules", time);
+    let options = DecoderOptions { columns: engine.columns(), ..options };
+    let (time, decoded) = median(runs, || decode_json(input, &options))?;
+    add("decode JSON, 1 thread", time);
 
-    let spans = decoded.spans.iter().map(|batch| batch.num_rows() as u64).sum();
-    Ok((spans, measures))
+    let messages: Vec<Vec<u8>> = whole.spans.iter().map(encode_protobuf).collect();
+    let (time, _) = median(runs, || decode_protobuf(&messages, &options))?;
+    add("decode protobuf, 1 thread", time);
+
+    let reading = ReadOptions { threads, decoder: options, ..ReadOptions::new(NOW_UNIX_NANO) };
+    let (time, _) = median(runs, || Ok(read(input.bytes.as_slice(), &reading)?))?;
+    add("read the file", time);
+
+    let runtime = Builder::new_multi_thread().enable_time().build()?;
+    let plan = || {
+        let engine = Engine::new(RuleSet::embedded()?, RulesConfig::default())?;
+        Ok(runtime.block_on(engine.plan(Limits::default()))?)
+    };
+    let (time, ()) = median(runs, plan)?;
+    add("plan the rules", time);
+
+    let pass = PassOptions { columns: engine.columns(), ..PassOptions::default() };
+    let walk = || -> Result<Facts> { Ok(timesink_facts::run(&decoded.spans, &pass)?) };
+    let (time, facts) = median(runs, walk)?;
+    add("trace pass", time);
+
+    // The first run plans, too; the median does not.
+    let rules = |facts: &Facts| {
+        let database = Database::of_facts(facts, Limits::default())?;
+        Ok(runtime.block_on(engine.analyze(&database))?)
+    };
+    runtime.block_on(engine.plan(Limits::default()))?;
+    let (time, _) = median(runs, || rules(&facts))?;
+    add("rules, planned before", time);
+
+    let (time, _) = median(runs, || rules(&walk()?))?;
+    add("trace pass and rules", time);
+    Ok((whole, measures))
 }
 
-/// On one thread.
-fn decode_json(input: &Input) -> Result<Decoded> {
-    let mut decoder = Decoder::new(DecoderOptions::new(NOW_UNIX_NANO));
+/// Returns the number of spans.
+pub(super) fn count(decoded: &Decoded) -> usize {
+    decoded.spans.iter().map(RecordBatch::num_rows).sum()
+}
+
+fn decode_json(input: &Input, options: &DecoderOptions) -> Result<Decoded> {
+    let mut decoder = Decoder::new(options.clone());
     for message in input.messages() {
         decoder.json(message)?;
     }
     Ok(decoder.finish())
 }
 
-/// On one thread.
-fn decode_protobuf(messages: &[Vec<u8>]) -> Result<Decoded> {
-    let mut decoder = Decoder::new(DecoderOptions::new(NOW_UNIX_NANO));
+fn decode_protobuf(messages: &[Vec<u8>], options: &DecoderOptions) -> Result<Decoded> {
+    let mut decoder = Decoder::new(options.clone());
     for message in messages {
         decoder.protobuf(message)?;
     }
