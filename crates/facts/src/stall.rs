@@ -1,6 +1,6 @@
 //! The stall test: whose spans block the event loop of a process, told from span times alone.
 //!
-//! While a loop is blocked, no span of any other, concurrent trace of the process starts or ends,
+//! While a loop is blocked, no span of any other, concurrent request of the process starts or ends,
 //! although many were to be expected. One silence proves little; a place judged over many requests
 //! proves a lot. The raw measures stand beside leaf spans and gaps, verdicts are the rule's. Only
 //! the *victims* of a stall are told here, because every rule discounts them.
@@ -18,6 +18,7 @@ use crate::meaning::Meaning;
 use crate::process::{Group, Processes};
 use crate::requests::{self, RequestCounts, RequestSilence};
 use crate::rows::{NONE, Rows};
+use crate::served::Served;
 use crate::silence::{self, Candidate, Silence};
 
 /// The shortest leaf span that is measured; shorter ones cannot hold a silence worth a look.
@@ -103,6 +104,7 @@ pub(crate) struct Stalls {
 /// gaps'.
 pub(crate) fn measure(
     rows: &Rows<'_>,
+    served: &Served,
     processes: &Processes,
     meaning: &Meaning,
     gaps: &mut [Gap],
@@ -115,7 +117,10 @@ pub(crate) fn measure(
     };
     let mut gaps_of_group: Vec<Vec<u32>> = vec![Vec::new(); processes.groups.len()];
     for (number, gap) in gaps.iter().enumerate() {
-        gaps_of_group[processes.group_of[gap.span as usize] as usize].push(number as u32);
+        match processes.group_of[gap.span as usize] {
+            NONE => {}
+            group => gaps_of_group[group as usize].push(number as u32),
+        }
     }
     let runs = processes.groups.chunk_by(|a, b| a.process == b.process);
     let mut first = 0;
@@ -123,7 +128,7 @@ pub(crate) fn measure(
         let process = groups[0].process as usize;
         if processes.is_event_loop[process] || processes.is_told_by_requests[process] {
             let gaps_of_group = &gaps_of_group[first..first + groups.len()];
-            let loop_of = Loop { rows, processes, meaning, groups, gaps_of_group };
+            let loop_of = Loop { rows, served, processes, meaning, groups, gaps_of_group };
             loop_of.measure(gaps, &mut stalls);
             let blocked = loop_of.blocked(gaps, &stalls, options);
             loop_of.find_victims(&blocked, gaps, &mut stalls);
@@ -136,6 +141,7 @@ pub(crate) fn measure(
 /// One process with an event loop.
 struct Loop<'a> {
     rows: &'a Rows<'a>,
+    served: &'a Served,
     processes: &'a Processes,
     meaning: &'a Meaning,
     groups: &'a [Group],
@@ -173,7 +179,8 @@ impl Loop<'_> {
             silences = silence::measure(self.rows, self.processes, self.groups, &candidates);
         }
         if self.processes.is_told_by_requests[process] {
-            requests = requests::measure(self.rows, self.processes, self.groups, &candidates);
+            requests =
+                requests::measure(self.rows, self.served, self.processes, self.groups, &candidates);
         }
         let (mut silences, mut requests) = (silences.into_iter(), requests.into_iter());
         for (group, of_group) in self.groups.iter().zip(self.gaps_of_group) {
@@ -197,7 +204,7 @@ impl Loop<'_> {
         self.processes.members(group).iter().copied().filter(|&at| {
             let at = at as usize;
             self.processes.is_leaf[at]
-                && !self.rows.kind[at].is_entry()
+                && !self.served.is_request(at)
                 && self.rows.duration(at) >= MEASURED_NANOS_MIN
         })
     }
@@ -284,7 +291,7 @@ impl Loop<'_> {
             for gap in gaps_of_group.filter(|gap| gap.nanos() >= nanos_min) {
                 // A leaf's whole gap is the leaf itself.
                 let span = gap.span as usize;
-                if self.processes.is_leaf[span] && !self.rows.kind[span].is_entry() {
+                if self.processes.is_leaf[span] && !self.served.is_request(span) {
                     continue;
                 }
                 let neighbours =
@@ -301,7 +308,7 @@ impl Loop<'_> {
         }
     }
 
-    /// Adds up, for each span and gap, the stalls that other traces caused.
+    /// Adds up, for each span and gap, the stalls that other requests caused.
     fn find_victims(&self, blocked: &[Blocked], gaps: &mut [Gap], stalls: &mut Stalls) {
         if blocked.is_empty() {
             return;
@@ -511,6 +518,32 @@ mod tests {
         let stalled = pass.gap_ints("stalled_nanos");
         assert!(gap.is_some());
         assert!(stalled.contains(&Some(50 * NANOS_PER_MILLI)), "{stalled:?}");
+    }
+
+    /// *Scenario*: the spans of requests that one test sends at the same time lie in its trace.
+    #[test]
+    fn requests_of_one_trace_are_told_apart() {
+        let mut spans: Vec<Span> = rounds(BLOCKED).into_iter().map(|span| span.trace(1)).collect();
+        for span in spans.iter_mut().filter(|span| span.kind == "SERVER") {
+            *span = Span { parent: 9999, kind: "INTERNAL", ..span.clone().in_process() };
+        }
+        spans.push(span(9999, 0, -50, 6000).named("test"));
+        let pass = Pass::over(&spans);
+        assert_eq!(pass.int(BLOCKING_QUERY, "foreign_edges"), Some(0));
+        // The test waits as well, but it is no request.
+        assert_eq!(pass.int(BLOCKING_QUERY, "concurrent_traces"), Some(4));
+        assert_eq!(pass.millis(BLOCKING_QUERY, "waiting_nanos"), Some(200.0));
+        assert_eq!(stalled(&pass, VICTIM), Some(50.0));
+        assert_eq!([9999, BLOCKING_QUERY].map(|id| stalled(&pass, id)), [Some(0.0); 2]);
+    }
+
+    /// *Scenario*: of a trace with several requests a span was lost, of any of them.
+    #[test]
+    fn what_lost_its_request_keeps_the_trace_together() {
+        let mut spans: Vec<Span> = rounds(BLOCKED).into_iter().map(|span| span.trace(1)).collect();
+        spans.push(span(8000, 77, 20, 21).query("SELECT 2"));
+        let pass = Pass::over(&spans);
+        assert_eq!(pass.int(BLOCKING_QUERY, "concurrent_traces"), Some(0));
     }
 
     #[test]

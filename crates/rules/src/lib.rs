@@ -17,6 +17,7 @@ mod params;
 mod registry;
 mod rule;
 mod template;
+mod test_cases;
 
 pub use check::{Problem, check};
 pub use config::{Override, RuleSettings, RulesConfig, Value};

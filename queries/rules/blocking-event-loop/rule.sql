@@ -43,7 +43,7 @@ WITH instances AS (
     FROM instances
 ), requests AS (
     -- How many requests each endpoint of a process served.
-    SELECT process_id, endpoint, count(DISTINCT trace_id) AS requests
+    SELECT process_id, endpoint, count(*) AS requests
     FROM entries
     GROUP BY process_id, endpoint
 ), places AS (
