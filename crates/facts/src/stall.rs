@@ -38,8 +38,13 @@ pub struct StallTest {
     pub decidable_share_min: f64,
     /// Share of the decidable instances that are blocked.
     pub blocked_share_min: f64,
-    /// Share of the endpoint's traces in which the place occurs.
+    /// Share of the endpoint's requests in which the place occurs.
     pub endpoint_share_min: f64,
+    /// Starts and ends that were to be expected in all instances of a place together, where each
+    /// alone is too short to tell, and none of them heard any.
+    pub together_edges_min: f64,
+    /// Share of the endpoint's requests in which such a place occurs beside another request.
+    pub together_share_min: f64,
 }
 
 impl Default for StallTest {
@@ -51,6 +56,8 @@ impl Default for StallTest {
             decidable_share_min: 0.3,
             blocked_share_min: 0.7,
             endpoint_share_min: 0.2,
+            together_edges_min: 50.0,
+            together_share_min: 0.6,
         }
     }
 }
@@ -214,8 +221,10 @@ impl Loop<'_> {
         let places = self.verdicts(gaps, stalls, options);
         let mut blocked = Vec::new();
         self.each_candidate(gaps, stalls, options, |seen| {
-            let (by_all, by_requests) = places[&seen.place];
-            let silent = |silence: &&Silence| by_all && seen.judge(silence, options).is_blocked();
+            let (by_all, together, by_requests) = places[&seen.place];
+            let silent = |silence: &&Silence| {
+                together || by_all && seen.judge(silence, options).is_blocked()
+            };
             let quiet = |requests: &&RequestSilence| {
                 by_requests && requests.silence_nanos >= options.request_test.silence_nanos_min
             };
@@ -235,19 +244,19 @@ impl Loop<'_> {
         blocked
     }
 
-    /// Returns, for each place, whether it blocks by the silence of all spans, and by that of
-    /// requests.
+    /// Returns, for each place, whether it blocks by the silence of all spans in most of its
+    /// instances, in all of them together, and by that of requests.
     fn verdicts(
         &self,
         gaps: &[Gap],
         stalls: &Stalls,
         options: &PassOptions,
-    ) -> HashMap<Place, (bool, bool)> {
+    ) -> HashMap<Place, (bool, bool, bool)> {
         let mut places: HashMap<Place, (Counts, RequestCounts)> = HashMap::new();
         self.each_candidate(gaps, stalls, options, |seen| {
             let (counts, requests) = places.entry(seen.place).or_default();
             if let Some(silence) = seen.silence {
-                counts.add(seen.judge(silence, options));
+                counts.add(silence, seen.judge(silence, options), stretch_of(&seen.place));
             }
             if let Some(silence) = seen.requests {
                 requests.add(silence, seen.end, &options.request_test);
@@ -260,7 +269,8 @@ impl Loop<'_> {
         let verdict = |(place, (counts, mut requests)): (Place, (Counts, RequestCounts))| {
             let traces = endpoint_traces[&place.0];
             let by_all = counts.blocks(&options.stall_test, traces);
-            (place, (by_all, requests.blocks(&options.request_test, traces)))
+            let together = counts.blocks_together(&options.stall_test, traces);
+            (place, (by_all, together, requests.blocks(&options.request_test, traces)))
         };
         places.into_iter().map(verdict).collect()
     }
@@ -392,10 +402,18 @@ struct Counts {
     blocked: u32,
     clear: u32,
     unknown: u32,
+    expected_edges: f64,
+    /// How many had another request beside them.
+    accompanied: u32,
+    /// Whether any of them heard another request, or is a gap, that may have at its beginning.
+    is_heard: bool,
 }
 
 impl Counts {
-    fn add(&mut self, verdict: Verdict) {
+    fn add(&mut self, silence: &Silence, verdict: Verdict, stretch: Stretch) {
+        self.expected_edges += silence.expected_edges;
+        self.accompanied += u32::from(silence.concurrent_traces > 0);
+        self.is_heard |= silence.foreign_edges > 0 || stretch == Stretch::Gap;
         match verdict {
             Verdict::Blocked => self.blocked += 1,
             Verdict::Clear => self.clear += 1,
@@ -410,6 +428,13 @@ impl Counts {
             && f64::from(decidable) >= test.decidable_share_min * all
             && f64::from(self.blocked) >= test.blocked_share_min * f64::from(decidable)
             && all >= test.endpoint_share_min * f64::from(endpoint_traces)
+    }
+
+    fn blocks_together(&self, test: &StallTest, endpoint_traces: u32) -> bool {
+        !self.is_heard
+            && self.accompanied >= test.decidable_min
+            && f64::from(self.accompanied) >= test.together_share_min * f64::from(endpoint_traces)
+            && self.expected_edges >= test.together_edges_min
     }
 }
 
@@ -551,6 +576,31 @@ mod tests {
         let pass = Pass::over(&rounds(Load { rounds: 4, ..BLOCKED }));
         assert_eq!(pass.int(BLOCKING_QUERY, "foreign_edges"), Some(0));
         assert_eq!(stalled(&pass, VICTIM), Some(0.0));
+    }
+
+    /// *Scenario*: other requests wait for little, so that hardly anything of them was to be
+    /// expected in a single block.
+    /// *Guarantee*: many blocks that all are silent prove as much as a few long ones.
+    #[test]
+    fn silences_too_short_to_tell_are_told_together() {
+        let count = |instances: u32, expected_edges: f64, heard: u32| {
+            let mut counts = Counts::default();
+            for number in 0..instances {
+                let foreign = u32::from(number < heard);
+                let silence = silence(30 * NANOS_PER_MILLI, expected_edges, foreign);
+                counts.add(&silence, Verdict::Unknown, Stretch::Span);
+            }
+            counts
+        };
+        let test = StallTest::default();
+        assert!(count(20, 4.0, 0).blocks_together(&test, 30));
+        assert!(!count(20, 4.0, 0).blocks(&test, 30));
+        assert!(!count(20, 4.0, 0).blocks_together(&test, 40));
+        assert!(!count(20, 4.0, 1).blocks_together(&test, 30));
+        assert!(!count(10, 4.0, 0).blocks_together(&test, 10));
+        let mut gap = count(20, 4.0, 0);
+        gap.add(&silence(30 * NANOS_PER_MILLI, 4.0, 0), Verdict::Unknown, Stretch::Gap);
+        assert!(!gap.blocks_together(&test, 21));
     }
 
     #[test]

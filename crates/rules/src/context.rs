@@ -68,6 +68,7 @@ pub(crate) struct Endpoint {
 #[derive(Debug, Clone)]
 pub(crate) struct SpanFacts<'a> {
     pub(crate) endpoint: &'a str,
+    pub(crate) entry_span_id: &'a str,
     pub(crate) version: Option<&'a str>,
     pub(crate) start: i64,
     pub(crate) end: i64,
@@ -144,6 +145,7 @@ fn span_facts<'a>(batch: &Batch<'a>, row: usize) -> SpanFacts<'a> {
     let adjusted = batch.adjusted_count;
     SpanFacts {
         endpoint: batch.endpoint.value(row),
+        entry_span_id: batch.entry_span_id.value(row),
         version: batch.version.is_valid(row).then(|| batch.version.value(row)),
         start: batch.start.value(row),
         end: batch.end.value(row),
