@@ -1,8 +1,9 @@
--- One row per entry span: where the work of a service begins (SERVER, CONSUMER or a local root).
+-- One row per entry span: where the work of a service begins (SERVER, CONSUMER or a local root). A
+-- request that a test makes in its own process is SERVER, whatever its instrumentation called it.
 SELECT
     service_name,
     endpoint,
-    kind,
+    entry_kind AS kind,
     trace_id,
     span_id,
     process_id,

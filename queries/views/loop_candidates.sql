@@ -28,7 +28,7 @@ SELECT
 FROM spans_with_facts
 WHERE
     is_leaf
-    AND kind NOT IN ('SERVER', 'CONSUMER')
+    AND NOT (entry_span_id = span_id AND entry_kind IN ('SERVER', 'CONSUMER'))
     AND asgi_event_type IS NULL
     AND (silence_nanos IS NOT NULL OR request_silence_nanos IS NOT NULL)
 UNION ALL
@@ -68,4 +68,7 @@ INNER JOIN spans_with_facts AS span
 WHERE
     (gap.silence_nanos IS NOT NULL OR gap.request_silence_nanos IS NOT NULL)
     -- The whole gap of a leaf is the leaf itself.
-    AND NOT (span.is_leaf AND span.kind NOT IN ('SERVER', 'CONSUMER'))
+    AND NOT (
+        span.is_leaf
+        AND NOT (span.entry_span_id = span.span_id AND span.entry_kind IN ('SERVER', 'CONSUMER'))
+    )

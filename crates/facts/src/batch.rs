@@ -27,13 +27,15 @@ pub(crate) struct Batch<'a> {
     pub(crate) host_ip: &'a StringViewArray,
     pub(crate) scope: &'a StringViewArray,
     pub(crate) http_method: &'a StringViewArray,
+    pub(crate) http_route: &'a StringViewArray,
+    pub(crate) url_scheme: &'a StringViewArray,
     pub(crate) url: &'a StringViewArray,
     pub(crate) db_system: &'a StringViewArray,
     pub(crate) db_query: &'a StringViewArray,
     pub(crate) rpc_service: &'a StringViewArray,
     pub(crate) rpc_method: &'a StringViewArray,
     pub(crate) asgi: &'a StringViewArray,
-    pub(crate) net_host_name: &'a StringViewArray,
+    pub(crate) http_target: &'a StringViewArray,
 }
 
 /// The columns of `spans` that the pass reads: a batch may lack all others.
@@ -62,7 +64,7 @@ pub const COLUMNS: [&str; 25] = [
     "rpc_service",
     "rpc_method",
     "asgi_event_type",
-    "net_host_name",
+    "http_target",
 ];
 
 impl<'a> Batch<'a> {
@@ -86,13 +88,15 @@ impl<'a> Batch<'a> {
             host_ip: text(batch, "host_ip")?,
             scope: text(batch, "scope_name")?,
             http_method: text(batch, "http_request_method")?,
+            http_route: text(batch, "http_route")?,
+            url_scheme: text(batch, "url_scheme")?,
             url: text(batch, "url_full")?,
             db_system: text(batch, "db_system_name")?,
             db_query: text(batch, "db_query_text")?,
             rpc_service: text(batch, "rpc_service")?,
             rpc_method: text(batch, "rpc_method")?,
             asgi: text(batch, "asgi_event_type")?,
-            net_host_name: text(batch, "net_host_name")?,
+            http_target: text(batch, "http_target")?,
         })
     }
 
@@ -127,7 +131,14 @@ impl<'a> Batch<'a> {
         self.pid.is_valid(row).then(|| self.pid.value(row))
     }
 
-    /// Returns what a SERVER span shows of how its process serves requests.
+    /// Whether a span carries what server instrumentations write on a request: its method, and the
+    /// route, which only servers have, or the scheme, which they must write and clients do not.
+    pub(crate) fn is_served(&self, row: usize) -> bool {
+        self.http_method.is_valid(row)
+            && (self.http_route.is_valid(row) || self.url_scheme.is_valid(row))
+    }
+
+    /// Returns what a request shows of how its process serves requests.
     pub(crate) fn serving(&self, row: usize) -> Serving {
         match value(self.scope, row).rsplit('.').next().unwrap_or_default() {
             scope if EVENT_LOOP_SCOPES.contains(&scope) => Serving::EventLoop,
@@ -136,14 +147,15 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Returns how Django serves. Under ASGI a span has a URL, but no host name. The WSGI
-    /// instrumentation records a host name, and under Django's own `runserver` (`wsgiref`, which
-    /// gives no raw target) a URL as well. Current names are the same for both.
+    /// Returns how Django serves, by the older names: the ASGI instrumentation records both URL and
+    /// target, that of WSGI the target or, where the server gives no raw one (`wsgiref`, the test
+    /// client), the URL. Current names are the same for both.
     fn django_serving(&self, row: usize) -> Serving {
-        if self.net_host_name.is_valid(row) {
-            return Serving::Unknown;
+        match (self.url.is_valid(row), self.http_target.is_valid(row)) {
+            (true, true) => Serving::DjangoAsgi,
+            (false, false) => Serving::Django,
+            _ => Serving::Unknown,
         }
-        if self.url.is_valid(row) { Serving::DjangoAsgi } else { Serving::Django }
     }
 }
 

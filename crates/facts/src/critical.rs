@@ -1,7 +1,7 @@
 //! The critical path: which spans a trace waited for, tile by tile.
 //!
-//! A *tiling* is headed by every root, orphan and CONSUMER, and by every child that does not lie in
-//! time within its parent. From the end of its head the walk goes backwards, always into the child
+//! A *tiling* is headed by every root, orphan, CONSUMER and in-process request, and by every child
+//! that does not lie in time within its parent. From the end of its head the walk goes backwards, always into the child
 //! that finished last; time that no chosen child covers is the span's own. The sections of a tiling
 //! cover its head exactly, without overlap.
 //!
@@ -12,6 +12,7 @@
 use timesink_model::NANOS_PER_MILLI;
 
 use crate::rows::{Kind, NONE, Rows};
+use crate::served::Served;
 use crate::skew::Times;
 use crate::tree::Tree;
 
@@ -75,8 +76,8 @@ impl Path {
         listed
     }
 
-    pub(crate) fn walk(rows: &Rows<'_>, tree: &Tree, times: &Times) -> Self {
-        let head = heads(rows, tree, times);
+    pub(crate) fn walk(rows: &Rows<'_>, tree: &Tree, times: &Times, served: &Served) -> Self {
+        let head = heads(rows, tree, times, served);
         let mut found = Vec::with_capacity(rows.len() * 2);
         let mut walk = Walk { tree, times, head: &head, open: Vec::new(), children: Vec::new() };
         for at in (0..rows.len()).filter(|&at| head[at] == at as u32) {
@@ -94,12 +95,14 @@ impl Path {
     }
 }
 
-fn heads(rows: &Rows<'_>, tree: &Tree, times: &Times) -> Vec<u32> {
+fn heads(rows: &Rows<'_>, tree: &Tree, times: &Times, served: &Served) -> Vec<u32> {
     let mut head = vec![NONE; rows.len()];
     for &at in &tree.top_down {
         let at = at as usize;
         head[at] = match tree.parent(at) {
-            Some(parent) if !is_head(rows, times, parent, at) => head[parent],
+            Some(parent) if !served.is_in_process(at) && !is_head(rows, times, parent, at) => {
+                head[parent]
+            }
             _ => at as u32,
         };
     }

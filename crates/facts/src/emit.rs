@@ -21,6 +21,7 @@ use crate::parallel::both;
 use crate::process::Processes;
 use crate::requests::RequestSilence;
 use crate::rows::{Kind, NONE, Rows};
+use crate::served::Served;
 use crate::silence::Silence;
 use crate::stall::Stalls;
 use crate::tree::Tree;
@@ -32,6 +33,7 @@ pub(crate) struct Columns<'a> {
     pub(crate) rows: &'a Rows<'a>,
     pub(crate) tree: &'a Tree,
     pub(crate) skew: &'a [i64],
+    pub(crate) served: &'a Served,
     pub(crate) entries: &'a Entries,
     pub(crate) meaning: &'a Meaning,
     pub(crate) duplicate_of: &'a [u32],
@@ -147,7 +149,7 @@ impl Columns<'_> {
             ids.column(at, |p| Some(path.head[p]))?,
             ints(at, |p| work.own_nanos[p]),
             texts(&meaning.texts, at, |p| Some(meaning.operation[p]))?,
-            kinds(at, |p| Some(kind_of(rows, entries.of(p)))),
+            kinds(at, |p| Some(kind_of(rows, self.served, entries.of(p)))),
             ints(at, |p| entries.of(p).end - entries.of(p).start),
             kinds(at, |p| tree.parent(p).map(|parent| rows.kind[parent])),
             wire(|wire| wire.server_busy),

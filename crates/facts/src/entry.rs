@@ -1,13 +1,17 @@
 //! Entries: where the work of a service begins for each span, and the path of names down to it.
+//!
+//! An entry that made requests in its own process, a test's span above all, is none of the work
+//! that its process is busy with: it waits for them.
 
 use hashbrown::HashMap;
 
 use crate::intern::{Interner, Sym};
 use crate::rows::{Kind, NONE, Rows};
+use crate::served::Served;
 use crate::shape::name_shape;
 use crate::tree::Tree;
 
-/// One entry: the nearest SERVER, CONSUMER or local root above some spans, or the parent they lost.
+/// One entry: the nearest request or local root above some spans, or the parent they lost.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     /// Position of the span, or [`NONE`] when it was lost.
@@ -17,6 +21,8 @@ pub(crate) struct Entry {
     pub(crate) end: i64,
     /// It is the nth of its process, from 1; 0 when it was lost.
     pub(crate) number: u32,
+    /// It made a request in its own process.
+    pub(crate) is_caller: bool,
 }
 
 #[derive(Debug)]
@@ -24,7 +30,8 @@ pub(crate) struct Entries {
     pub(crate) all: Vec<Entry>,
     /// Index into `all`, by span.
     pub(crate) of: Vec<u32>,
-    /// Entries of the span's process that are open at its start.
+    /// Entries of the span's process that are open at its start; of those that only wait for
+    /// requests that they made in the process themselves, its own at most.
     pub(crate) open: Vec<u32>,
     /// Number of the path of names from the entry down to the span's parent.
     pub(crate) name_path: Vec<Sym>,
@@ -40,25 +47,28 @@ impl Entries {
         self.of(at).span == at as u32
     }
 
-    pub(crate) fn find(rows: &Rows<'_>, tree: &Tree) -> Self {
-        let (mut all, of) = assign(rows, tree);
-        let open = count_open(rows, &mut all);
+    pub(crate) fn find(rows: &Rows<'_>, tree: &Tree, served: &Served) -> Self {
+        let (mut all, of) = assign(rows, tree, served);
+        let open = count_open(rows, &mut all, &of);
         let (name_path, paths) = name_paths(rows, tree, &all, &of);
         Self { all, of, open, name_path, paths }
     }
 }
 
-fn assign(rows: &Rows<'_>, tree: &Tree) -> (Vec<Entry>, Vec<u32>) {
+fn assign(rows: &Rows<'_>, tree: &Tree, served: &Served) -> (Vec<Entry>, Vec<u32>) {
     let mut all: Vec<Entry> = Vec::new();
     let mut of = vec![NONE; rows.len()];
     let mut lost: HashMap<(u32, u32, u64), u32> = HashMap::new();
     for &at in &tree.top_down {
         let at = at as usize;
         let parent = tree.parent(at).filter(|&parent| rows.service[parent] == rows.service[at]);
-        let above = parent.filter(|_| !rows.kind[at].is_entry());
+        let above = parent.filter(|_| !served.is_request(at));
+        if let Some(caller) = parent.filter(|_| served.is_in_process(at)) {
+            all[of[caller] as usize].is_caller = true;
+        }
         of[at] = match above {
             Some(parent) => of[parent],
-            None if has_lost_local_parent(rows, tree, at) => {
+            None if has_lost_local_parent(rows, tree, served, at) => {
                 let key = (tree_trace(rows, at), rows.process[at], rows.parent_id[at]);
                 *lost.entry(key).or_insert_with(|| {
                     all.push(entry(rows, at, NONE, rows.parent_id[at]));
@@ -80,21 +90,21 @@ fn assign(rows: &Rows<'_>, tree: &Tree) -> (Vec<Entry>, Vec<u32>) {
 }
 
 fn entry(rows: &Rows<'_>, at: usize, span: u32, id: u64) -> Entry {
-    Entry { span, id, start: rows.start[at], end: rows.end[at], number: 0 }
+    Entry { span, id, start: rows.start[at], end: rows.end[at], number: 0, is_caller: false }
 }
 
 fn tree_trace(rows: &Rows<'_>, at: usize) -> u32 {
     rows.traces.partition_point(|trace| trace.end <= at) as u32
 }
 
-/// A SERVER or CONSUMER span is called from outside, and so is a span whose flags say that its
-/// parent is remote; what else names a parent that is not there lost it inside its service.
-fn has_lost_local_parent(rows: &Rows<'_>, tree: &Tree, at: usize) -> bool {
-    tree.is_orphan[at] && !rows.kind[at].is_entry() && !rows.parent_is_remote[at]
+/// A request is called from outside, and so is a span whose flags say that its parent is remote;
+/// what else names a parent that is not there lost it inside its service.
+fn has_lost_local_parent(rows: &Rows<'_>, tree: &Tree, served: &Served, at: usize) -> bool {
+    tree.is_orphan[at] && !served.is_request(at) && !rows.parent_is_remote[at]
 }
 
 /// Numbers the entries of each process by start, and counts the open ones at each span's start.
-fn count_open(rows: &Rows<'_>, all: &mut [Entry]) -> Vec<u32> {
+fn count_open(rows: &Rows<'_>, all: &mut [Entry], of: &[u32]) -> Vec<u32> {
     let mut by_process: Vec<Vec<u32>> = vec![Vec::new(); rows.process_keys.len()];
     for (index, entry) in all.iter().enumerate().filter(|(_, entry)| entry.span != NONE) {
         by_process[rows.process[entry.span as usize] as usize].push(index as u32);
@@ -106,6 +116,7 @@ fn count_open(rows: &Rows<'_>, all: &mut [Entry]) -> Vec<u32> {
         for (number, &entry) in entries.iter().enumerate() {
             all[entry as usize].number = number as u32 + 1;
         }
+        entries.retain(|&entry| !all[entry as usize].is_caller);
         starts.push(entries.iter().map(|&e| all[e as usize].start).collect::<Vec<_>>());
         let mut sorted: Vec<i64> = entries.iter().map(|&e| all[e as usize].end).collect();
         sorted.sort_unstable();
@@ -116,7 +127,8 @@ fn count_open(rows: &Rows<'_>, all: &mut [Entry]) -> Vec<u32> {
             let (process, start) = (rows.process[at] as usize, rows.start[at]);
             let begun = starts[process].partition_point(|&t| t <= start);
             let ended = ends[process].partition_point(|&t| t < start);
-            (begun - ended) as u32
+            let own = &all[of[at] as usize];
+            (begun - ended) as u32 + u32::from(own.is_caller && own.span != NONE)
         })
         .collect()
 }
@@ -215,9 +227,9 @@ fn shortened(name: &str) -> String {
     format!("{}…", &name[..cut])
 }
 
-/// Returns the kind of an entry's span, for outputs.
-pub(crate) fn kind_of(rows: &Rows<'_>, entry: &Entry) -> Kind {
-    if entry.span == NONE { Kind::Other } else { rows.kind[entry.span as usize] }
+/// Returns the kind of an entry, for outputs: every request but a message is SERVER.
+pub(crate) fn kind_of(rows: &Rows<'_>, served: &Served, entry: &Entry) -> Kind {
+    if entry.span == NONE { Kind::Other } else { served.kind(rows, entry.span as usize) }
 }
 
 #[cfg(test)]
@@ -253,6 +265,67 @@ mod tests {
         assert_eq!(pass.millis(5, "entry_duration_nanos"), Some(67.0));
         assert_eq!(pass.text(4, "parent_kind"), Some("CLIENT"));
         assert_eq!(pass.text(1, "parent_kind"), None);
+    }
+
+    /// *Scenario*: a test, whose span is current, asks for three pages in its own process: the
+    /// instrumentations make the requests INTERNAL; one goes over a socket.
+    #[test]
+    fn a_request_of_a_test_is_an_entry() {
+        let pass = Pass::over(&[
+            span(1, 0, 0, 100).named("test_pages").with("test_case_name", "test_pages"),
+            span(2, 1, 5, 9).query("INSERT"),
+            span(3, 1, 10, 30).in_process().named("GET /a"),
+            span(4, 3, 12, 20).query("SELECT 1"),
+            span(5, 1, 20, 50).in_process().named("GET /a"),
+            span(6, 5, 21, 49).query("SELECT 1"),
+            span(7, 1, 60, 90).client(),
+            span(8, 7, 65, 85).server().named("GET /b"),
+            span(9, 8, 70, 80).query("SELECT 2"),
+        ]);
+        let expected = [1, 1, 3, 3, 5, 5, 1, 8, 8].map(Some);
+        assert_eq!(entries(&pass, &[1, 2, 3, 4, 5, 6, 7, 8, 9]), expected);
+        assert_eq!(pass.text(4, "endpoint"), Some("GET /a"));
+        assert_eq!(pass.text(3, "entry_kind"), Some("SERVER"));
+        assert_eq!(pass.text(2, "entry_kind"), Some("INTERNAL"));
+        assert_eq!(paths(&pass, &[4]), ["GET /a"]);
+        assert_eq!(pass.millis(4, "entry_duration_nanos"), Some(20.0));
+        // The test waits for its requests; it is none of what is open beside them.
+        let open = [1, 2, 3, 5, 8].map(|id| pass.int(id, "open_entries"));
+        assert_eq!(open, [1, 1, 1, 2, 1].map(Some));
+        // Each has a critical path of its own, whatever the test did meanwhile.
+        let tilings = [1, 3, 4, 5, 6, 7, 8, 9].map(|id| pass.id(id, "tiling_span_id"));
+        assert_eq!(tilings, [1, 3, 3, 5, 5, 1, 8, 8].map(Some));
+        assert_eq!(pass.millis(4, "critical_nanos"), Some(8.0));
+    }
+
+    #[test]
+    fn a_sub_application_is_no_entry_of_its_own() {
+        let below = |parent: Span| {
+            let sub = span(2, 1, 1, 9).in_process().named("GET /sub");
+            entries(&Pass::over(&[parent, sub]), &[2])[0]
+        };
+        let above = span(1, 0, 0, 10);
+        assert_eq!(below(above.clone().server()), Some(1));
+        assert_eq!(below(above.clone().kind("CONSUMER")), Some(1));
+        assert_eq!(below(above.clone().in_process()), Some(1));
+        assert_eq!(below(above.clone()), Some(2));
+        // What is above it was lost, its test say: requests stay apart.
+        let orphans = [span(2, 99, 1, 9).in_process(), span(3, 99, 1, 9).in_process()];
+        assert_eq!(entries(&Pass::over(&orphans), &[2, 3]), [2, 3].map(Some));
+    }
+
+    #[test]
+    fn a_request_carries_what_servers_write() {
+        let entry_of = |span: Span| {
+            entries(&Pass::over(&[crate::test_support::span(1, 0, 0, 9), span]), &[2])[0]
+        };
+        let internal = || span(2, 1, 1, 8).with("http_request_method", "GET");
+        assert_eq!(entry_of(internal().with("http_route", "/")), Some(2));
+        assert_eq!(entry_of(internal().with("url_scheme", "http")), Some(2));
+        // A call, as clients write it, by a span of the application.
+        assert_eq!(entry_of(internal().with("url_full", "http://a/b")), Some(1));
+        assert_eq!(entry_of(span(2, 1, 1, 8).with("http_route", "/")), Some(1));
+        assert_eq!(entry_of(internal().with("http_route", "/").client()), Some(1));
     }
 
     #[test]

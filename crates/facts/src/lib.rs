@@ -20,6 +20,7 @@ mod requests;
 mod rows;
 mod sampling;
 mod sequence;
+mod served;
 pub mod shape;
 mod silence;
 mod skew;
@@ -97,22 +98,25 @@ pub fn run(spans: &[RecordBatch], options: &PassOptions) -> Result<Facts, Error>
         let tree = tree::Tree::build(&rows);
         let skew = skew::correct(&rows, &tree, options.skew_nanos_max);
         let times = skew::Times::new(&rows, &skew);
-        let path = critical::Path::walk(&rows, &tree, &times);
-        (tree, skew, times, path)
+        let served = served::Served::find(&rows, &tree);
+        let path = critical::Path::walk(&rows, &tree, &times, &served);
+        (tree, skew, times, served, path)
     };
-    let ((tree, skew, times, path), meaning) = both(shape, || meaning::Meaning::read(&rows));
-    let entries = entry::Entries::find(&rows, &tree);
+    let ((tree, skew, times, served, path), meaning) =
+        both(shape, || meaning::Meaning::read(&rows));
+    let entries = entry::Entries::find(&rows, &tree, &served);
     let duplicate_of = duplicates::find(&rows, &tree, &meaning);
     let sequences = sequence::number(&tree, &times);
     let wires = wire::Wires::measure(&rows, &tree, &times, &entries, &path);
-    let processes = process::Processes::group(&rows, &tree);
+    let processes = process::Processes::group(&rows, &tree, &served);
     let work = work::Work::measure(&rows, &times, &entries, &path, &wires, &processes);
     let mut gaps = gaps::find(&rows, &tree, &times, &entries, &meaning, &path);
-    let stalls = stall::measure(&rows, &processes, &meaning, &mut gaps, options);
+    let stalls = stall::measure(&rows, &served, &processes, &meaning, &mut gaps, options);
     let columns = emit::Columns {
         rows: &rows,
         tree: &tree,
         skew: &skew,
+        served: &served,
         entries: &entries,
         meaning: &meaning,
         duplicate_of: &duplicate_of,
@@ -144,5 +148,6 @@ pub fn critical_path(
     let tree = tree::Tree::build(&rows);
     let skew = skew::correct(&rows, &tree, options.skew_nanos_max);
     let times = skew::Times::new(&rows, &skew);
-    Ok(critical::Path::walk(&rows, &tree, &times).listed(&rows))
+    let served = served::Served::find(&rows, &tree);
+    Ok(critical::Path::walk(&rows, &tree, &times, &served).listed(&rows))
 }

@@ -1,13 +1,15 @@
 //! Processes: what each served at the same time.
 
-use crate::rows::{Rows, Serving};
+use crate::rows::{NONE, Rows, Serving};
+use crate::served::Served;
 use crate::tree::Tree;
 
-/// The spans of one trace in one process, under their local root.
+/// The spans of one trace in one process, under their local root; where the trace holds several
+/// requests that no other request is above, the spans of one of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Group {
     pub(crate) process: u32,
-    /// The earliest span without a parent in the process.
+    /// The request, if it is of the process, else the earliest span without a parent in it.
     pub(crate) root: u32,
     pub(crate) start: i64,
     /// After the start, also when the root took no time: what overlaps it is then defined.
@@ -19,9 +21,11 @@ pub(crate) struct Group {
 #[derive(Debug)]
 pub(crate) struct Processes {
     /// By process, then by start of the local root.
+    ///
+    /// What made requests in its own process, the test say, is in none of them: it waits for them.
     pub(crate) groups: Vec<Group>,
     members: Vec<u32>,
-    /// Index into `groups`, by span.
+    /// Index into `groups`, by span; [`NONE`] in none.
     pub(crate) group_of: Vec<u32>,
     /// Whether the process serves requests on an event loop, by process.
     pub(crate) is_event_loop: Vec<bool>,
@@ -37,18 +41,19 @@ impl Processes {
         &self.members[first..first + group.members as usize]
     }
 
-    pub(crate) fn group(rows: &Rows<'_>, tree: &Tree) -> Self {
+    pub(crate) fn group(rows: &Rows<'_>, tree: &Tree, served: &Served) -> Self {
         let is_leaf = leaves(rows, tree);
         let mut is_event_loop = vec![false; rows.process_keys.len()];
         let mut is_told_by_requests = is_event_loop.clone();
-        for (&process, &serving) in rows.process.iter().zip(&rows.serving) {
-            let (process, is_django) = (process as usize, Serving::DjangoAsgi == serving);
+        for at in (0..rows.len()).filter(|&at| served.is_request(at)) {
+            let (process, serving) = (rows.process[at] as usize, rows.serving[at]);
+            let is_django = serving == Serving::DjangoAsgi;
             is_event_loop[process] |= is_django || serving == Serving::EventLoop;
             is_told_by_requests[process] |= is_django || serving == Serving::Django;
         }
-        let (mut groups, members) = gather(rows, tree);
+        let (mut groups, members) = gather(rows, tree, served);
         groups.sort_unstable_by_key(|g| (g.process, g.start, g.root));
-        let mut group_of = vec![0; rows.len()];
+        let mut group_of = vec![NONE; rows.len()];
         for (number, group) in groups.iter().enumerate() {
             let first = group.first_member as usize;
             for &at in &members[first..first + group.members as usize] {
@@ -64,29 +69,40 @@ fn leaves(rows: &Rows<'_>, tree: &Tree) -> Vec<bool> {
     (0..rows.len()).map(|at| !tree.children(at).iter().any(local(at))).collect()
 }
 
-fn gather(rows: &Rows<'_>, tree: &Tree) -> (Vec<Group>, Vec<u32>) {
+fn gather(rows: &Rows<'_>, tree: &Tree, served: &Served) -> (Vec<Group>, Vec<u32>) {
     let mut groups: Vec<Group> = Vec::with_capacity(rows.traces.len());
     let mut members = Vec::with_capacity(rows.len());
     let mut of_trace: Vec<u32> = Vec::new();
     for trace in &rows.traces {
+        // Where spans were lost, the rest may be of any of the requests.
+        let is_whole = tree.is_complete[trace.start];
+        let request = |at: u32| if is_whole { served.first[at as usize] } else { NONE };
+        let process = |at: u32| rows.process[at as usize];
         of_trace.clear();
         of_trace.extend(trace.clone().map(|at| at as u32));
-        of_trace.sort_by_key(|&at| rows.process[at as usize]);
-        for run in of_trace.chunk_by(|&a, &b| rows.process[a as usize] == rows.process[b as usize])
-        {
-            groups.push(group(rows, tree, run, members.len()));
-            members.extend_from_slice(run);
+        of_trace.sort_by_key(|&at| (process(at), request(at)));
+        for of_process in of_trace.chunk_by(|&a, &b| process(a) == process(b)) {
+            let has_requests = request(of_process[0]) != NONE;
+            for run in of_process.chunk_by(|&a, &b| request(a) == request(b)) {
+                if request(run[0]) != NONE || !has_requests {
+                    groups.push(group(rows, tree, request(run[0]), run, members.len()));
+                    members.extend_from_slice(run);
+                }
+            }
         }
     }
     (groups, members)
 }
 
-fn group(rows: &Rows<'_>, tree: &Tree, run: &[u32], first_member: usize) -> Group {
+fn group(rows: &Rows<'_>, tree: &Tree, request: u32, run: &[u32], first_member: usize) -> Group {
     let process = rows.process[run[0] as usize];
-    let has_local_parent =
-        |&at: &&u32| tree.parent(*at as usize).is_some_and(|p| rows.process[p] == process);
-    // Members come by start, so the first without a local parent is the earliest.
-    let root = *run.iter().find(|at| !has_local_parent(at)).unwrap_or(&run[0]);
+    let is_local = |at: usize| rows.process[at] == process;
+    let has_local_parent = |&at: &&u32| tree.parent(*at as usize).is_some_and(is_local);
+    let root = match request {
+        request if request != NONE && is_local(request as usize) => request,
+        // Members come by start, so the first without a local parent is the earliest.
+        _ => *run.iter().find(|at| !has_local_parent(at)).unwrap_or(&run[0]),
+    };
     Group {
         process,
         root,
@@ -165,13 +181,26 @@ mod tests {
 
     #[test]
     fn django_serves_on_an_event_loop_under_asgi_only() {
-        let django = |id| span(id, 0, 0, 9).server().scope("django");
-        let url = "http://localhost:8000/";
-        check_loop(django(1).with("url_full", url), true);
-        check_loop(django(1).with("net_host_name", "localhost"), false);
-        // `manage.py runserver`: WSGI without a raw target.
-        let runserver = django(1).with("url_full", url).with("net_host_name", "localhost:8000");
-        check_loop(runserver, false);
+        let django = || span(1, 0, 0, 9).server().scope("django");
+        let url = |span: Span| span.with("url_full", "http://localhost:8000/");
+        let target = |span: Span| span.with("http_target", "/");
+        check_loop(url(target(django())), true);
+        check_loop(target(django()).attribute("net.host.name", "localhost"), false);
+        // `manage.py runserver`: WSGI without a raw target; the test client sends no host either.
+        check_loop(url(django()).attribute("net.host.name", "localhost:8000"), false);
+        check_loop(url(django()), false);
+        // Current names say nothing.
+        check_loop(django().with("url_path", "/"), false);
+    }
+
+    #[test]
+    fn an_in_process_request_shows_the_event_loop_too() {
+        let request = |id, parent| span(id, parent, 1, 8).scope("fastapi").in_process();
+        let test = span(1, 0, 0, 9);
+        assert_eq!(flags(&[test.clone(), request(2, 1)], "is_event_loop"), [true; 2]);
+        // What a server of another kind mounts says nothing of the loop that serves both.
+        let flask = test.server().scope("flask");
+        assert_eq!(flags(&[flask, request(2, 1)], "is_event_loop"), [false; 2]);
     }
 
     #[test]

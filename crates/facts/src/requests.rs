@@ -1,4 +1,4 @@
-//! The stall test on requests alone: SERVER spans of other traces that start or end meanwhile.
+//! The stall test on requests alone: others that start or end meanwhile.
 //!
 //! Django under ASGI runs its queries in threads, whose spans go on while the loop stands still, so
 //! that the silence of all spans tells nothing there. New requests are taken and answered by the
@@ -10,6 +10,7 @@ use timesink_model::NANOS_PER_MILLI;
 
 use crate::process::{Group, Processes};
 use crate::rows::{Kind, Rows};
+use crate::served::Served;
 use crate::silence::{Candidate, EDGE_SLACK_NANOS, Edges, Open, by_end};
 
 /// How far around a candidate the rate of starts and ends is taken.
@@ -55,35 +56,34 @@ impl Default for RequestTest {
 /// What other requests did during one leaf span or gap; only measured while one is open.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RequestSilence {
-    /// From the last start or end of another trace's SERVER span inside the candidate, else from
+    /// From the last start or end of another request inside the candidate, else from
     /// its start, to its end.
     pub silence_nanos: i64,
     /// Such starts and ends to be expected in the whole candidate, by their rate around it.
     pub expected_edges: f64,
     /// Such starts and ends inside the candidate.
     pub edges: u32,
-    /// How long other traces of the process were open during the silence, added up.
+    /// How long other requests of the process were open during the silence, added up.
     pub waiting_nanos: i64,
 }
 
 /// Measures the candidates of one process, which come by group.
 pub(crate) fn measure(
     rows: &Rows<'_>,
+    served: &Served,
     processes: &Processes,
     groups: &[Group],
     candidates: &[Candidate],
 ) -> Vec<Option<RequestSilence>> {
-    let edges = Edges::list(processes, groups, rows, |at| rows.kind[at] == Kind::Server);
-    let served: Vec<Group> = groups
-        .iter()
-        .filter(|group| rows.kind[group.root as usize] == Kind::Server)
-        .cloned()
-        .collect();
+    let is_server = |at: usize| served.kind(rows, at) == Kind::Server;
+    let edges = Edges::list(processes, groups, rows, is_server);
+    let has_served_root = |group: &&Group| is_server(group.root as usize);
+    let open: Vec<Group> = groups.iter().filter(has_served_root).cloned().collect();
     let requests = Requests {
         edges,
-        open: Open::new(&served, &by_end(&served)),
+        open: Open::new(&open, &by_end(&open)),
         all: Open::new(groups, &by_end(groups)),
-        is_served: groups.iter().map(|g| rows.kind[g.root as usize] == Kind::Server).collect(),
+        has_served_root: groups.iter().map(|group| has_served_root(&group)).collect(),
     };
     candidates.iter().map(|candidate| requests.measure(groups, candidate)).collect()
 }
@@ -91,10 +91,10 @@ pub(crate) fn measure(
 /// The requests of one process.
 struct Requests {
     edges: Edges,
-    /// Traces that a SERVER span heads.
+    /// Those that are no messages.
     open: Open,
     all: Open,
-    is_served: Vec<bool>,
+    has_served_root: Vec<bool>,
 }
 
 impl Requests {
@@ -129,11 +129,11 @@ impl Requests {
     /// Returns how many other requests were open at a time.
     fn open_at(&self, groups: &[Group], group: usize, time: i64) -> usize {
         let own = &groups[group];
-        let is_own = self.is_served[group] && own.start <= time && time < own.end;
+        let is_own = self.has_served_root[group] && own.start <= time && time < own.end;
         self.open.at(time) - usize::from(is_own)
     }
 
-    /// Returns how many edges between two ranks are of other traces.
+    /// Returns how many edges between two ranks are of other requests.
     fn foreign(&self, group: usize, from: usize, to: usize) -> u32 {
         let own = self.edges.of(group);
         let below = |rank: usize| own.partition_point(|&edge| (edge as usize) < rank);
@@ -143,7 +143,7 @@ impl Requests {
         }
     }
 
-    /// Returns the last rank between two that is of another trace.
+    /// Returns the last rank between two that is of another request.
     fn last_foreign(&self, group: usize, from: usize, to: usize) -> Option<usize> {
         let last = to.checked_sub(1).filter(|&last| last >= from)?;
         let is_own = self.edges.group[last] as usize == group;
@@ -275,7 +275,7 @@ mod tests {
             let spans = [span(1, 0, 0, 60).server().scope(library)];
             assert_eq!(Pass::over(&spans).flag(1, "is_told_by_requests"), expected, "{library}");
         }
-        let wsgi = span(1, 0, 0, 9).server().scope("django").with("net_host_name", "a");
+        let wsgi = span(1, 0, 0, 9).server().scope("django").with("http_target", "/");
         assert!(!Pass::over(&[wsgi]).flag(1, "is_told_by_requests"));
     }
 

@@ -61,8 +61,8 @@ impl Kind {
         }
     }
 
-    /// Whether such a span begins the work of its service.
-    pub(crate) fn is_entry(self) -> bool {
+    /// Whether such a span is a request to its service.
+    pub(crate) fn is_request(self) -> bool {
         matches!(self, Self::Server | Self::Consumer)
     }
 }
@@ -87,7 +87,7 @@ pub(crate) struct ProcessKey {
     pub(crate) host: String,
 }
 
-/// What a SERVER span shows of how its process serves requests.
+/// What a request shows of how its process serves requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Serving {
     /// Nothing, or by threads.
@@ -127,7 +127,9 @@ pub(crate) struct Rows<'a> {
     pub(crate) parent_is_remote: Vec<bool>,
     pub(crate) failed: Vec<bool>,
     pub(crate) asgi: Vec<Asgi>,
-    /// What the span shows of how its process serves requests.
+    /// Whether it is INTERNAL and carries what server instrumentations write on a request.
+    pub(crate) is_served: Vec<bool>,
+    /// What the span shows of how its process serves requests, if it is one.
     pub(crate) serving: Vec<Serving>,
     pub(crate) db_system: Vec<Sym>,
     pub(crate) db_query: Vec<Sym>,
@@ -195,6 +197,7 @@ impl<'a> Rows<'a> {
             parent_is_remote: Vec::with_capacity(spans),
             failed: Vec::with_capacity(spans),
             asgi: Vec::with_capacity(spans),
+            is_served: Vec::with_capacity(spans),
             serving: Vec::with_capacity(spans),
             db_system: Vec::with_capacity(spans),
             db_query: Vec::with_capacity(spans),
@@ -240,8 +243,11 @@ impl<'a> Reader<'a> {
         rows.parent_is_remote.extend(batch.flags.iter().map(parent_is_remote));
         rows.failed.extend(all.clone().map(|row| value(batch.status_code, row) == "ERROR"));
         rows.asgi.extend(all.clone().map(|row| asgi(value(batch.asgi, row))));
+        let is_served = |row| kind(row) == Kind::Internal && batch.is_served(row);
+        rows.is_served.extend(all.clone().map(is_served));
         rows.serving.extend(all.clone().map(|row| match kind(row) {
             Kind::Server => batch.serving(row),
+            Kind::Internal if batch.is_served(row) => batch.serving(row),
             _ => Serving::Unknown,
         }));
         rows.adjusted_count.extend(all.map(|row| match value(batch.trace_state, row) {
@@ -339,6 +345,7 @@ impl Rows<'_> {
         permute(&mut self.parent_is_remote, order);
         permute(&mut self.failed, order);
         permute(&mut self.asgi, order);
+        permute(&mut self.is_served, order);
         permute(&mut self.serving, order);
         permute(&mut self.db_system, order);
         permute(&mut self.db_query, order);

@@ -1,6 +1,6 @@
 //! The stall test: whose spans block the event loop of a process, told from span times alone.
 //!
-//! While a loop is blocked, no span of any other, concurrent trace of the process starts or ends,
+//! While a loop is blocked, no span of any other, concurrent request of the process starts or ends,
 //! although many were to be expected. One silence proves little; a place judged over many requests
 //! proves a lot. The raw measures stand beside leaf spans and gaps, verdicts are the rule's. Only
 //! the *victims* of a stall are told here, because every rule discounts them.
@@ -18,6 +18,7 @@ use crate::meaning::Meaning;
 use crate::process::{Group, Processes};
 use crate::requests::{self, RequestCounts, RequestSilence};
 use crate::rows::{NONE, Rows};
+use crate::served::Served;
 use crate::silence::{self, Candidate, Silence};
 
 /// The shortest leaf span that is measured; shorter ones cannot hold a silence worth a look.
@@ -37,8 +38,13 @@ pub struct StallTest {
     pub decidable_share_min: f64,
     /// Share of the decidable instances that are blocked.
     pub blocked_share_min: f64,
-    /// Share of the endpoint's traces in which the place occurs.
+    /// Share of the endpoint's requests in which the place occurs.
     pub endpoint_share_min: f64,
+    /// Starts and ends that were to be expected in all instances of a place together, where each
+    /// alone is too short to tell, and none of them heard any.
+    pub together_edges_min: f64,
+    /// Share of the endpoint's requests in which such a place occurs beside another request.
+    pub together_share_min: f64,
 }
 
 impl Default for StallTest {
@@ -50,6 +56,8 @@ impl Default for StallTest {
             decidable_share_min: 0.3,
             blocked_share_min: 0.7,
             endpoint_share_min: 0.2,
+            together_edges_min: 50.0,
+            together_share_min: 0.6,
         }
     }
 }
@@ -103,6 +111,7 @@ pub(crate) struct Stalls {
 /// gaps'.
 pub(crate) fn measure(
     rows: &Rows<'_>,
+    served: &Served,
     processes: &Processes,
     meaning: &Meaning,
     gaps: &mut [Gap],
@@ -115,7 +124,10 @@ pub(crate) fn measure(
     };
     let mut gaps_of_group: Vec<Vec<u32>> = vec![Vec::new(); processes.groups.len()];
     for (number, gap) in gaps.iter().enumerate() {
-        gaps_of_group[processes.group_of[gap.span as usize] as usize].push(number as u32);
+        match processes.group_of[gap.span as usize] {
+            NONE => {}
+            group => gaps_of_group[group as usize].push(number as u32),
+        }
     }
     let runs = processes.groups.chunk_by(|a, b| a.process == b.process);
     let mut first = 0;
@@ -123,7 +135,7 @@ pub(crate) fn measure(
         let process = groups[0].process as usize;
         if processes.is_event_loop[process] || processes.is_told_by_requests[process] {
             let gaps_of_group = &gaps_of_group[first..first + groups.len()];
-            let loop_of = Loop { rows, processes, meaning, groups, gaps_of_group };
+            let loop_of = Loop { rows, served, processes, meaning, groups, gaps_of_group };
             loop_of.measure(gaps, &mut stalls);
             let blocked = loop_of.blocked(gaps, &stalls, options);
             loop_of.find_victims(&blocked, gaps, &mut stalls);
@@ -136,6 +148,7 @@ pub(crate) fn measure(
 /// One process with an event loop.
 struct Loop<'a> {
     rows: &'a Rows<'a>,
+    served: &'a Served,
     processes: &'a Processes,
     meaning: &'a Meaning,
     groups: &'a [Group],
@@ -173,7 +186,8 @@ impl Loop<'_> {
             silences = silence::measure(self.rows, self.processes, self.groups, &candidates);
         }
         if self.processes.is_told_by_requests[process] {
-            requests = requests::measure(self.rows, self.processes, self.groups, &candidates);
+            requests =
+                requests::measure(self.rows, self.served, self.processes, self.groups, &candidates);
         }
         let (mut silences, mut requests) = (silences.into_iter(), requests.into_iter());
         for (group, of_group) in self.groups.iter().zip(self.gaps_of_group) {
@@ -197,7 +211,7 @@ impl Loop<'_> {
         self.processes.members(group).iter().copied().filter(|&at| {
             let at = at as usize;
             self.processes.is_leaf[at]
-                && !self.rows.kind[at].is_entry()
+                && !self.served.is_request(at)
                 && self.rows.duration(at) >= MEASURED_NANOS_MIN
         })
     }
@@ -207,8 +221,10 @@ impl Loop<'_> {
         let places = self.verdicts(gaps, stalls, options);
         let mut blocked = Vec::new();
         self.each_candidate(gaps, stalls, options, |seen| {
-            let (by_all, by_requests) = places[&seen.place];
-            let silent = |silence: &&Silence| by_all && seen.judge(silence, options).is_blocked();
+            let (by_all, together, by_requests) = places[&seen.place];
+            let silent = |silence: &&Silence| {
+                together || by_all && seen.judge(silence, options).is_blocked()
+            };
             let quiet = |requests: &&RequestSilence| {
                 by_requests && requests.silence_nanos >= options.request_test.silence_nanos_min
             };
@@ -228,19 +244,19 @@ impl Loop<'_> {
         blocked
     }
 
-    /// Returns, for each place, whether it blocks by the silence of all spans, and by that of
-    /// requests.
+    /// Returns, for each place, whether it blocks by the silence of all spans in most of its
+    /// instances, in all of them together, and by that of requests.
     fn verdicts(
         &self,
         gaps: &[Gap],
         stalls: &Stalls,
         options: &PassOptions,
-    ) -> HashMap<Place, (bool, bool)> {
+    ) -> HashMap<Place, (bool, bool, bool)> {
         let mut places: HashMap<Place, (Counts, RequestCounts)> = HashMap::new();
         self.each_candidate(gaps, stalls, options, |seen| {
             let (counts, requests) = places.entry(seen.place).or_default();
             if let Some(silence) = seen.silence {
-                counts.add(seen.judge(silence, options));
+                counts.add(silence, seen.judge(silence, options), stretch_of(&seen.place));
             }
             if let Some(silence) = seen.requests {
                 requests.add(silence, seen.end, &options.request_test);
@@ -253,7 +269,8 @@ impl Loop<'_> {
         let verdict = |(place, (counts, mut requests)): (Place, (Counts, RequestCounts))| {
             let traces = endpoint_traces[&place.0];
             let by_all = counts.blocks(&options.stall_test, traces);
-            (place, (by_all, requests.blocks(&options.request_test, traces)))
+            let together = counts.blocks_together(&options.stall_test, traces);
+            (place, (by_all, together, requests.blocks(&options.request_test, traces)))
         };
         places.into_iter().map(verdict).collect()
     }
@@ -284,7 +301,7 @@ impl Loop<'_> {
             for gap in gaps_of_group.filter(|gap| gap.nanos() >= nanos_min) {
                 // A leaf's whole gap is the leaf itself.
                 let span = gap.span as usize;
-                if self.processes.is_leaf[span] && !self.rows.kind[span].is_entry() {
+                if self.processes.is_leaf[span] && !self.served.is_request(span) {
                     continue;
                 }
                 let neighbours =
@@ -301,7 +318,7 @@ impl Loop<'_> {
         }
     }
 
-    /// Adds up, for each span and gap, the stalls that other traces caused.
+    /// Adds up, for each span and gap, the stalls that other requests caused.
     fn find_victims(&self, blocked: &[Blocked], gaps: &mut [Gap], stalls: &mut Stalls) {
         if blocked.is_empty() {
             return;
@@ -385,10 +402,18 @@ struct Counts {
     blocked: u32,
     clear: u32,
     unknown: u32,
+    expected_edges: f64,
+    /// How many had another request beside them.
+    accompanied: u32,
+    /// Whether any of them heard another request, or is a gap, that may have at its beginning.
+    is_heard: bool,
 }
 
 impl Counts {
-    fn add(&mut self, verdict: Verdict) {
+    fn add(&mut self, silence: &Silence, verdict: Verdict, stretch: Stretch) {
+        self.expected_edges += silence.expected_edges;
+        self.accompanied += u32::from(silence.concurrent_traces > 0);
+        self.is_heard |= silence.foreign_edges > 0 || stretch == Stretch::Gap;
         match verdict {
             Verdict::Blocked => self.blocked += 1,
             Verdict::Clear => self.clear += 1,
@@ -403,6 +428,13 @@ impl Counts {
             && f64::from(decidable) >= test.decidable_share_min * all
             && f64::from(self.blocked) >= test.blocked_share_min * f64::from(decidable)
             && all >= test.endpoint_share_min * f64::from(endpoint_traces)
+    }
+
+    fn blocks_together(&self, test: &StallTest, endpoint_traces: u32) -> bool {
+        !self.is_heard
+            && self.accompanied >= test.decidable_min
+            && f64::from(self.accompanied) >= test.together_share_min * f64::from(endpoint_traces)
+            && self.expected_edges >= test.together_edges_min
     }
 }
 
@@ -513,11 +545,62 @@ mod tests {
         assert!(stalled.contains(&Some(50 * NANOS_PER_MILLI)), "{stalled:?}");
     }
 
+    /// *Scenario*: the spans of requests that one test sends at the same time lie in its trace.
+    #[test]
+    fn requests_of_one_trace_are_told_apart() {
+        let mut spans: Vec<Span> = rounds(BLOCKED).into_iter().map(|span| span.trace(1)).collect();
+        for span in spans.iter_mut().filter(|span| span.kind == "SERVER") {
+            *span = Span { parent: 9999, kind: "INTERNAL", ..span.clone().in_process() };
+        }
+        spans.push(span(9999, 0, -50, 6000).named("test"));
+        let pass = Pass::over(&spans);
+        assert_eq!(pass.int(BLOCKING_QUERY, "foreign_edges"), Some(0));
+        // The test waits as well, but it is no request.
+        assert_eq!(pass.int(BLOCKING_QUERY, "concurrent_traces"), Some(4));
+        assert_eq!(pass.millis(BLOCKING_QUERY, "waiting_nanos"), Some(200.0));
+        assert_eq!(stalled(&pass, VICTIM), Some(50.0));
+        assert_eq!([9999, BLOCKING_QUERY].map(|id| stalled(&pass, id)), [Some(0.0); 2]);
+    }
+
+    /// *Scenario*: of a trace with several requests a span was lost, of any of them.
+    #[test]
+    fn what_lost_its_request_keeps_the_trace_together() {
+        let mut spans: Vec<Span> = rounds(BLOCKED).into_iter().map(|span| span.trace(1)).collect();
+        spans.push(span(8000, 77, 20, 21).query("SELECT 2"));
+        let pass = Pass::over(&spans);
+        assert_eq!(pass.int(BLOCKING_QUERY, "concurrent_traces"), Some(0));
+    }
+
     #[test]
     fn one_silence_proves_little() {
         let pass = Pass::over(&rounds(Load { rounds: 4, ..BLOCKED }));
         assert_eq!(pass.int(BLOCKING_QUERY, "foreign_edges"), Some(0));
         assert_eq!(stalled(&pass, VICTIM), Some(0.0));
+    }
+
+    /// *Scenario*: other requests wait for little, so that hardly anything of them was to be
+    /// expected in a single block.
+    /// *Guarantee*: many blocks that all are silent prove as much as a few long ones.
+    #[test]
+    fn silences_too_short_to_tell_are_told_together() {
+        let count = |instances: u32, expected_edges: f64, heard: u32| {
+            let mut counts = Counts::default();
+            for number in 0..instances {
+                let foreign = u32::from(number < heard);
+                let silence = silence(30 * NANOS_PER_MILLI, expected_edges, foreign);
+                counts.add(&silence, Verdict::Unknown, Stretch::Span);
+            }
+            counts
+        };
+        let test = StallTest::default();
+        assert!(count(20, 4.0, 0).blocks_together(&test, 30));
+        assert!(!count(20, 4.0, 0).blocks(&test, 30));
+        assert!(!count(20, 4.0, 0).blocks_together(&test, 40));
+        assert!(!count(20, 4.0, 1).blocks_together(&test, 30));
+        assert!(!count(10, 4.0, 0).blocks_together(&test, 10));
+        let mut gap = count(20, 4.0, 0);
+        gap.add(&silence(30 * NANOS_PER_MILLI, 4.0, 0), Verdict::Unknown, Stretch::Gap);
+        assert!(!gap.blocks_together(&test, 21));
     }
 
     #[test]

@@ -112,6 +112,11 @@ impl Span {
         self.kind("SERVER")
     }
 
+    /// An INTERNAL span with what server instrumentations write, as under the span of a test.
+    pub(crate) fn in_process(self) -> Self {
+        self.with("http_request_method", "GET").with("http_route", "/")
+    }
+
     pub(crate) fn client(self) -> Self {
         self.kind("CLIENT")
     }

@@ -32,7 +32,7 @@ pub(crate) struct Wire {
     pub(crate) server_busy: i64,
 }
 
-/// When each process had an entry open, to tell a queue at the server from a slow network.
+/// When each process had an entry open that did not only wait for others of the process, to tell a queue at the server from a slow network.
 struct Busy {
     /// By process: stretches by start, without overlap.
     stretches: Vec<Vec<Section>>,
@@ -41,7 +41,7 @@ struct Busy {
 impl Busy {
     fn new(rows: &Rows<'_>, entries: &Entries) -> Self {
         let mut stretches: Vec<Vec<Section>> = vec![Vec::new(); rows.process_keys.len()];
-        for entry in entries.all.iter().filter(|entry| entry.span != NONE) {
+        for entry in entries.all.iter().filter(|entry| entry.span != NONE && !entry.is_caller) {
             let process = rows.process[entry.span as usize] as usize;
             stretches[process].push(Section { start: entry.start, end: entry.end });
         }

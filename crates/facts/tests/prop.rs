@@ -43,6 +43,7 @@ fn any_span(times: impl Strategy<Value = (i64, i64)>) -> impl Strategy<Value = S
                 2 => span.asgi("http.response.start").kind("INTERNAL"),
                 3 => span.asgi("http.request").kind("INTERNAL"),
                 4 => span.server().scope("fastapi"),
+                6 if id % 2 == 0 => span.in_process().scope("fastapi"),
                 5 => span.with("status_code", "ERROR").with("trace_state", "ot=th:8"),
                 _ => span.named(format!("walk {}", id % 3)),
             }

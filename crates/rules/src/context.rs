@@ -5,9 +5,10 @@ use arrow::datatypes::{Float64Type, Int64Type};
 use hashbrown::{HashMap, HashSet};
 
 use crate::Error;
+use crate::test_cases::TestCases;
 
 /// The columns of spans and facts that findings are made of.
-pub(crate) const COLUMNS: [&str; 12] = [
+pub(crate) const COLUMNS: [&str; 16] = [
     "trace_id",
     "span_id",
     "entry_span_id",
@@ -20,6 +21,10 @@ pub(crate) const COLUMNS: [&str; 12] = [
     "end_time_unix_nano",
     "adjusted_count",
     "test_case_name",
+    "parent_span_id",
+    "process_id",
+    "has_process_identity",
+    "depth",
 ];
 
 /// The columns of one batch of `spans_with_facts` that findings are made of.
@@ -34,7 +39,6 @@ struct Batch<'a> {
     start: &'a Int64Array,
     end: &'a Int64Array,
     adjusted_count: &'a Float64Array,
-    test_case: &'a StringViewArray,
 }
 
 impl<'a> Batch<'a> {
@@ -65,7 +69,6 @@ impl<'a> Batch<'a> {
                 .column_by_name("adjusted_count")
                 .and_then(|c| c.as_primitive_opt::<Float64Type>())
                 .ok_or_else(|| missing("adjusted_count"))?,
-            test_case: text("test_case_name")?,
         })
     }
 }
@@ -85,18 +88,11 @@ pub(crate) struct Endpoint {
 #[derive(Debug, Clone)]
 pub(crate) struct SpanFacts<'a> {
     pub(crate) endpoint: &'a str,
+    pub(crate) entry_span_id: &'a str,
     pub(crate) version: Option<&'a str>,
     pub(crate) start: i64,
     pub(crate) end: i64,
     pub(crate) adjusted_count: Option<f64>,
-    pub(crate) test_case: Option<&'a str>,
-}
-
-/// The tests that the spans of a trace name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TestCase<'a> {
-    One(&'a str),
-    Several,
 }
 
 /// Everything that findings need besides the rules' rows.
@@ -107,8 +103,7 @@ pub(crate) struct Context<'a> {
     pub(crate) libraries: HashMap<&'a str, HashSet<&'a str>>,
     pub(crate) spans: HashMap<(&'a str, &'a str), SpanFacts<'a>>,
     pub(crate) window: (i64, i64),
-    /// By trace, of those whose spans name one.
-    test_cases: HashMap<&'a str, TestCase<'a>>,
+    tests: TestCases<'a>,
 }
 
 impl<'a> Context<'a> {
@@ -122,7 +117,7 @@ impl<'a> Context<'a> {
             libraries: HashMap::new(),
             spans: HashMap::new(),
             window: (i64::MAX, i64::MIN),
-            test_cases: HashMap::new(),
+            tests: TestCases::read(batches)?,
         };
         let mut traces_of_endpoint = HashSet::new();
         for batch in batches {
@@ -131,27 +126,9 @@ impl<'a> Context<'a> {
         Ok(context)
     }
 
-    /// Returns the test that a span ran in: its own, or the one that its trace names.
+    /// Returns the test that a span ran in.
     pub(crate) fn test_case(&self, trace_id: &str, span_id: &str) -> Option<&'a str> {
-        let own = self.spans.get(&(trace_id, span_id)).and_then(|span| span.test_case);
-        own.or_else(|| match self.test_cases.get(trace_id) {
-            Some(TestCase::One(test_case)) => Some(*test_case),
-            _ => None,
-        })
-    }
-
-    fn read_test_cases(&mut self, batch: &Batch<'a>) {
-        if batch.test_case.null_count() == batch.test_case.len() {
-            return;
-        }
-        for (trace_id, test_case) in batch.trace_id.iter().zip(batch.test_case) {
-            if let (Some(trace_id), Some(test_case)) = (trace_id, test_case) {
-                let known = self.test_cases.entry(trace_id).or_insert(TestCase::One(test_case));
-                if *known != TestCase::One(test_case) {
-                    *known = TestCase::Several;
-                }
-            }
-        }
+        self.tests.of(trace_id, span_id)
     }
 
     fn read_batch(
@@ -160,7 +137,6 @@ impl<'a> Context<'a> {
         wanted: &HashSet<(&str, &str)>,
         traces_of_endpoint: &mut HashSet<(&'a str, &'a str, &'a str)>,
     ) {
-        self.read_test_cases(batch);
         let mut last_library = None;
         for row in 0..batch.span_id.len() {
             let (start, end) = (batch.start.value(row), batch.end.value(row));
@@ -189,11 +165,11 @@ fn span_facts<'a>(batch: &Batch<'a>, row: usize) -> SpanFacts<'a> {
     let adjusted = batch.adjusted_count;
     SpanFacts {
         endpoint: batch.endpoint.value(row),
+        entry_span_id: batch.entry_span_id.value(row),
         version: batch.version.is_valid(row).then(|| batch.version.value(row)),
         start: batch.start.value(row),
         end: batch.end.value(row),
         adjusted_count: adjusted.is_valid(row).then(|| adjusted.value(row)),
-        test_case: batch.test_case.is_valid(row).then(|| batch.test_case.value(row)),
     }
 }
 

@@ -164,14 +164,16 @@ impl Group<'_> {
         own.chain([typical]).collect()
     }
 
-    /// The median over the affected traces of what each wastes, in nanoseconds.
+    /// The median over the affected requests of what each wastes, in nanoseconds: a trace may hold
+    /// several, that of a session of tests above all.
     fn typical_waste(&self) -> i64 {
-        let mut of_trace: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut of_request: BTreeMap<(&str, &str), i64> = BTreeMap::new();
         for row in &self.rows {
-            let wasted = of_trace.entry(&row.trace_id).or_default();
+            let entry = span_of(self.context, row).map_or(&*row.span_id, |span| span.entry_span_id);
+            let wasted = of_request.entry((&row.trace_id, entry)).or_default();
             *wasted = wasted.saturating_add(row.wasted_nanos);
         }
-        let mut wasted: Vec<i64> = of_trace.into_values().collect();
+        let mut wasted: Vec<i64> = of_request.into_values().collect();
         wasted.sort_unstable();
         wasted.get(wasted.len().saturating_sub(1) / 2).copied().unwrap_or(0)
     }

@@ -18,6 +18,7 @@ mod plans;
 mod registry;
 mod rule;
 mod template;
+mod test_cases;
 
 pub use check::{Problem, check};
 pub use config::{Override, RuleSettings, RulesConfig, Value};

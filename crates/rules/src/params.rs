@@ -1,5 +1,5 @@
-//! The table `params`: a rule's thresholds, one row for each (service, endpoint, kind) seen, so
-//! that they can differ between them and SQL still reads columns.
+//! The table `params`: a rule's thresholds, one row for each (service, endpoint, kind) seen, kinds
+//! of spans and of their entries, so that they can differ between them and SQL still reads columns.
 
 use std::sync::Arc;
 
@@ -27,14 +27,16 @@ impl ParamKeys {
     pub(crate) fn find(spans_with_facts: &[RecordBatch]) -> Self {
         let mut seen: HashSet<[&str; 3]> = HashSet::new();
         for batch in spans_with_facts {
-            let columns =
-                KEY_COLUMNS.map(|name| batch.column_by_name(name).map(AsArray::as_string_view));
-            let [Some(service), Some(endpoint), Some(kind)] = columns else { continue };
-            let mut last = None;
-            for row in 0..batch.num_rows() {
-                let views = [service, endpoint, kind].map(|column| column.views()[row]);
-                if last.replace(views) != Some(views) {
-                    seen.insert([service.value(row), endpoint.value(row), kind.value(row)]);
+            for kind in ["kind", "entry_kind"] {
+                let columns = ["service_name", "endpoint", kind]
+                    .map(|name| batch.column_by_name(name).map(AsArray::as_string_view));
+                let [Some(service), Some(endpoint), Some(kind)] = columns else { continue };
+                let mut last = None;
+                for row in 0..batch.num_rows() {
+                    let views = [service, endpoint, kind].map(|column| column.views()[row]);
+                    if last.replace(views) != Some(views) {
+                        seen.insert([service.value(row), endpoint.value(row), kind.value(row)]);
+                    }
                 }
             }
         }

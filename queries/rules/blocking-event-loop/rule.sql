@@ -10,6 +10,7 @@ WITH instances AS (
         decidable_share_min,
         blocked_share_min,
         endpoint_share_min,
+        together_expected_min,
         request_expected_min,
         request_seen_share_max,
         request_endpoint_share_min,
@@ -43,7 +44,7 @@ WITH instances AS (
     FROM instances
 ), requests AS (
     -- How many requests each endpoint of a process served.
-    SELECT process_id, endpoint, count(DISTINCT trace_id) AS requests
+    SELECT process_id, endpoint, count(*) AS requests
     FROM entries
     GROUP BY process_id, endpoint
 ), places AS (
@@ -56,6 +57,9 @@ WITH instances AS (
         count(*) AS instances,
         sum(CASE verdict WHEN 'blocked' THEN 1 ELSE 0 END) AS blocked,
         sum(CASE WHEN verdict IN ('blocked', 'clear') THEN 1 ELSE 0 END) AS decidable,
+        sum(expected_edges) AS expected_edges,
+        sum(foreign_edges) AS foreign_edges,
+        sum(CASE WHEN concurrent_traces > 0 THEN 1 ELSE 0 END) AS accompanied,
         count(request_edges) AS request_instances,
         sum(CASE WHEN is_quiet THEN 1 ELSE 0 END) AS quiet,
         sum(CASE WHEN is_distinct THEN 1 ELSE 0 END) AS distinct_quiet,
@@ -66,6 +70,7 @@ WITH instances AS (
         max(decidable_share_min) AS decidable_share_min,
         max(blocked_share_min) AS blocked_share_min,
         max(endpoint_share_min) AS endpoint_share_min,
+        max(together_expected_min) AS together_expected_min,
         max(request_expected_min) AS request_expected_min,
         max(request_seen_share_max) AS request_seen_share_max,
         max(request_endpoint_share_min) AS request_endpoint_share_min,
@@ -97,6 +102,23 @@ WITH instances AS (
             WHEN NOT places.is_event_loop THEN 'clear: requests were taken or answered'
             WHEN places.instances < places.endpoint_share_min * requests
                 THEN 'clear: it happens in too few of the requests to be the code of this endpoint'
+            -- Each alone is too short to tell, but not one of them heard the requests beside it.
+            WHEN NOT is_gap
+                AND (
+                    places.decidable < places.decidable_min
+                    OR places.decidable < places.decidable_share_min * places.instances
+                )
+                AND places.foreign_edges = 0
+                AND places.accompanied >= places.decidable_min
+                AND places.accompanied >= places.request_endpoint_share_min * requests
+                AND places.expected_edges >= places.together_expected_min
+                THEN 'blocked together'
+            WHEN places.accompanied > 0
+                AND (
+                    places.decidable < places.decidable_min
+                    OR places.decidable < places.decidable_share_min * places.instances
+                )
+                THEN 'unknown: other requests were open, but too little of them started or ended'
             WHEN places.decidable < places.decidable_min
                 OR places.decidable < places.decidable_share_min * places.instances
                 THEN 'unknown: too few requests ran beside these to tell; one client alone can never tell'
@@ -125,15 +147,22 @@ WITH instances AS (
         code_line_number,
         verdicts.verdict,
         verdicts.verdict LIKE 'blocked:%' AS is_by_requests,
-        CASE WHEN verdicts.verdict LIKE 'blocked:%' THEN verdicts.quiet ELSE verdicts.blocked END
-            AS instances_blocked,
-        CASE WHEN verdicts.verdict LIKE 'blocked:%' THEN verdicts.request_instances ELSE verdicts.decidable END
-            AS instances_decidable,
+        CASE
+            WHEN verdicts.verdict LIKE 'blocked:%' THEN verdicts.quiet
+            WHEN verdicts.verdict = 'blocked together' THEN verdicts.instances
+            ELSE verdicts.blocked
+        END AS instances_blocked,
+        CASE
+            WHEN verdicts.verdict LIKE 'blocked:%' THEN verdicts.request_instances
+            WHEN verdicts.verdict = 'blocked together' THEN verdicts.instances
+            ELSE verdicts.decidable
+        END AS instances_decidable,
         verdicts.instances
     FROM instances
     JOIN verdicts USING (process_id, endpoint, place, is_gap)
     WHERE
         (verdicts.verdict = 'blocked' AND instances.verdict = 'blocked')
+        OR verdicts.verdict = 'blocked together'
         OR (verdicts.verdict LIKE 'blocked:%' AND is_quiet)
         OR (verdicts.verdict LIKE 'unknown%' AND verdicts.instances >= instances.decidable_min)
         -- Other processes that look like this one go on: the test is blind to a stall of one.
@@ -158,6 +187,8 @@ SELECT
     CASE
         WHEN verdict LIKE 'clear%'
             THEN 'the resource names no process (service.instance.id, or process.pid with a host): if there are several, a stall of one hides behind the others'
+        WHEN verdict LIKE 'unknown: other%'
+            THEN 'other requests of the process were open meanwhile, but too little of them started or ended to tell whether the event loop stood still; record more requests, among them some that wait for several short things'
         WHEN verdict NOT LIKE 'blocked%'
             THEN 'too few requests ran side by side to tell whether the event loop stood still; record it with several clients at a time'
         WHEN NOT has_process_identity
@@ -166,6 +197,8 @@ SELECT
             THEN 'while it ran hardly any other request of the process was taken or answered; spans do not show whether this Django runs on an event loop, threads that hold the GIL, and requests that queue for one lock, look alike'
         WHEN is_by_requests
             THEN 'while it ran hardly any other request of the process was taken or answered; threads that hold the GIL, and requests that queue for one lock, look alike'
+        WHEN verdict = 'blocked together'
+            THEN 'while it ran no other request of the process ever started or ended a span: each time is too short to tell, all of them together are not; threads that hold the GIL look alike'
         ELSE 'while it ran no other request of the process started or ended a span, in most of the requests that can be told; threads that hold the GIL look alike'
     END AS confidence_reason,
     CASE WHEN is_by_requests THEN request_silence_nanos ELSE silence_nanos END AS blocked_nanos,

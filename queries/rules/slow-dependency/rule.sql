@@ -53,7 +53,8 @@ WITH unrecorded AS (
     JOIN trees ON trees.trace_id = root.trace_id
     LEFT JOIN calls ON calls.trace_id = span.trace_id AND calls.span_id = span.span_id
     WHERE
-        root.span_id = root.root_span_id
+        -- Nobody on record waits for it: the root, or a request that a test makes in its own process.
+        (root.span_id = root.root_span_id OR (root.kind = 'SERVER' AND root.tiling_span_id = root.span_id))
         AND span.service_name <> root.service_name
         AND calls.span_id IS NULL
     GROUP BY root.service_name, root.endpoint, root.kind, root.trace_id, root.span_id,
@@ -73,19 +74,36 @@ WITH unrecorded AS (
         count(*) >= 5 AND 2 * sum(critical_nanos) < sum(duration_nanos) AS is_crowded
     FROM calls
     GROUP BY service_name, endpoint, entry_span_id, trace_id, peer
+), silent_places AS (
+    -- Calls during which no other request of an event loop ever moved, although some were open.
+    SELECT process_id, endpoint, place
+    FROM loop_candidates
+    WHERE NOT is_gap AND nanos >= 10000000
+    GROUP BY process_id, endpoint, place
+    HAVING sum(foreign_edges) = 0 AND max(concurrent_traces) > 0
+), silent_loops AS (
+    -- Event loops that were silent so for the better part of the time: they may have stood still,
+    -- and answers that were there waited for them.
+    SELECT process_id, TRUE AS is_silent
+    FROM loop_candidates
+    JOIN silent_places USING (process_id, endpoint, place)
+    WHERE NOT is_gap AND nanos >= 10000000
+    GROUP BY process_id
+    HAVING 2 * sum(nanos) >= max(end_time_unix_nano) - min(end_time_unix_nano - nanos)
 ), dependencies AS (
     -- Both together: what a request waits for. A call that nothing called is no request.
     SELECT service_name, endpoint, kind, trace_id, span_id, root_nanos, is_whole,
-        FALSE AS is_crowded, subject, is_recorded, waited_nanos, longest_nanos
+        FALSE AS is_crowded, FALSE AS is_silent, subject, is_recorded, waited_nanos, longest_nanos
     FROM waits
     WHERE kind NOT IN ('CLIENT', 'PRODUCER')
     UNION ALL
     SELECT entries.service_name, entries.endpoint, entries.kind, entries.trace_id, entries.span_id,
-        root_nanos, FALSE AS is_whole, is_crowded, subject, FALSE AS is_recorded, waited_nanos, longest_nanos
+        root_nanos, FALSE AS is_whole, is_crowded, coalesce(is_silent, FALSE) AS is_silent, subject, FALSE AS is_recorded, waited_nanos, longest_nanos
     FROM external_calls
     JOIN entries
         ON entries.trace_id = external_calls.trace_id
         AND entries.span_id = external_calls.entry_span_id
+    LEFT JOIN silent_loops ON silent_loops.process_id = entries.process_id
     WHERE entries.kind NOT IN ('CLIENT', 'PRODUCER')
 ), slow AS (
     -- Slow in most requests: without a baseline, "slow" needs an absolute floor beside the share.
@@ -113,13 +131,15 @@ SELECT
     1 AS occurrences,
     dependencies.waited_nanos AS wasted_nanos,
     CASE
-        WHEN dependencies.is_crowded THEN 'possible'
+        WHEN dependencies.is_crowded OR dependencies.is_silent THEN 'possible'
         WHEN dependencies.is_recorded AND dependencies.is_whole THEN 'certain'
         ELSE 'likely'
     END AS confidence,
     CASE
         WHEN dependencies.is_crowded
             THEN 'many calls at the same time hold each other up: on the other side, or in this process'
+        WHEN dependencies.is_silent
+            THEN 'the event loop of this process may have stood still meanwhile, so that answers that were there waited for it'
         WHEN NOT dependencies.is_recorded
             THEN 'it records no spans: the time may be its own, or the way there and back'
         WHEN NOT dependencies.is_whole

@@ -133,7 +133,7 @@ WITH last_io AS (
         AND critical_nanos - stalled_nanos >= entry_share_min * entry_duration_nanos
 ), requests AS (
     -- How many requests each endpoint served.
-    SELECT service_name, endpoint, count(DISTINCT trace_id) AS requests
+    SELECT service_name, endpoint, count(*) AS requests
     FROM entries
     GROUP BY service_name, endpoint
 ), places AS (
@@ -143,7 +143,7 @@ WITH last_io AS (
         service_name,
         endpoint,
         subject,
-        count(DISTINCT trace_id) AS slow_requests,
+        count(DISTINCT concat(trace_id, entry_span_id)) AS slow_requests,
         sum(CASE loop_verdict WHEN 'clear' THEN 1 ELSE 0 END) AS clear,
         sum(CASE loop_verdict WHEN 'blocked' THEN 1 ELSE 0 END) AS blocked,
         sum(CASE loop_verdict WHEN 'unknown' THEN 0 ELSE 1 END) AS decidable,

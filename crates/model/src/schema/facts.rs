@@ -19,7 +19,7 @@ pub fn table() -> Table {
         Column::required(
             "entry_span_id",
             TEXT,
-            "The nearest SERVER, CONSUMER or root above it in its service; siblings under one lost local parent share that parent's id.",
+            "The nearest request or root above it in its service: SERVER, CONSUMER, or INTERNAL with what server instrumentations write and no request above it in its process, as a test's client makes; siblings under one lost local parent share that parent's id.",
         ),
         Column::optional(
             "endpoint",
@@ -49,7 +49,7 @@ pub fn table() -> Table {
         Column::required(
             "open_entries",
             int.clone(),
-            "Entries of its process open at its start, its own included.",
+            "Entries of its process open at its start, its own included; another that made requests in the process itself, a test say, only waits for them and is left out.",
         ),
         Column::required(
             "skew_nanos",
@@ -105,27 +105,27 @@ pub fn table() -> Table {
         Column::required(
             "stalled_nanos",
             int.clone(),
-            "How long it was held up by a stall of its event loop that another trace caused, ns.",
+            "How long it was held up by a stall of its event loop that another request caused, ns.",
         ),
         Column::optional(
             "silence_nanos",
             int.clone(),
-            "On a leaf of an event-loop process: from the last start or end of a concurrent trace's span inside it, else from its start, to its end, ns.",
+            "On a leaf of an event-loop process: from the last start or end of a concurrent request's span inside it, else from its start, to its end, ns.",
         ),
         Column::optional(
             "expected_edges",
             DataType::Float64,
-            "Starts and ends of concurrent traces to be expected in that silence, by their rate around it.",
+            "Starts and ends of concurrent requests to be expected in that silence, by their rate around it.",
         ),
         Column::optional(
             "foreign_edges",
             int.clone(),
-            "Starts and ends of concurrent traces inside the span.",
+            "Starts and ends of concurrent requests inside the span.",
         ),
         Column::optional(
             "concurrent_traces",
             int.clone(),
-            "Other traces of the process whose local root overlaps its own.",
+            "Other requests of the process that overlap its own: traces, or where no request is above several of a trace, each of those.",
         ),
         // Appended.
         Column::required(
@@ -169,7 +169,7 @@ pub fn table() -> Table {
         Column::required(
             "entry_kind",
             TEXT,
-            "The kind of its entry; UNSPECIFIED under a lost entry.",
+            "The kind of its entry, SERVER for an INTERNAL request; UNSPECIFIED under a lost entry.",
         ),
         Column::required(
             "entry_duration_nanos",
@@ -185,7 +185,7 @@ pub fn table() -> Table {
         Column::optional(
             "waiting_nanos",
             int.clone(),
-            "How long other traces of the process were open during `silence_nanos` (else `request_silence_nanos`), added up, ns.",
+            "How long other requests of the process were open during `silence_nanos` (else `request_silence_nanos`), added up, ns.",
         ),
         Column::required(
             "is_told_by_requests",
@@ -195,12 +195,12 @@ pub fn table() -> Table {
         Column::optional(
             "request_silence_nanos",
             int.clone(),
-            "Where `is_told_by_requests` and another request is open, on a leaf: ns from the last start or end of another trace's SERVER span in it, else from its start, to its end.",
+            "Where `is_told_by_requests` and another request is open, on a leaf: ns from the last start or end of another request in it, else from its start, to its end.",
         ),
         Column::optional(
             "request_edges",
             int.clone(),
-            "Starts and ends of other traces' SERVER spans inside the span.",
+            "Starts and ends of other requests inside the span.",
         ),
         Column::optional(
             "expected_request_edges",

@@ -62,7 +62,7 @@ pub fn table() -> Table {
         Column::required(
             "stalled_nanos",
             int.clone(),
-            "How long of it was a stall of the event loop that another trace caused, ns.",
+            "How long of it was a stall of the event loop that another request caused, ns.",
         ),
         Column::required(
             "before_failed",

@@ -108,7 +108,7 @@ promoted! {
     Span text "asgi.event.type" "asgi_event_type" "The ASGI message of a `http send` or `http receive` span.";
     Span text "jinja2.template_name" "jinja2_template_name" "The template that a Jinja2 span loads, compiles or renders.";
     Span text "service.peer.name" "service_peer_name" "The logical name of the called service.";
-    Span text "net.host.name" "net_host_name" "The server's name or address under its name before 1.21: of Python's instrumentations only those for WSGI record it.";
+    Span text "http.target" "http_target" "Path and query under their name before 1.21: whether it is there tells how Python's Django serves.";
 }
 
 /// Returns the type of `events`: a list of structs.

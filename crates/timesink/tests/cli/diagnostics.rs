@@ -91,3 +91,37 @@ fn what_stalls_what_does_not_and_what_cannot_be_told() {
     let good = run(&["analyze", &recording("django_asgi_httpx_good_c8.jsonl.gz")]).stdout;
     assert!(good.starts_with("no findings in 658 spans"), "{good}");
 }
+
+/// Scenario: test suites whose tests have a span of their own, under which requests are INTERNAL or
+/// SERVER, in a trace of their own, of the test, or of the whole session.
+/// Guarantee: what is found is a request's and names the test; no test is blamed for opening a good
+/// page eight times.
+#[test]
+fn suites_under_spans_of_their_tests_are_told_by_their_requests() {
+    let page = "n-plus-one-query GET orders/recent tests/test_orders.py::test_recent_orders_page";
+    let quotes = "blocking-event-loop GET /quotes/{symbol} tests/test_quotes.py::test_many_clients";
+    let expected = [
+        ("fa_requests_bad_alternating_c8", vec![quotes]),
+        ("pytest_plugin_django", vec![page]),
+        ("pytest_plugin_django_per_test", vec![page]),
+        ("pytest_plugin_django_xdist", vec![page]),
+        ("pytest_span_clients", vec![]),
+        ("pytest_span_clients_native", vec![]),
+        ("pytest_span_django", vec![page]),
+        ("pytest_span_django_xdist", vec![page]),
+        ("pytest_span_fastapi_bad_c8", vec![quotes]),
+        ("pytest_span_fastapi_native_bad_c8", vec![quotes]),
+    ];
+    for (name, expected) in expected {
+        let file = recording(&format!("{name}.jsonl.gz"));
+        let found = run(&["analyze", "--format", "jsonl", &file]).stdout;
+        let brief = |line: &str| {
+            let finding: serde_json::Value = serde_json::from_str(line).unwrap();
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
+            let shown_by = text(&finding["evidence"]["test_cases"][0]);
+            format!("{} {} {shown_by}", text(&finding["rule"]), text(&finding["endpoint"]))
+        };
+        let found: Vec<String> = found.lines().map(brief).collect();
+        assert_eq!(found, expected, "{name}");
+    }
+}

@@ -1,0 +1,127 @@
+//! [`TestCases`]: in which test of a suite each span ran.
+
+use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, StringViewArray};
+use arrow::datatypes::Int64Type;
+use hashbrown::HashMap;
+
+use crate::Error;
+
+/// The tests that spans name, by `test.case.name`; empty where none does.
+#[derive(Debug, Default)]
+pub(crate) struct TestCases<'a> {
+    /// By trace and span.
+    spans: HashMap<(&'a str, &'a str), Place<'a>>,
+    /// The spans that name one, by process.
+    named: HashMap<i64, Vec<Named<'a>>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place<'a> {
+    parent: &'a str,
+    test_case: Option<&'a str>,
+    /// None where its process cannot be told from others.
+    process: Option<i64>,
+    start: i64,
+    /// How many spans are above it.
+    depth: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Named<'a> {
+    test_case: &'a str,
+    start: i64,
+    end: i64,
+}
+
+impl<'a> TestCases<'a> {
+    pub(crate) fn read(batches: &'a [RecordBatch]) -> Result<Self, Error> {
+        let columns: Vec<Columns<'a>> =
+            batches.iter().map(Columns::read).collect::<Result<_, _>>()?;
+        let mut tests = Self::default();
+        if columns.iter().any(|batch| batch.test_case.null_count() < batch.test_case.len()) {
+            for batch in &columns {
+                tests.read_batch(batch);
+            }
+        }
+        Ok(tests)
+    }
+
+    fn read_batch(&mut self, batch: &Columns<'a>) {
+        let text = |column: &'a StringViewArray, row: usize| {
+            column.is_valid(row).then(|| column.value(row))
+        };
+        for row in 0..batch.span_id.len() {
+            let place = Place {
+                parent: text(batch.parent, row).unwrap_or_default(),
+                test_case: text(batch.test_case, row),
+                process: batch.is_known.value(row).then(|| batch.process.value(row)),
+                start: batch.start.value(row),
+                depth: batch.depth.value(row),
+            };
+            self.spans.insert((batch.trace_id.value(row), batch.span_id.value(row)), place);
+            if let (Some(test_case), Some(process)) = (place.test_case, place.process) {
+                let named = Named { test_case, start: place.start, end: batch.end.value(row) };
+                self.named.entry(process).or_default().push(named);
+            }
+        }
+    }
+
+    /// Returns the test that a span ran in: the one that it names itself, else that of the nearest
+    /// span above it, else the only one that ran in its process as it started.
+    pub(crate) fn of(&self, trace_id: &str, span_id: &str) -> Option<&'a str> {
+        let own = self.spans.get(&(trace_id, span_id))?;
+        let mut next = Some(own);
+        for _ in 0..=own.depth {
+            match next {
+                Some(Place { test_case: Some(test_case), .. }) => return Some(test_case),
+                Some(place) => next = self.spans.get(&(trace_id, place.parent)),
+                None => break,
+            }
+        }
+        self.running(own.process?, own.start)
+    }
+
+    /// Returns the only test that a process ran at a time.
+    fn running(&self, process: i64, time: i64) -> Option<&'a str> {
+        let named = self.named.get(&process)?.iter();
+        let mut running = named.filter(|named| named.start <= time && time <= named.end);
+        let test_case = running.next()?.test_case;
+        running.all(|other| other.test_case == test_case).then_some(test_case)
+    }
+}
+
+struct Columns<'a> {
+    trace_id: &'a StringViewArray,
+    span_id: &'a StringViewArray,
+    parent: &'a StringViewArray,
+    test_case: &'a StringViewArray,
+    process: &'a Int64Array,
+    is_known: &'a BooleanArray,
+    depth: &'a Int64Array,
+    start: &'a Int64Array,
+    end: &'a Int64Array,
+}
+
+impl<'a> Columns<'a> {
+    fn read(batch: &'a RecordBatch) -> Result<Self, Error> {
+        let missing =
+            |name: &str| Error::Internal(format!("spans_with_facts has no column `{name}`"));
+        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| missing(name));
+        let text = |name: &str| column(name)?.as_string_view_opt().ok_or_else(|| missing(name));
+        let int =
+            |name: &str| column(name)?.as_primitive_opt::<Int64Type>().ok_or_else(|| missing(name));
+        Ok(Self {
+            trace_id: text("trace_id")?,
+            span_id: text("span_id")?,
+            parent: text("parent_span_id")?,
+            test_case: text("test_case_name")?,
+            process: int("process_id")?,
+            is_known: column("has_process_identity")?
+                .as_boolean_opt()
+                .ok_or_else(|| missing("has_process_identity"))?,
+            depth: int("depth")?,
+            start: int("start_time_unix_nano")?,
+            end: int("end_time_unix_nano")?,
+        })
+    }
+}
