@@ -77,13 +77,13 @@ pub(crate) fn measure(
 ) -> Vec<Option<RequestSilence>> {
     let is_server = |at: usize| served.kind(rows, at) == Kind::Server;
     let edges = Edges::list(processes, groups, rows, is_server);
-    let is_served = |group: &&Group| is_server(group.root as usize);
-    let open: Vec<Group> = groups.iter().filter(is_served).cloned().collect();
+    let heads = |group: &&Group| is_server(group.root as usize);
+    let open: Vec<Group> = groups.iter().filter(heads).cloned().collect();
     let requests = Requests {
         edges,
         open: Open::new(&open, &by_end(&open)),
         all: Open::new(groups, &by_end(groups)),
-        is_served: groups.iter().map(|group| is_served(&group)).collect(),
+        is_served: groups.iter().map(|group| heads(&group)).collect(),
     };
     candidates.iter().map(|candidate| requests.measure(groups, candidate)).collect()
 }
