@@ -39,7 +39,7 @@ pub(crate) struct Batch<'a> {
 }
 
 /// The columns of `spans` that the pass reads: a batch may lack all others.
-pub const COLUMNS: [&str; 25] = [
+pub const COLUMNS: [&str; 27] = [
     "trace_id",
     "span_id",
     "parent_span_id",
@@ -65,6 +65,8 @@ pub const COLUMNS: [&str; 25] = [
     "rpc_method",
     "asgi_event_type",
     "http_target",
+    "http_route",
+    "url_scheme",
 ];
 
 impl<'a> Batch<'a> {

@@ -1,9 +1,9 @@
 //! The critical path: which spans a trace waited for, tile by tile.
 //!
 //! A *tiling* is headed by every root, orphan, CONSUMER and in-process request, and by every child
-//! that does not lie in time within its parent. From the end of its head the walk goes backwards, always into the child
-//! that finished last; time that no chosen child covers is the span's own. The sections of a tiling
-//! cover its head exactly, without overlap.
+//! that does not lie in time within its parent. From the end of its head the walk goes backwards,
+//! always into the child that finished last; time that no chosen child covers is its parent's own.
+//! The sections of a tiling cover its head exactly, without overlap.
 //!
 //! Source: the algorithm of Jaeger UI (`CriticalPath`), with one deviation: a sibling may overlap
 //! the next by up to [`OVERLAP_NANOS_MAX`] or 1 % of the parent, where Jaeger asks for a strict gap

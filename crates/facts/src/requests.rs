@@ -77,13 +77,13 @@ pub(crate) fn measure(
 ) -> Vec<Option<RequestSilence>> {
     let is_server = |at: usize| served.kind(rows, at) == Kind::Server;
     let edges = Edges::list(processes, groups, rows, is_server);
-    let has_served_root = |group: &&Group| is_server(group.root as usize);
-    let open: Vec<Group> = groups.iter().filter(has_served_root).cloned().collect();
+    let heads = |group: &&Group| is_server(group.root as usize);
+    let open: Vec<Group> = groups.iter().filter(heads).cloned().collect();
     let requests = Requests {
         edges,
         open: Open::new(&open, &by_end(&open)),
         all: Open::new(groups, &by_end(groups)),
-        has_served_root: groups.iter().map(|group| has_served_root(&group)).collect(),
+        is_served: groups.iter().map(|group| heads(&group)).collect(),
     };
     candidates.iter().map(|candidate| requests.measure(groups, candidate)).collect()
 }
@@ -94,7 +94,7 @@ struct Requests {
     /// Those that are no messages.
     open: Open,
     all: Open,
-    has_served_root: Vec<bool>,
+    is_served: Vec<bool>,
 }
 
 impl Requests {
@@ -129,7 +129,7 @@ impl Requests {
     /// Returns how many other requests were open at a time.
     fn open_at(&self, groups: &[Group], group: usize, time: i64) -> usize {
         let own = &groups[group];
-        let is_own = self.has_served_root[group] && own.start <= time && time < own.end;
+        let is_own = self.is_served[group] && own.start <= time && time < own.end;
         self.open.at(time) - usize::from(is_own)
     }
 

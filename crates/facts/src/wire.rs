@@ -32,7 +32,8 @@ pub(crate) struct Wire {
     pub(crate) server_busy: i64,
 }
 
-/// When each process had an entry open that did not only wait for others of the process, to tell a queue at the server from a slow network.
+/// When each process had an entry open that did not only wait for others of the process, to tell a
+/// queue at the server from a slow network.
 struct Busy {
     /// By process: stretches by start, without overlap.
     stretches: Vec<Vec<Section>>,

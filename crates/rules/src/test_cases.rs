@@ -125,3 +125,40 @@ impl<'a> Columns<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(parent: &'static str, depth: i64, process: Option<i64>, start: i64) -> Place<'static> {
+        Place { parent, test_case: None, process, start, depth }
+    }
+
+    /// Checks the test of span `b`, which lies below `a`, while process 1 runs tests.
+    fn check(a: Option<&'static str>, b: Place<'static>, expected: Option<&str>) {
+        let named = |test_case, start, end| Named { test_case, start, end };
+        let running = vec![named("one", 0, 10), named("one", 2, 8), named("two", 10, 20)];
+        let above = Place { test_case: a, ..place("", 0, Some(1), 0) };
+        let tests = TestCases {
+            spans: HashMap::from_iter([(("t", "a"), above), (("t", "b"), b)]),
+            named: HashMap::from_iter([(1, running)]),
+        };
+        assert_eq!(tests.of("t", "b"), expected, "{b:?}");
+    }
+
+    #[test]
+    fn a_span_ran_in_the_test_above_it_or_the_only_one_of_its_process() {
+        let named = Place { test_case: Some("own"), ..place("a", 1, Some(1), 5) };
+        check(Some("above"), named, Some("own"));
+        check(Some("above"), place("a", 1, Some(1), 5), Some("above"));
+        check(None, place("a", 1, Some(1), 5), Some("one"));
+        check(None, place("", 0, Some(1), 15), Some("two"));
+        // Several, none, another process, and one that cannot be told from others.
+        check(None, place("", 0, Some(1), 10), None);
+        check(None, place("", 0, Some(1), 21), None);
+        check(None, place("", 0, Some(2), 5), None);
+        check(None, place("", 0, None, 5), None);
+        // Its own parent.
+        check(None, place("b", 0, Some(1), 5), Some("one"));
+    }
+}

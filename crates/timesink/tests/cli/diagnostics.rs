@@ -118,8 +118,8 @@ fn suites_under_spans_of_their_tests_are_told_by_their_requests() {
         let brief = |line: &str| {
             let finding: serde_json::Value = serde_json::from_str(line).unwrap();
             let text = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
-            let shown_by = text(&finding["evidence"]["test_cases"][0]);
-            format!("{} {} {shown_by}", text(&finding["rule"]), text(&finding["endpoint"]))
+            let ran_in = text(&finding["evidence"]["test_cases"][0]);
+            format!("{} {} {ran_in}", text(&finding["rule"]), text(&finding["endpoint"]))
         };
         let found: Vec<String> = found.lines().map(brief).collect();
         assert_eq!(found, expected, "{name}");
