@@ -191,8 +191,8 @@ impl Decoder {
         self.builder.accepted()
     }
 
-    /// Returns what was refused since the last call, and forgets it: a receiver answers each message
-    /// with its own refusals.
+    /// Returns what was refused since the last call, and forgets it: a receiver answers each
+    /// message with its own refusals.
     pub fn take_rejected(&mut self) -> Rejected {
         self.builder.take_rejected()
     }

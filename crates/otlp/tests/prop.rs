@@ -270,7 +270,7 @@ proptest! {
     /// Scenario: the same as OTLP JSON, as serde writes it.
     /// Guarantee: the same batches as from protobuf.
     /// Scenario: a reader asks for some columns of any message.
-    /// Guarantee: the same spans are taken and refused, and the columns are what they are otherwise.
+    /// Guarantee: the same spans are taken and refused, and the columns are as they are otherwise.
     #[test]
     fn columns_that_nobody_asks_for_are_left_out_and_change_nothing(
         request in request(),

@@ -104,8 +104,8 @@ pub fn tests(finding: &Finding) -> Option<String> {
     (!tests.is_empty()).then(|| tests.join(", "))
 }
 
-/// Returns the file of the test that showed a finding most, for readers that want a file where spans
-/// carry no code: `tests/test_cart.py` of pytest's `tests/test_cart.py::test_total`.
+/// Returns the file of the test that showed a finding most, for readers that want a file where
+/// spans carry no code: `tests/test_cart.py` of pytest's `tests/test_cart.py::test_total`.
 pub fn test_file(finding: &Finding) -> Option<&str> {
     let (file, _) = finding.evidence.test_cases.first()?.split_once("::")?;
     std::path::Path::new(file).extension().is_some_and(|kind| kind == "py").then_some(file)

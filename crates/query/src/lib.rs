@@ -1,8 +1,8 @@
 //! SQL over spans, facts and gaps: a bounded `DataFusion` session, the tables and the views.
 //!
-//! Nothing here knows a rule. [`Database`] holds the tables of one set of spans. [`Session`] answers
-//! any query over them; [`Planner`] and [`Reader`] those that are known before, planned once. Every
-//! query runs under [`Limits`].
+//! Nothing here knows a rule. [`Database`] holds the tables of one set of spans. [`Session`]
+//! answers any query over them; [`Planner`] and [`Reader`] those that are known before, planned
+//! once. Every query runs under [`Limits`].
 
 mod answer;
 mod database;

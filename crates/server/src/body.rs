@@ -138,7 +138,7 @@ where
                 None
             } else {
                 Some(Refusal::Busy(format!(
-                    "requests that arrive at this moment hold {} bytes (`receiver.inflight_mib_max`)",
+                    "requests that arrive now hold {} bytes (`receiver.inflight_mib_max`)",
                     in_flight.bytes_max
                 )))
             };

@@ -42,8 +42,8 @@ const HEAD_BYTES_MAX: u32 = 64 << 10;
 /// After a failed accept, when descriptors ran out for example: others may be closed meanwhile.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
-/// Between the last connection and the end of those that wait for a request: what has arrived by then,
-/// and was not read yet, is answered.
+/// Between the last connection and the end of those that wait for a request: what has arrived by
+/// then, and was not read yet, is answered.
 const LAST_REQUESTS: Duration = Duration::from_millis(250);
 
 /// What the connections of all listeners share.

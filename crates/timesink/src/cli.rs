@@ -141,11 +141,15 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) report: ReportArgs,
 
-    /// Keep what the command sent in this file, as OTLP JSON: `analyze`, `explain` and `sql` read it
+    /// Keep what the command sent in this file: `analyze`, `explain` and `sql` read it
+    ///
+    /// OTLP JSON lines.
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
 
-    /// Exit with 1 if there is a finding of this severity or a higher one, unless the command failed
+    /// Exit with 1 if there is a finding of this severity or a higher one
+    ///
+    /// If the command fails, its own code is passed on.
     #[arg(long, value_name = "SEVERITY", value_enum)]
     pub(crate) fail_on: Option<FailOn>,
 

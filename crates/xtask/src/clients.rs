@@ -1,5 +1,5 @@
-//! `clients`: every recording, sent by every real client to the release binary, gives what `analyze`
-//! finds in its file. The tests do so with some of them; this takes minutes.
+//! `clients`: every recording, sent by every real client to the release binary, gives what
+//! `analyze` finds in its file. The tests do so with some of them; this takes minutes.
 
 use anyhow::{Context, Result};
 

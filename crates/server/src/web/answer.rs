@@ -23,8 +23,8 @@ pub(super) fn of(
 /// asked for in parts.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// Bytes that all answers may hold together until they were sent: clients that do not read what they
-/// asked for must not fill the memory.
+/// Bytes that all answers may hold together until they were sent: clients that do not read what
+/// they asked for must not fill the memory.
 pub(super) const ANSWERS_BYTES_MAX: usize = 256 << 20;
 
 /// Returns an answer of any size, if it is within the limits.
@@ -35,7 +35,7 @@ pub(super) fn of_any_size(
 ) -> Response<Body> {
     if body.len() > ANSWER_BYTES_MAX {
         let message = format!(
-            "the answer has {} bytes, and may have {ANSWER_BYTES_MAX}: ask for less (`top`, `service`)",
+            "the answer has {} bytes, and may have {ANSWER_BYTES_MAX}: ask for less (`top`)",
             body.len()
         );
         return problem(StatusCode::PAYLOAD_TOO_LARGE, &message);

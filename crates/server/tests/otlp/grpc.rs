@@ -106,7 +106,8 @@ fn bad_data_is_an_invalid_argument() {
 
 /// OTLP/gRPC Request: "The server MUST enforce a message size limit [...] the gRPC server
 /// implementations return a `RESOURCE_EXHAUSTED` status code". Failures: "If no such status
-/// [`RetryInfo`] is returned, then the `RESOURCE_EXHAUSTED` code SHOULD be treated as non-retryable."
+/// [`RetryInfo`] is returned, then the `RESOURCE_EXHAUSTED` code SHOULD be treated as
+/// non-retryable."
 #[test]
 fn what_is_too_large_is_not_to_be_sent_again() {
     let limits = ReceiverLimits { message_bytes_max: 1000, ..ReceiverLimits::default() };

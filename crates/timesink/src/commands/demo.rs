@@ -1,5 +1,5 @@
-//! `timesink demo`: bundled recordings of real services, each sent to a receiver as the service did,
-//! and analyzed as `run` does what a command sends.
+//! `timesink demo`: bundled recordings of real services, each sent to a receiver as the service
+//! did, and analyzed as `run` does what a command sends.
 
 use std::io::Write;
 
@@ -79,8 +79,8 @@ pub(super) fn run(args: &DemoArgs, run: &mut Run<'_>) -> Result<Ended> {
     }
     drop(receiver);
     if args.format == DemoFormat::Text {
-        let next = "next: `timesink analyze FILES` on traces of your own, or `timesink run -- pytest`; \
-                    `timesink rules show RULE` prints a rule's guide";
+        let next = "next: `timesink analyze FILES` on traces of your own, or \
+                    `timesink run -- pytest`; `timesink rules show RULE` prints a rule's guide";
         writeln!(run.console.out, "{next}")?;
     }
     if args.serve { serve(run) } else { Ok(Ended::Done) }

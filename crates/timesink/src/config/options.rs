@@ -171,7 +171,8 @@ pub(crate) struct ReceiverOptions {
 
     /// Bodies of requests that are held at a time, in MiB as they came
     ///
-    /// At the limit exporters are told to try again. Default: 256. Example: `inflight_mib_max = 64`.
+    /// At the limit exporters are told to try again. Default: 256. Example:
+    /// `inflight_mib_max = 64`.
     #[arg(
         id = "receiver.inflight_mib_max",
         long = "receiver-inflight-mib-max",

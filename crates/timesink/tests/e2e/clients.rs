@@ -1,7 +1,7 @@
-//! Every recording, sent by real clients to the real binary, gives what `analyze` finds in its file.
+//! Every recording, sent by real clients to the real binary, gives what `analyze` finds in it.
 //!
-//! `TIMESINK_RECORDINGS=DIR` takes the recordings of another folder, and sends each of them in every
-//! way; `cargo xtask clients` does so with all that lie beside the repository.
+//! `TIMESINK_RECORDINGS=DIR` takes the recordings of another folder, and sends each of them in
+//! every way; `cargo xtask clients` does so with all that lie beside the repository.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -28,8 +28,9 @@ attributes = {'db.system': 'mysql', 'db.statement': 'SELECT * FROM item WHERE id
 for request in range(5):
     with tracer.start_as_current_span('GET /cart', kind=SpanKind.SERVER):
         for item in range(8 + request):
-            with tracer.start_as_current_span('SELECT', kind=SpanKind.CLIENT, attributes=attributes):
-                time.sleep(0.002)
+            query = tracer.start_span('SELECT', kind=SpanKind.CLIENT, attributes=attributes)
+            time.sleep(0.002)
+            query.end()
 provider.shutdown()
 sys.exit(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
 ";

@@ -104,8 +104,8 @@ fn end(number: Signal) {
     std::process::exit(128 + number.as_raw());
 }
 
-/// Returns whether we are in the foreground of a terminal, to whose signals the command, in the same
-/// group, is sent as well.
+/// Returns whether we are in the foreground of a terminal: it sends its signals to the command,
+/// which is in the same group, as well.
 fn has_terminal() -> bool {
     let terminal = File::open("/dev/tty");
     terminal.is_ok_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))

@@ -75,12 +75,12 @@ impl Environment {
         let lacking = self.installed.as_ref().and_then(lacking);
         let is_named = self.installed.as_ref().is_some_and(|installed| installed.python.is_named());
         let others = [
-            "is it instrumented? `timesink run -- opentelemetry-instrument COMMAND` does it without a \
-             change in the code",
-            "does its code name an exporter or endpoint? The variables OTEL_* set here apply where it \
-             does not",
-            "does a process outlive the command, or is one killed before it has exported? SIGTERM or \
-             SIGINT, and a moment of time, let most servers export",
+            "is it instrumented? `timesink run -- opentelemetry-instrument COMMAND` does it \
+             without a change in the code",
+            "does its code name an exporter or endpoint? The variables OTEL_* set here apply where \
+             it does not",
+            "does a process outlive the command, or is one killed before it has exported? SIGTERM \
+             or SIGINT, and a moment of time, let most servers export",
         ];
         let others = others.into_iter().filter(|_| lacking.is_none() || !is_named);
         lacking.clone().into_iter().chain(others.map(str::to_owned)).collect()

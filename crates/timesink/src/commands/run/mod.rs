@@ -76,8 +76,8 @@ fn warn_of_lost(turned_away: u64, run: &Run<'_>) {
     if turned_away > 0 {
         let mib = run.config.server.receiver.memory_bytes_max >> 20;
         run.console.warn(&format!(
-            "the spans sent hold the {mib} MiB that they may (`receiver.memory_mib_max`): {turned_away} \
-             exports were turned away, and what they held is not looked at"
+            "the spans sent hold the {mib} MiB that they may (`receiver.memory_mib_max`): \
+             {turned_away} exports were turned away, and what they held is not looked at"
         ));
     }
 }

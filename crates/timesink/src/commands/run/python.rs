@@ -68,7 +68,7 @@ impl Installed {
 pub(super) enum Python {
     /// The command is one, or its script names it.
     Named(PathBuf),
-    /// The one that lies nearest to a launcher such as `poetry` or `make`, if it runs Python at all.
+    /// The one that lies nearest to a launcher such as `make`, if that runs Python at all.
     Guessed(PathBuf),
 }
 
