@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A loop of queries in requests of one service.
 const LOOP: &str = "\
 shop         SERVER  GET /cart          0ms    120ms
-  shop CLIENT SELECT 5ms 10ms x10 db.system.name=mysql db.query.text=\"SELECT * FROM t WHERE id = ?\"
+  shop CLIENT Q 5ms 10ms x10 db.system.name=mysql db.query.text=\"SELECT a FROM t WHERE id = ?\"
 --- x20 every 200ms
 ";
 
