@@ -324,6 +324,10 @@ fn says_where_json_breaks() {
         "{\"data\":[{\"traceID\":\"1\",\"spans\":[}]}",
         "line 1 (byte 33): expected a value, found `}`",
     );
+    check(
+        "{\"data\":[{\"traceID\":\"1\",\"spans\":1}]}",
+        "line 1 (byte 32): expected `[`, found `1`",
+    );
     check("[{\"traceId\":\"1\",\"id\":", "line 1 (byte 21): expected a value, found the end");
 }
 

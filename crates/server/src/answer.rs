@@ -133,12 +133,37 @@ fn why_rejected(rejected: &Rejected) -> String {
 /// Cuts a text, and shows what would steer a terminal: exporters write answers to their logs.
 pub(crate) fn bounded(text: &str) -> String {
     let mut bounded = String::new();
-    for (at, c) in text.chars().enumerate() {
-        if at == TEXT_CHARS_MAX {
+    // One stays for the sign that there was more.
+    let mut left = TEXT_CHARS_MAX - 1;
+    for c in text.chars() {
+        let chars = if c.is_control() { c.escape_default().len() } else { 1 };
+        if chars > left {
             bounded.push('…');
             break;
         }
+        left -= chars;
         if c.is_control() { bounded.extend(c.escape_default()) } else { bounded.push(c) }
     }
     bounded
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_bounded_and_on_one_line(
+            text in "(.|\n|\u{7f}){0,40}",
+            times in prop_oneof![Just(1), 30..200_usize],
+        ) {
+            let text = text.repeat(times);
+            let bounded = bounded(&text);
+            prop_assert!(bounded.chars().count() <= TEXT_CHARS_MAX);
+            prop_assert!(!bounded.contains(char::is_control));
+            prop_assert!(bounded.ends_with('…') || bounded.chars().count() >= text.chars().count());
+        }
+    }
 }

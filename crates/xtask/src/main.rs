@@ -7,6 +7,7 @@
 mod bench;
 mod browser;
 mod check;
+mod fuzz;
 mod generate;
 mod ingest;
 mod new_rule;
@@ -28,6 +29,8 @@ usage: cargo xtask COMMAND
   bench [--traces DIR] [--runs N]
                         measure each stage and the release binary over the recordings
   ingest                measure the receiver of the release binary, with 1 to 64 exporters
+  fuzz [--seconds N] [TARGET]...
+                        fuzz every reader of bytes for five minutes each, or N seconds
   browser [--update]    look at the HTML report in Chromium, and keep the screenshots
   score [ARGUMENTS]     score the release binary against the labelled recordings";
 
@@ -52,6 +55,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["tidy"] => tidy::run(),
         ["bench", options @ ..] => bench::run(options),
         ["ingest", options @ ..] => ingest::run(options),
+        ["fuzz", options @ ..] => fuzz::run(options),
         ["browser", options @ ..] => browser::run(options),
         ["score", arguments @ ..] => score::run(arguments),
         [] | ["help" | "--help" | "-h"] => {
