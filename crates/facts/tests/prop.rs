@@ -2,19 +2,17 @@
 //! and the stall test's measures are those of a plain count.
 
 mod common;
+mod said;
 #[path = "../src/test_support.rs"]
 #[expect(dead_code, reason = "shared with the unit tests")]
 mod test_support;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::DataType;
-use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
+use said::said;
 use test_support::{BASE, Pass, Span, batch, span_at};
-use timesink_facts::{Facts, PassOptions};
+use timesink_facts::PassOptions;
 use timesink_model::NANOS_PER_MILLI;
 use timesink_model::schema::{Columns, facts, gaps};
 
@@ -78,32 +76,6 @@ fn wild_times() -> impl Strategy<Value = (i64, i64)> {
 
 fn any_spans() -> impl Strategy<Value = Vec<Span>> {
     prop::collection::vec(any_span(near_times()), 0..60)
-}
-
-/// Returns every row as text, sorted.
-fn sorted_rows<'a>(batches: impl IntoIterator<Item = &'a RecordBatch>) -> Vec<Vec<String>> {
-    let cell = |column: &dyn Array, row| {
-        if column.is_null(row) {
-            return "NULL".to_owned();
-        }
-        array_value_to_string(column, row).expect("a value")
-    };
-    // To show a time zone takes a feature of arrow that this crate alone does not switch on, and
-    // `start_time` is `start_time_unix_nano` for people.
-    let is_shown =
-        |column: &&Arc<dyn Array>| !matches!(column.data_type(), DataType::Timestamp(..));
-    let row = |batch: &RecordBatch, row| -> Vec<String> {
-        batch.columns().iter().filter(is_shown).map(|column| cell(column, row)).collect()
-    };
-    let of_batch = |batch: &'a RecordBatch| (0..batch.num_rows()).map(move |at| row(batch, at));
-    let mut rows: Vec<Vec<String>> = batches.into_iter().flat_map(of_batch).collect();
-    rows.sort();
-    rows
-}
-
-/// Everything that the pass says, whatever the order.
-fn said(facts: &Facts) -> [Vec<Vec<String>>; 3] {
-    [sorted_rows(&facts.spans), sorted_rows(&facts.facts), sorted_rows([&facts.gaps])]
 }
 
 proptest! {

@@ -888,6 +888,8 @@ fn values_and_what_only_looks_like_them() {
         "SELECT ?, ?, ?, ?, ?, ?, ?, ?",
     );
     check("SELECT t1.c2, orders_2024_01.x FROM t1", "SELECT t1.c2, orders_2024_01.x FROM t1");
+    // Behind a dot a name may begin with a digit, but no name has a sign in it.
+    check("SELECT a. 17e-7, a.17e", "SELECT a.?, a.17e");
     check("WHERE a=1AND b=2", "WHERE a = ? AND b = ?");
     check("SELECT TOP 10 a", "SELECT TOP ? a");
     check("SELECT '1'::int, a::text, $1::INTEGER", "SELECT ?::int, a::text, ?::integer");

@@ -1,7 +1,7 @@
 //! The rows that a rule returns: the finding columns, then its evidence.
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
-use arrow::compute::{cast, concat_batches};
+use arrow::compute::{can_cast_types, cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
 use timesink_model::{Confidence, MeasureValue};
 use timesink_query::QueryResult;
@@ -145,7 +145,7 @@ pub(crate) fn check_columns(result: &QueryResult) -> Result<(), String> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
 }
 
-/// Evidence may have any type; the other columns are texts, counts and nanoseconds.
+/// Evidence is what can be told in a line; the other columns are texts, counts and nanoseconds.
 fn check_type(field: &Field) -> Result<(), String> {
     let (name, kind) = (field.name().as_str(), field.data_type());
     let expected = if FINDING_COLUMNS[4..].contains(&name) {
@@ -153,7 +153,7 @@ fn check_type(field: &Field) -> Result<(), String> {
     } else if FINDING_COLUMNS.contains(&name) || CONFIDENCE.contains(&name) {
         ("text", kind.is_string())
     } else {
-        return Ok(());
+        ("a number, a truth value or text", can_cast_types(kind, &DataType::Utf8))
     };
     match expected {
         (_, true) => Ok(()),
@@ -194,4 +194,50 @@ fn measures(column: &ArrayRef) -> Result<Vec<Option<MeasureValue>>, Error> {
     }
     let texts = texts(column)?;
     Ok(texts.iter().map(|value| value.map(|text| MeasureValue::Text(text.to_owned()))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{IntervalUnit, Schema};
+    use timesink_model::schema::spans;
+
+    use super::*;
+
+    /// Scenario: a rule returns a column that no line of a report can show, such as all attributes.
+    /// Guarantee: it is told so, and not asked to report an error of ours.
+    #[test]
+    fn evidence_of_a_type_without_text_is_refused() {
+        let check = |kind: DataType| {
+            let text = |name: &str| Field::new(name, DataType::Utf8View, true);
+            let integer = |name: &str| Field::new(name, DataType::Int64, true);
+            let [service, trace, span, subject, occurrences, wasted] = FINDING_COLUMNS;
+            let fields = vec![
+                text(service),
+                text(trace),
+                text(span),
+                text(subject),
+                integer(occurrences),
+                integer(wasted),
+                Field::new("more", kind, true),
+            ];
+            let schema = Arc::new(Schema::new(fields));
+            check_columns(&QueryResult { schema, batches: Vec::new() })
+        };
+        let table = spans::table();
+        let attributes = table.columns.iter().find(|column| column.name == "attributes");
+        let error = check(attributes.unwrap().data_type.clone()).unwrap_err();
+        assert!(error.starts_with("column `more` is Map("), "{error}");
+        assert!(error.ends_with("expected a number, a truth value or text"), "{error}");
+        for kind in [
+            DataType::Float64,
+            DataType::Boolean,
+            DataType::Utf8View,
+            DataType::Interval(IntervalUnit::MonthDayNano),
+            DataType::new_list(DataType::Int64, true),
+        ] {
+            assert_eq!(check(kind), Ok(()));
+        }
+    }
 }

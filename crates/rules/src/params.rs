@@ -20,7 +20,7 @@ pub(crate) struct ParamKeys {
     keys: Vec<[String; 3]>,
 }
 
-const KEY_COLUMNS: [&str; 3] = ["service_name", "endpoint", "kind"];
+pub(crate) const KEY_COLUMNS: [&str; 3] = ["service_name", "endpoint", "kind"];
 
 impl ParamKeys {
     /// Finds every (service, endpoint, kind) of the spans.

@@ -7,6 +7,7 @@ use timesink_model::Severity;
 use crate::Error;
 use crate::error::nearest;
 use crate::manifest::{Manifest, Param};
+use crate::params::KEY_COLUMNS;
 use crate::registry::RULES;
 
 /// One rule, ready to run.
@@ -31,35 +32,41 @@ impl Rule {
     ///
     /// [`Error::Rule`] says what in the folder is wrong.
     pub fn parse(folder: &str, manifest: &str, sql: &str, guide: &str) -> Result<Self, Error> {
-        let refuse = |reason: String| Error::Rule { rule: folder.to_owned(), reason };
-        let manifest: Manifest = toml::from_str(manifest)
-            .map_err(|error| refuse(format!("rule.toml: {}", error.to_string().trim_end())))?;
+        let refuse = |reason: &str| Error::Rule {
+            rule: folder.to_owned(),
+            reason: format!("rule.toml: {reason}"),
+        };
+        let manifest: Manifest =
+            toml::from_str(manifest).map_err(|error| refuse(error.to_string().trim_end()))?;
         if manifest.name != folder {
-            return Err(refuse(format!(
-                "rule.toml names it `{}`, the folder `{folder}`: they have to be equal",
+            return Err(refuse(&format!(
+                "the name is `{}`, that of the folder `{folder}`: they have to be equal",
                 manifest.name
             )));
         }
         let severity = Severity::parse(&manifest.severity).ok_or_else(|| {
-            refuse(format!(
+            refuse(&format!(
                 "severity `{}` is none of `info`, `warning`, `error`",
                 manifest.severity
             ))
         })?;
         if !["trace", "process", "window"].contains(&manifest.grain.as_str()) {
-            return Err(refuse(format!(
+            return Err(refuse(&format!(
                 "grain `{}` is none of `trace`, `process`, `window`",
                 manifest.grain
             )));
         }
         for (name, param) in &manifest.params {
-            check_param(name, param).map_err(refuse)?;
+            check_param(name, param).map_err(|reason| refuse(&reason))?;
         }
         Ok(Self { manifest, severity, sql: sql.to_owned(), guide: guide.to_owned() })
     }
 }
 
 fn check_param(name: &str, param: &Param) -> Result<(), String> {
+    if KEY_COLUMNS.contains(&name) {
+        return Err(format!("parameter `{name}`: `params` has a column of that name for its keys"));
+    }
     let number = |value: &toml::Value| match value {
         toml::Value::Integer(value) => Some(*value as f64),
         toml::Value::Float(value) => Some(*value),
@@ -184,8 +191,29 @@ mod tests {
     }
 
     #[test]
-    fn names_the_folder_and_the_fault() {
-        let error = Rule::parse("a-rule", "name = 'other'", "", "").unwrap_err().to_string();
-        assert!(error.starts_with("rule `a-rule`: rule.toml: "), "{error}");
+    fn names_the_folder_the_file_and_the_fault() {
+        let check = |change: (&str, &str), expected: &str| {
+            let source = RULES[0];
+            let manifest = source.manifest.replacen(change.0, change.1, 1);
+            assert_ne!(manifest, source.manifest, "{change:?}");
+            let error = Rule::parse(source.folder, &manifest, source.sql, source.guide);
+            let error = error.unwrap_err().to_string();
+            let place = format!("rule `{}`: rule.toml: ", source.folder);
+            assert!(error.starts_with(&place) && error.contains(expected), "{error}");
+        };
+        check(("name = \"", "name = \"not-"), "they have to be equal");
+        check(("severity = \"", "severity = \"very "), "none of `info`, `warning`, `error`");
+        check(("grain = \"", "grain = \"very "), "none of `trace`, `process`, `window`");
+        check(("title = ", "titel = "), "unknown field `titel`");
+        let param = |name: &str, default: &str| {
+            format!(
+                "[params.{name}]\ndefault = {default}\nmin = 1\nmax = 2\nunit = ''\n\
+                 summary = ''\nreason = ''\n[params."
+            )
+        };
+        check(("[params.", "[params.most]\n[params."), "missing field");
+        check(("[params.", &param("most", "9")), "default 9 lies outside 1 to 2");
+        check(("[params.", &param("most", "'1'")), "have to be numbers");
+        check(("[params.", &param("endpoint", "1")), "a column of that name for its keys");
     }
 }

@@ -133,8 +133,31 @@ fn why_rejected(rejected: &Rejected) -> String {
 
 /// Cuts a text, and shows what would steer a terminal: exporters write answers to their logs.
 pub(crate) fn bounded(text: &str) -> String {
-    match text.char_indices().nth(TEXT_CHARS_MAX) {
-        None => safe::line(text).into_owned(),
-        Some((end, _)) => format!("{}…", safe::line(&text[..end])),
+    let safe = safe::line(text);
+    if safe.chars().nth(TEXT_CHARS_MAX).is_none() {
+        return safe.into_owned();
+    }
+    // One character stays for the sign that there was more.
+    safe.chars().take(TEXT_CHARS_MAX - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_bounded_and_on_one_line(
+            text in "(.|\n|\u{7f}){0,40}",
+            times in prop_oneof![Just(1), 30..200_usize],
+        ) {
+            let text = text.repeat(times);
+            let bounded = bounded(&text);
+            prop_assert!(bounded.chars().count() <= TEXT_CHARS_MAX);
+            prop_assert!(!bounded.contains(char::is_control));
+            prop_assert!(bounded.ends_with('…') || bounded.chars().count() >= text.chars().count());
+        }
     }
 }

@@ -83,8 +83,47 @@ mod tests {
     use std::io::Write;
 
     use flate2::write::GzEncoder;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        /// Cut, damaged or followed by more, it never grows beyond the limit.
+        #[test]
+        fn any_bytes_are_a_message_within_the_limit_or_refused(
+            message in vec(0..4_u8, 0..2000),
+            kept in 0..500_usize,
+            damaged in prop::option::of((0..500_usize, any::<u8>())),
+            more in vec(any::<u8>(), 0..10),
+            bytes_max in 0..2000_usize,
+        ) {
+            let zstd = zstd::encode_all(message.as_slice(), 3).unwrap();
+            for (mut bytes, compression) in [
+                (message.clone(), Compression::Identity),
+                (gzip(&message), Compression::Gzip),
+                (zstd, Compression::Zstd),
+            ] {
+                let whole = decompress(&bytes, compression, message.len()).unwrap().into_owned();
+                prop_assert_eq!(&whole, &message);
+                bytes.truncate(kept);
+                if let Some((at, byte)) = damaged && let Some(found) = bytes.get_mut(at) {
+                    *found = byte;
+                }
+                bytes.extend(&more);
+                if let Ok(read) = decompress(&bytes, compression, bytes_max) {
+                    prop_assert!(read.len() <= bytes_max);
+                }
+            }
+        }
+
+        #[test]
+        fn any_name_is_known_or_refused(name in vec(any::<u8>(), 0..2000)) {
+            if let Err(refusal) = Compression::parse(Some(&name)) {
+                prop_assert!(refusal.message().chars().count() <= crate::answer::TEXT_CHARS_MAX);
+            }
+        }
+    }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());

@@ -8,6 +8,7 @@ mod bench;
 mod browser;
 mod check;
 mod clients;
+mod fuzz;
 mod generate;
 mod ingest;
 mod new_rule;
@@ -30,6 +31,8 @@ usage: cargo xtask COMMAND
                         measure each stage and the release binary over the recordings
   ingest                measure the receiver of the release binary, with 1 to 64 exporters
   clients [DIR]         send every recording to the release binary, by every real client
+  fuzz [--seconds N] [TARGET]...
+                        fuzz every reader of bytes for five minutes each, or N seconds
   browser [--update]    look at the HTML report in Chromium, and keep the screenshots
   score [ARGUMENTS]     score the release binary against the labelled recordings";
 
@@ -56,6 +59,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["ingest", options @ ..] => ingest::run(options),
         ["clients"] => clients::run(clients::TRACES),
         ["clients", folder] => clients::run(folder),
+        ["fuzz", options @ ..] => fuzz::run(options),
         ["browser", options @ ..] => browser::run(options),
         ["score", arguments @ ..] => score::run(arguments),
         [] | ["help" | "--help" | "-h"] => {

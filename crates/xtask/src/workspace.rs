@@ -7,8 +7,17 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// Folders that hold nothing of ours.
-const FOREIGN_FOLDERS: [&str; 6] =
-    [".git", "target", "node_modules", "__pycache__", ".venv", "timesink-data"];
+const FOREIGN_FOLDERS: [&str; 8] = [
+    ".git",
+    "target",
+    "node_modules",
+    "__pycache__",
+    ".venv",
+    "timesink-data",
+    // What fuzzing makes.
+    "corpus",
+    "artifacts",
+];
 
 /// Returns the root of the workspace.
 pub(crate) fn root() -> &'static Path {

@@ -1,10 +1,13 @@
 //! Any bytes as an OTLP JSON object.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+use timesink_fuzz::{NOW, json};
 use timesink_otlp::{Decoder, DecoderOptions, encode_json};
 
-const NOW: i64 = 1_800_000_000_000_000_000;
+fuzz_mutator!(|data: &mut [u8], size: usize, size_max: usize, seed: u32| {
+    json::mutate(data, size, size_max, seed)
+});
 
 fuzz_target!(|message: &[u8]| {
     let mut decoder = Decoder::new(DecoderOptions::new(NOW));

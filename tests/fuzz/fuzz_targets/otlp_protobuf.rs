@@ -2,9 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use timesink_fuzz::NOW;
 use timesink_otlp::{Decoder, DecoderOptions, encode_protobuf};
-
-const NOW: i64 = 1_800_000_000_000_000_000;
 
 fuzz_target!(|message: &[u8]| {
     let mut decoder = Decoder::new(DecoderOptions::new(NOW));

@@ -62,16 +62,41 @@ pub(super) fn frame(message: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn a_framed_message_comes_back() {
-        for message in [b"".as_slice(), b"spans"] {
-            let frame = parse(&frame(message), 10).unwrap();
-            assert_eq!(
-                frame,
-                Frame { is_compressed: false, message: Bytes::copy_from_slice(message) }
-            );
+    proptest! {
+        #[test]
+        fn any_framed_message_comes_back(message in vec(any::<u8>(), 0..100)) {
+            let parsed = parse(&frame(&message), 100).unwrap();
+            let message = Bytes::from(message);
+            prop_assert_eq!(parsed, Frame { is_compressed: false, message });
+        }
+
+        /// Most bytes claim a length that is not theirs: near ones are tried too.
+        #[test]
+        fn any_body_is_one_message_or_refused(
+            flag in 0..3_u8,
+            length in prop_oneof![any::<u32>(), 0..20_u32],
+            rest in vec(any::<u8>(), 0..20),
+            kept in 0..30_usize,
+            bytes_max in 0..20_usize,
+        ) {
+            let mut body = [&[flag], length.to_be_bytes().as_slice(), &rest].concat();
+            body.truncate(kept);
+            let is_whole = body.len() == HEADER_BYTES + length as usize && flag < 2;
+            match parse(&Bytes::from(body.clone()), bytes_max) {
+                Ok(frame) => {
+                    prop_assert!(is_whole && frame.message.len() <= bytes_max);
+                    prop_assert_eq!(&body[HEADER_BYTES..], &frame.message[..]);
+                }
+                Err(Unframed::Refused(refusal)) => {
+                    prop_assert!(length as usize > bytes_max, "{refusal:?}");
+                }
+                Err(Unframed::Protocol(status)) => prop_assert!(!is_whole, "{status:?}"),
+            }
         }
     }
 

@@ -179,7 +179,34 @@ fn parse_age(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_parameters_are_read_or_named(
+            pairs in vec(
+                (
+                    "format|service|endpoint|rule|severity|confidence|since|top|[a-z]{0,9}",
+                    "-?[0-9]{0,21}[smhd]?|info|certain|html|.{0,4}",
+                ),
+                0..4,
+            ),
+            now in any::<i64>(),
+        ) {
+            match Wanted::parse(&pairs, now) {
+                Ok(wanted) => prop_assert!(wanted.since <= now && wanted.top != Some(0)),
+                Err(message) => {
+                    let is_named = |(name, _): &(String, String)| {
+                        message.contains(&format!("`{name}`"))
+                    };
+                    prop_assert!(pairs.iter().any(is_named), "{message}");
+                }
+            }
+        }
+    }
 
     fn parsed(pairs: &[(&str, &str)]) -> Result<Wanted, String> {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());

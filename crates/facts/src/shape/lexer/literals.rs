@@ -91,14 +91,17 @@ impl<'a> Lexer<'a> {
     /// Reads digits with what is glued to them: exponents, suffixes, the rest of a broken number.
     pub(super) fn number(&mut self) -> Token<'a> {
         let start = self.at;
-        if self.last == Some(Token::Dot) {
-            self.skip_name();
-        } else {
-            self.skip_number();
+        self.skip_number();
+        let follows_dot = self.last == Some(Token::Dot);
+        let may_be_name = follows_dot || self.dialect == Dialect::MySql;
+        if !may_be_name || is_number(&self.text[start..self.at]) {
+            return Token::Value;
         }
-        let text = &self.text[start..self.at];
-        let names = self.last == Some(Token::Dot) || self.dialect == Dialect::MySql;
-        if names && !is_number(text) { Token::Word(text) } else { Token::Value }
+        if follows_dot {
+            self.at = start;
+            self.skip_name();
+        }
+        Token::Word(&self.text[start..self.at])
     }
 
     pub(super) fn skip_number(&mut self) {
