@@ -22,7 +22,7 @@ const FILES: [&str; 4] = ["rule.toml", "rule.sql", "README.md", "cases.md"];
 /// Requests with a loop of queries each, on an event loop.
 const SPANS: &str = r#"
 shop    SERVER  GET /items   0ms   40ms  scope=opentelemetry.instrumentation.fastapi
-  shop  CLIENT  SELECT  1ms  3ms  x9  db.system.name=postgresql  db.query.text="SELECT a FROM b WHERE c = 1"
+  shop  CLIENT  Q  1ms  3ms  x9  db.system.name=mysql  db.query.text="SELECT a FROM b WHERE c = 1"
 --- x4 every 20ms
 "#;
 
