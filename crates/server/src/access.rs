@@ -73,7 +73,11 @@ fn check_names(parts: &Parts) -> Result<(), Denied> {
 /// Returns whether `host` or `host:port` is a name of this machine that no one else can give away.
 fn is_this_machine(host: &str) -> bool {
     let without_port = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        // `[address]` or `[address]:port`, and nothing else.
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) if port.is_empty() || port.starts_with(':') => address,
+            _ => return false,
+        },
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
     let address = without_port.parse::<std::net::IpAddr>();
@@ -116,8 +120,14 @@ mod tests {
 
     #[test]
     fn rebound_names_and_other_sites_are_refused() {
-        for host in ["evil.example", "evil.example:4318", "127.0.0.1.evil.example", "10.0.0.1", ""]
-        {
+        for host in [
+            "evil.example",
+            "evil.example:4318",
+            "127.0.0.1.evil.example",
+            "[127.0.0.1].evil.example",
+            "[::1",
+            "",
+        ] {
             assert_eq!(checked(&[("host", host)]), Err(Denied::Host), "{host}");
         }
         for origin in ["https://evil.example", "null", "http://localhost.evil.example"] {
