@@ -22,7 +22,7 @@ fn run(limits: Limits, sql: &str) -> Result<usize, Error> {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build();
     let runtime = runtime.expect("a runtime");
     runtime.block_on(async {
-        let session = Database::open(&notation::spans(TRACES), limits)?.session()?;
+        let session = Database::open(notation::spans(TRACES), limits)?.session()?;
         let result = session.query(sql).await?;
         Ok(result.batches.iter().map(arrow::array::RecordBatch::num_rows).sum())
     })

@@ -79,7 +79,7 @@ fn database() -> Result<Database, Error> {
     let traces = std::fs::read_to_string(folder().join("traces.txt")).expect("traces.txt");
     let decoded = notation::parse(&traces).unwrap_or_else(|e| panic!("traces.txt: {e}")).decode();
     let limits = Limits { partitions: 1, ..Limits::default() };
-    let mut database = Database::open(&decoded.spans, limits)?;
+    let mut database = Database::open(decoded.spans, limits)?;
     let table = |table: schema::Table| Arc::new(table.schema());
     database.add("quarantine", table(schema::quarantine::table()), decoded.quarantine);
     database.add("findings", table(schema::findings::table()), Vec::new());

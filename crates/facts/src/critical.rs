@@ -57,8 +57,14 @@ impl Path {
         &self.sections[self.first[at] as usize..self.first[at + 1] as usize]
     }
 
+    /// Frees the sections, once every step that looks into them is done.
+    pub(crate) fn forget_sections(&mut self) {
+        self.first = Vec::new();
+        self.sections = Vec::new();
+    }
+
     /// Returns every section, by trace, tiling and start.
-    pub(crate) fn listed(&self, rows: &Rows<'_>) -> Vec<PathSection> {
+    pub(crate) fn listed(&self, rows: &Rows) -> Vec<PathSection> {
         let span_id = |at: usize| format!("{:016x}", rows.span_id[at]);
         let mut listed = Vec::with_capacity(self.sections.len());
         for (trace, trace_id) in rows.traces.iter().zip(&rows.trace_ids) {
@@ -76,7 +82,7 @@ impl Path {
         listed
     }
 
-    pub(crate) fn walk(rows: &Rows<'_>, tree: &Tree, times: &Times, served: &Served) -> Self {
+    pub(crate) fn walk(rows: &Rows, tree: &Tree, times: &Times, served: &Served) -> Self {
         let head = heads(rows, tree, times, served);
         let mut found = Vec::with_capacity(rows.len() * 2);
         let mut walk = Walk { tree, times, head: &head, open: Vec::new(), children: Vec::new() };
@@ -95,7 +101,7 @@ impl Path {
     }
 }
 
-fn heads(rows: &Rows<'_>, tree: &Tree, times: &Times, served: &Served) -> Vec<u32> {
+fn heads(rows: &Rows, tree: &Tree, times: &Times, served: &Served) -> Vec<u32> {
     let mut head = vec![NONE; rows.len()];
     for &at in &tree.top_down {
         let at = at as usize;
@@ -109,7 +115,7 @@ fn heads(rows: &Rows<'_>, tree: &Tree, times: &Times, served: &Served) -> Vec<u3
     head
 }
 
-fn is_head(rows: &Rows<'_>, times: &Times, parent: usize, child: usize) -> bool {
+fn is_head(rows: &Rows, times: &Times, parent: usize, child: usize) -> bool {
     let (start, end) = (times.start[child], times.end[child]);
     let is_after = start >= times.end[parent] && end > times.end[parent];
     let is_before = end <= times.start[parent] && start < times.start[parent];

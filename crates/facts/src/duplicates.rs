@@ -9,9 +9,9 @@ use crate::rows::{NONE, Rows};
 use crate::tree::Tree;
 
 /// Returns for each span the one of another instrumentation that saw the same query, or [`NONE`].
-pub(crate) fn find(rows: &Rows<'_>, tree: &Tree, meaning: &Meaning) -> Vec<u32> {
+pub(crate) fn find(rows: &Rows, tree: &Tree, meaning: &Meaning) -> Vec<u32> {
     let mut duplicate_of = vec![NONE; rows.len()];
-    let mut outer_of = OuterOf { by_shape: vec![(NONE, NONE); meaning.texts.texts().len()] };
+    let mut outer_of = OuterOf { by_shape: vec![(NONE, NONE); meaning.texts.len()] };
     for at in 0..rows.len() {
         let queries = tree.children(at).iter().map(|&child| child as usize);
         for child in queries.filter(|&child| rows.db_query[child] != Sym(0)) {
@@ -33,7 +33,7 @@ impl OuterOf {
     /// Siblings come by start, so the outer span of a pair was seen before the inner one.
     fn mark_sibling(
         &mut self,
-        rows: &Rows<'_>,
+        rows: &Rows,
         meaning: &Meaning,
         duplicate_of: &mut [u32],
         parent: u32,
@@ -54,7 +54,7 @@ impl OuterOf {
     }
 }
 
-fn mark(rows: &Rows<'_>, meaning: &Meaning, duplicate_of: &mut [u32], outer: usize, inner: usize) {
+fn mark(rows: &Rows, meaning: &Meaning, duplicate_of: &mut [u32], outer: usize, inner: usize) {
     let same_query = meaning.shape[outer] == meaning.shape[inner]
         && rows.db_query[inner] != Sym(0)
         && rows.process[outer] == rows.process[inner];

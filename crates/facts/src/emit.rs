@@ -9,14 +9,15 @@ use arrow::array::{
 };
 use arrow::compute::{concat, take};
 use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
 use timesink_model::schema;
 
-use crate::Error;
 use crate::critical::Path;
 use crate::entry::{Entries, Entry, kind_of};
 use crate::gaps::Gap;
 use crate::intern::{Interner, Sym};
 use crate::meaning::Meaning;
+use crate::packed;
 use crate::parallel::both;
 use crate::process::Processes;
 use crate::requests::RequestSilence;
@@ -27,10 +28,11 @@ use crate::stall::Stalls;
 use crate::tree::Tree;
 use crate::wire::{Wire, Wires};
 use crate::work::Work;
+use crate::{Error, PassOptions};
 
 /// Everything the steps found.
 pub(crate) struct Columns<'a> {
-    pub(crate) rows: &'a Rows<'a>,
+    pub(crate) rows: &'a Rows,
     pub(crate) tree: &'a Tree,
     pub(crate) skew: &'a [i64],
     pub(crate) served: &'a Served,
@@ -43,6 +45,13 @@ pub(crate) struct Columns<'a> {
     pub(crate) processes: &'a Processes,
     pub(crate) work: &'a Work,
     pub(crate) stalls: &'a Stalls,
+}
+
+/// What the pass makes.
+pub(crate) struct Tables {
+    pub(crate) facts: Vec<RecordBatch>,
+    pub(crate) facts_schema: SchemaRef,
+    pub(crate) gaps: RecordBatch,
 }
 
 /// Makes one column.
@@ -59,11 +68,11 @@ impl Columns<'_> {
     /// of the columns that are asked for.
     pub(crate) fn tables(
         &self,
-        spans: &[RecordBatch],
+        spans: &Given,
         gaps: &[Gap],
         wanted: &schema::Columns,
-    ) -> Result<(Vec<RecordBatch>, RecordBatch), Error> {
-        let ids = Ids::new(self, spans)?;
+    ) -> Result<Tables, Error> {
+        let ids = Ids::new(self, &spans.batches)?;
         // Position of each input row.
         let mut at = vec![0_usize; self.rows.len()];
         for (position, &row) in self.rows.input.iter().enumerate() {
@@ -71,34 +80,32 @@ impl Columns<'_> {
         }
         let all: Vec<usize> = (0..gaps.len()).collect();
         let (facts_table, gaps_table) = (schema::facts::table(), schema::gaps::table());
-        let mut makes = self.fact_columns(&ids, &at);
-        makes.extend(self.gap_columns(&ids, gaps, &all));
-        let columns = facts_table.columns.iter().skip(IDS.len()).chain(&gaps_table.columns);
-        let wanted_makes = makes.iter().zip(columns);
-        let wanted_makes = wanted_makes.filter(|(_, column)| wanted.has(column.name));
-        let mut made = in_parallel(&wanted_makes.map(|(make, _)| make).collect::<Vec<_>>())?;
+        let columns = facts_table.columns.iter().skip(IDS.len());
+        let makes = wanted_of(self.fact_columns(&ids, &at), columns, wanted);
+        let made = in_parallel(&makes, |column| spans.beside(&column))?;
+        let of_gaps = wanted_of(self.gap_columns(&ids, gaps, &all), &gaps_table.columns, wanted);
+        let of_gaps = in_parallel(&of_gaps, Ok)?;
         let gaps_schema = Arc::new(wanted.schema(&gaps_table));
-        let of_gaps = made.split_off(made.len() - gaps_schema.fields().len());
         let rows = RecordBatchOptions::new().with_row_count(Some(gaps.len()));
         let gaps = RecordBatch::try_new_with_options(gaps_schema, of_gaps, &rows)?;
         let fields = facts_table.schema().fields().clone();
         let is_made = |name: &str| IDS.contains(&name) || wanted.has(name);
         let fields = fields.into_iter().filter(|field| is_made(field.name())).cloned();
         let facts_schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Ok((beside(spans, &made, &facts_schema)?, gaps))
+        Ok(Tables { facts: spans.facts(made, &facts_schema)?, facts_schema, gaps })
     }
 
     /// Every column of `facts` after the two ids, over all spans in the order they came in.
     fn fact_columns<'a>(&'a self, ids: &'a Ids, at: &'a [usize]) -> Vec<Make<'a>> {
         let Self { rows, tree, entries, meaning, path, wires, processes, work, stalls, .. } = self;
         let wire =
-            move |part: fn(&Wire) -> i64| optional_ints(at, |p| wires.parts[p].as_ref().map(part));
+            move |part: fn(&Wire) -> i64| optional_ints(at, |p| wires.parts.get(p).map(part));
         let is_wire = move |p: usize| wires.server[p] != NONE;
         let silence = move |part: fn(&Silence) -> i64| {
-            optional_ints(at, |p| stalls.silences[p].as_ref().map(part))
+            optional_ints(at, |p| stalls.silences.get(p).map(part))
         };
         let requests = move |part: fn(&RequestSilence) -> i64| {
-            optional_ints(at, |p| stalls.requests[p].as_ref().map(part))
+            optional_ints(at, |p| stalls.requests.get(p).map(part))
         };
         makes![
             ints(at, |p| i64::from(tree.depth[p])),
@@ -126,12 +133,12 @@ impl Columns<'_> {
             ints(at, |p| i64::from(self.sequences[p])),
             texts(&meaning.texts, at, |p| known(meaning.shape[p]))?,
             ids.column(at, |p| (self.duplicate_of[p] != NONE).then_some(self.duplicate_of[p]))?,
-            Arc::new(at.iter().map(|&p| rows.adjusted_count[p]).collect::<Float64Array>()),
+            Arc::new(at.iter().map(|&p| rows.adjusted_count(p)).collect::<Float64Array>()),
             ints(at, |p| stalls.stalled_nanos[p]),
             silence(|silence| silence.silence_nanos),
             Arc::new(
                 at.iter()
-                    .map(|&p| stalls.silences[p].map(|silence| silence.expected_edges))
+                    .map(|&p| stalls.silences.get(p).map(|silence| silence.expected_edges))
                     .collect::<Float64Array>(),
             ),
             silence(|silence| i64::from(silence.foreign_edges)),
@@ -154,18 +161,18 @@ impl Columns<'_> {
             kinds(at, |p| tree.parent(p).map(|parent| rows.kind[parent])),
             wire(|wire| wire.server_busy),
             optional_ints(at, |p| {
-                let of_requests = || stalls.requests[p].map(|requests| requests.waiting_nanos);
-                stalls.silences[p].map(|silence| silence.waiting_nanos).or_else(of_requests)
+                let of_requests = || stalls.requests.get(p).map(|requests| requests.waiting_nanos);
+                stalls.silences.get(p).map(|silence| silence.waiting_nanos).or_else(of_requests)
             }),
             bools(at, |p| processes.is_told_by_requests[rows.process[p] as usize]),
             requests(|requests| requests.silence_nanos),
             requests(|requests| i64::from(requests.edges)),
             Arc::new(
                 at.iter()
-                    .map(|&p| stalls.requests[p].map(|requests| requests.expected_edges))
+                    .map(|&p| stalls.requests.get(p).map(|requests| requests.expected_edges))
                     .collect::<Float64Array>(),
             ),
-            optional_ints(at, |p| meaning.literals_hash[p]),
+            optional_ints(at, |p| meaning.literals_hash.get(p).copied()),
             bools(at, |p| meaning.is_batch[p]),
             ints(at, |p| rows.duration(path.head[p] as usize)),
         ]
@@ -226,13 +233,26 @@ impl Columns<'_> {
 /// The columns of `facts` that are those of `spans`.
 const IDS: [&str; 2] = ["trace_id", "span_id"];
 
-/// Makes columns, several at a time where there is more than one core.
-fn in_parallel(makes: &[&Make<'_>]) -> Result<Vec<ArrayRef>, Error> {
+/// Returns what makes the columns that are asked for; `columns` are theirs, in order.
+fn wanted_of<'a, 'c>(
+    makes: Vec<Make<'a>>,
+    columns: impl IntoIterator<Item = &'c schema::Column>,
+    wanted: &schema::Columns,
+) -> Vec<Make<'a>> {
+    let makes = makes.into_iter().zip(columns);
+    makes.filter(|(_, column)| wanted.has(column.name)).map(|(make, _)| make).collect()
+}
+
+/// Makes columns, several at a time where there is more than one core, and finishes each.
+fn in_parallel<T: Send>(
+    makes: &[Make<'_>],
+    finish: impl Fn(ArrayRef) -> Result<T, Error> + Sync,
+) -> Result<Vec<T>, Error> {
     let next = AtomicUsize::new(0);
-    let work = || -> Vec<(usize, Result<ArrayRef, Error>)> {
+    let work = || -> Vec<(usize, Result<T, Error>)> {
         let number = || next.fetch_add(1, Ordering::Relaxed);
         let numbers = std::iter::repeat_with(number).take_while(|number| *number < makes.len());
-        numbers.map(|number| (number, makes[number]())).collect()
+        numbers.map(|number| (number, makes[number]().and_then(&finish))).collect()
     };
     let (mut made, others) = both(work, work);
     made.extend(others);
@@ -240,23 +260,65 @@ fn in_parallel(makes: &[&Make<'_>]) -> Result<Vec<ArrayRef>, Error> {
     made.into_iter().map(|(_, column)| column).collect()
 }
 
-/// Cuts the columns into batches that lie beside those of the spans.
-fn beside(
-    spans: &[RecordBatch],
-    columns: &[ArrayRef],
-    schema: &SchemaRef,
-) -> Result<Vec<RecordBatch>, Error> {
-    let mut first = 0;
-    let batches = spans.iter().map(|batch| {
-        let rows = batch.num_rows();
-        let ids = IDS.iter().map(|name| batch.column_by_name(name).map(Arc::clone));
-        let mut arrays: Vec<ArrayRef> =
-            ids.collect::<Option<_>>().ok_or(Error::MissingColumn("span_id"))?;
-        arrays.extend(columns.iter().map(|column| column.slice(first, rows)));
-        first += rows;
-        Ok(RecordBatch::try_new(Arc::clone(schema), arrays)?)
-    });
-    batches.collect()
+/// The spans that are given back.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) batches: Vec<RecordBatch>,
+    pub(crate) schema: SchemaRef,
+    /// Whether columns are packed.
+    is_packed: bool,
+}
+
+impl Given {
+    /// Takes spans, so many in all, that the pass has read.
+    pub(crate) fn new(
+        batches: Vec<RecordBatch>,
+        spans: usize,
+        options: &PassOptions,
+    ) -> Result<Self, Error> {
+        let is_packed = spans >= options.packed_spans_min;
+        let schema = batches
+            .first()
+            .map_or_else(|| Arc::new(schema::spans::table().schema()), RecordBatch::schema);
+        let is_given = |name: &str| IDS.contains(&name) || options.span_columns.has(name);
+        let names = schema.fields().iter().map(|field| field.name());
+        let given = names.enumerate().filter(|(_, name)| is_given(name));
+        let given: Vec<usize> = given.map(|(at, _)| at).collect();
+        let give = |batch: RecordBatch| -> Result<RecordBatch, ArrowError> {
+            let given = batch.project(&given)?;
+            if is_packed { packed::pack_batch(&given) } else { Ok(given) }
+        };
+        let batches = batches.into_iter().map(give).collect::<Result<_, _>>()?;
+        Ok(Self { batches, schema: Arc::new(schema.project(&given)?), is_packed })
+    }
+
+    /// Cuts a column over all spans into those of the batches.
+    fn beside(&self, column: &ArrayRef) -> Result<Vec<ArrayRef>, Error> {
+        let mut first = 0;
+        let slices = self.batches.iter().map(|batch| {
+            let slice = column.slice(first, batch.num_rows());
+            first += batch.num_rows();
+            if self.is_packed { packed::pack(&slice) } else { Ok(slice) }
+        });
+        Ok(slices.collect::<Result<_, _>>()?)
+    }
+
+    /// Returns the facts beside the spans, of columns each cut into those of the batches.
+    fn facts(
+        &self,
+        columns: Vec<Vec<ArrayRef>>,
+        schema: &SchemaRef,
+    ) -> Result<Vec<RecordBatch>, Error> {
+        let mut columns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
+        let batches = self.batches.iter().map(|batch| {
+            let ids = IDS.iter().map(|name| batch.column_by_name(name).map(Arc::clone));
+            let mut arrays: Vec<ArrayRef> =
+                ids.collect::<Option<_>>().ok_or(Error::MissingColumn("span_id"))?;
+            arrays.extend(columns.iter_mut().filter_map(Iterator::next));
+            Ok(packed::with_types_of(schema, arrays)?)
+        });
+        batches.collect()
+    }
 }
 
 /// The empty text stands for none.
@@ -331,20 +393,23 @@ fn concatenated(
     column: &'static str,
     last: &StringViewArray,
 ) -> Result<ArrayRef, Error> {
-    let columns = batches.iter().map(|batch| batch.column_by_name(column).map(AsRef::as_ref));
-    let mut columns =
-        columns.collect::<Option<Vec<&dyn Array>>>().ok_or(Error::MissingColumn(column))?;
+    let unpacked = batches.iter().map(|batch| {
+        let texts = batch.column_by_name(column).ok_or(Error::MissingColumn(column))?;
+        Ok(packed::unpack(texts, last.data_type())?)
+    });
+    let unpacked = unpacked.collect::<Result<Vec<_>, Error>>()?;
+    let mut columns: Vec<&dyn Array> = unpacked.iter().map(AsRef::as_ref).collect();
     columns.push(last);
     Ok(concat(&columns)?)
 }
 
 /// Returns a column of interned texts. Each distinct text is copied once.
 fn texts(
-    texts: &Interner<'_>,
+    texts: &Interner,
     at: &[usize],
     sym: impl Fn(usize) -> Option<Sym>,
 ) -> Result<ArrayRef, Error> {
-    let mut places: Vec<Option<u32>> = vec![None; texts.texts().len()];
+    let mut places: Vec<Option<u32>> = vec![None; texts.len()];
     let mut distinct = Vec::new();
     let place = |&p: &usize| {
         sym(p).map(|sym| {

@@ -35,7 +35,7 @@ pub(crate) struct Entries {
     pub(crate) open: Vec<u32>,
     /// Number of the path of names from the entry down to the span's parent.
     pub(crate) name_path: Vec<Sym>,
-    pub(crate) paths: Interner<'static>,
+    pub(crate) paths: Interner,
 }
 
 impl Entries {
@@ -47,7 +47,7 @@ impl Entries {
         self.of(at).span == at as u32
     }
 
-    pub(crate) fn find(rows: &Rows<'_>, tree: &Tree, served: &Served) -> Self {
+    pub(crate) fn find(rows: &Rows, tree: &Tree, served: &Served) -> Self {
         let (mut all, of) = assign(rows, tree, served);
         let open = count_open(rows, &mut all, &of);
         let (name_path, paths) = name_paths(rows, tree, &all, &of);
@@ -55,7 +55,7 @@ impl Entries {
     }
 }
 
-fn assign(rows: &Rows<'_>, tree: &Tree, served: &Served) -> (Vec<Entry>, Vec<u32>) {
+fn assign(rows: &Rows, tree: &Tree, served: &Served) -> (Vec<Entry>, Vec<u32>) {
     let mut all: Vec<Entry> = Vec::new();
     let mut of = vec![NONE; rows.len()];
     let mut lost: HashMap<(u32, u32, u64), u32> = HashMap::new();
@@ -89,22 +89,22 @@ fn assign(rows: &Rows<'_>, tree: &Tree, served: &Served) -> (Vec<Entry>, Vec<u32
     (all, of)
 }
 
-fn entry(rows: &Rows<'_>, at: usize, span: u32, id: u64) -> Entry {
+fn entry(rows: &Rows, at: usize, span: u32, id: u64) -> Entry {
     Entry { span, id, start: rows.start[at], end: rows.end[at], number: 0, is_caller: false }
 }
 
-fn tree_trace(rows: &Rows<'_>, at: usize) -> u32 {
+fn tree_trace(rows: &Rows, at: usize) -> u32 {
     rows.traces.partition_point(|trace| trace.end <= at) as u32
 }
 
 /// A request is called from outside, and so is a span whose flags say that its parent is remote;
 /// what else names a parent that is not there lost it inside its service.
-fn has_lost_local_parent(rows: &Rows<'_>, tree: &Tree, served: &Served, at: usize) -> bool {
+fn has_lost_local_parent(rows: &Rows, tree: &Tree, served: &Served, at: usize) -> bool {
     tree.is_orphan[at] && !served.is_request(at) && !rows.parent_is_remote[at]
 }
 
 /// Numbers the entries of each process by start, and counts the open ones at each span's start.
-fn count_open(rows: &Rows<'_>, all: &mut [Entry], of: &[u32]) -> Vec<u32> {
+fn count_open(rows: &Rows, all: &mut [Entry], of: &[u32]) -> Vec<u32> {
     let mut by_process: Vec<Vec<u32>> = vec![Vec::new(); rows.process_keys.len()];
     for (index, entry) in all.iter().enumerate().filter(|(_, entry)| entry.span != NONE) {
         by_process[rows.process[entry.span as usize] as usize].push(index as u32);
@@ -144,12 +144,7 @@ const PATH_BYTES_MAX: usize = 512;
 
 const PATH_SEPARATOR: &str = " > ";
 
-fn name_paths(
-    rows: &Rows<'_>,
-    tree: &Tree,
-    all: &[Entry],
-    of: &[u32],
-) -> (Vec<Sym>, Interner<'static>) {
+fn name_paths(rows: &Rows, tree: &Tree, all: &[Entry], of: &[u32]) -> (Vec<Sym>, Interner) {
     let mut builder = PathBuilder::default();
     let mut path = vec![Sym(0); rows.len()];
     for &at in &tree.top_down {
@@ -168,12 +163,12 @@ fn name_paths(
 }
 
 struct PathBuilder {
-    paths: Interner<'static>,
+    paths: Interner,
     /// Segments of each path and the name of its last, by path.
     last: Vec<(u32, Sym)>,
     steps: HashMap<(Sym, Sym), Sym>,
     shapes: HashMap<Sym, Sym>,
-    names: Interner<'static>,
+    names: Interner,
 }
 
 impl Default for PathBuilder {
@@ -196,7 +191,7 @@ impl PathBuilder {
         let shape = *self
             .shapes
             .entry(name_sym)
-            .or_insert_with(|| names.intern_owned(shortened(&name_shape(name))));
+            .or_insert_with(|| names.intern(&shortened(&name_shape(name))));
         let (segments, last) = self.last[path.0 as usize];
         if (last == shape && segments > 0) || segments >= PATH_SEGMENTS_MAX {
             return path;
@@ -210,7 +205,7 @@ impl PathBuilder {
         }
         let separator = if segments == 0 { "" } else { PATH_SEPARATOR };
         let text = format!("{above}{separator}{}", self.names.text(shape));
-        let next = self.paths.intern_owned(text);
+        let next = self.paths.intern(&text);
         if next.0 as usize == self.last.len() {
             self.last.push((segments + 1, shape));
         }
@@ -228,7 +223,7 @@ fn shortened(name: &str) -> String {
 }
 
 /// Returns the kind of an entry, for outputs: every request but a message is SERVER.
-pub(crate) fn kind_of(rows: &Rows<'_>, served: &Served, entry: &Entry) -> Kind {
+pub(crate) fn kind_of(rows: &Rows, served: &Served, entry: &Entry) -> Kind {
     if entry.span == NONE { Kind::Other } else { served.kind(rows, entry.span as usize) }
 }
 

@@ -79,7 +79,7 @@ pub(crate) struct Occupancy {
 
 /// Returns the gaps of all spans, by position of the span and start.
 pub(crate) fn find(
-    rows: &Rows<'_>,
+    rows: &Rows,
     tree: &Tree,
     times: &Times,
     entries: &Entries,
@@ -102,7 +102,7 @@ pub(crate) fn find(
 
 /// `children` come by start.
 fn find_in(
-    rows: &Rows<'_>,
+    rows: &Rows,
     times: &Times,
     path: &Path,
     at: usize,
@@ -151,13 +151,13 @@ fn find_in(
 }
 
 /// Returns when the response of an ASGI entry began to leave; what comes then is streaming.
-fn first_send(rows: &Rows<'_>, times: &Times, children: &[u32]) -> i64 {
+fn first_send(rows: &Rows, times: &Times, children: &[u32]) -> i64 {
     let first = children.iter().find(|&&child| rows.asgi[child as usize] == Asgi::Send);
     first.map_or(i64::MAX, |&child| times.start[child as usize])
 }
 
 /// Returns the waits of an ASGI entry for the parts of its request, by end.
-fn received(rows: &Rows<'_>, times: &Times, children: &[u32]) -> Vec<Section> {
+fn received(rows: &Rows, times: &Times, children: &[u32]) -> Vec<Section> {
     let parts = children.iter().filter(|&&child| rows.asgi[child as usize] == Asgi::Receive);
     let wait = |&child: &u32| Section {
         start: times.start[child as usize],
@@ -201,7 +201,7 @@ struct Runs {
 }
 
 impl Operations {
-    fn index(rows: &Rows<'_>, meaning: &Meaning, gaps: &[Gap]) -> Self {
+    fn index(rows: &Rows, meaning: &Meaning, gaps: &[Gap]) -> Self {
         let mut runs: HashMap<OperationKey, Runs> = HashMap::new();
         for gap in gaps.iter().filter(|gap| gap.after != NONE) {
             runs.entry(operation(rows, meaning, gap.after as usize)).or_default();
@@ -224,7 +224,7 @@ impl Operations {
         Self { runs }
     }
 
-    fn fill(&self, rows: &Rows<'_>, meaning: &Meaning, gaps: &mut [Gap]) {
+    fn fill(&self, rows: &Rows, meaning: &Meaning, gaps: &mut [Gap]) {
         for gap in gaps.iter_mut().filter(|gap| gap.after != NONE) {
             let runs = &self.runs[&operation(rows, meaning, gap.after as usize)];
             let own = rows.traces.partition_point(|trace| trace.end <= gap.span as usize) as u32;
@@ -233,7 +233,7 @@ impl Operations {
     }
 }
 
-fn operation(rows: &Rows<'_>, meaning: &Meaning, at: usize) -> OperationKey {
+fn operation(rows: &Rows, meaning: &Meaning, at: usize) -> OperationKey {
     (rows.process[at], meaning.operation[at])
 }
 

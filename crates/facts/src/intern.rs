@@ -1,7 +1,6 @@
 //! Numbers for strings: each distinct text once, compared by number from then on.
 
 use hashbrown::HashTable;
-use std::borrow::Cow;
 use std::hash::BuildHasher;
 
 /// The number of a distinct text.
@@ -10,54 +9,64 @@ pub(crate) struct Sym(pub(crate) u32);
 
 /// Distinct texts in the order they were first seen; the first is always the empty text.
 #[derive(Debug)]
-pub(crate) struct Interner<'a> {
+pub(crate) struct Interner {
     hasher: hashbrown::DefaultHashBuilder,
     table: HashTable<u32>,
-    texts: Vec<Cow<'a, str>>,
+    texts: Texts,
 }
 
-impl<'a> Interner<'a> {
+/// Texts one behind the other.
+#[derive(Debug, Default)]
+struct Texts {
+    joined: String,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    fn get(&self, at: u32) -> &str {
+        let at = at as usize;
+        let start = if at == 0 { 0 } else { self.ends[at - 1] };
+        &self.joined[start..self.ends[at]]
+    }
+
+    fn push(&mut self, text: &str) {
+        self.joined.push_str(text);
+        self.ends.push(self.joined.len());
+    }
+}
+
+impl Interner {
     pub(crate) fn new() -> Self {
         let mut interner = Self {
             hasher: hashbrown::DefaultHashBuilder::default(),
             table: HashTable::new(),
-            texts: Vec::new(),
+            texts: Texts::default(),
         };
         interner.intern("");
         interner
     }
 
-    /// Returns the number of `text`, which is kept by reference.
-    pub(crate) fn intern(&mut self, text: &'a str) -> Sym {
-        self.add(Cow::Borrowed(text))
-    }
-
-    /// Returns the number of `text`, which is kept as it is.
-    pub(crate) fn intern_owned(&mut self, text: String) -> Sym {
-        self.add(Cow::Owned(text))
-    }
-
-    fn add(&mut self, text: Cow<'a, str>) -> Sym {
-        let hash = self.hasher.hash_one(text.as_ref());
+    /// Returns the number of `text`, of which a copy is kept.
+    pub(crate) fn intern(&mut self, text: &str) -> Sym {
+        let hash = self.hasher.hash_one(text);
         let texts = &self.texts;
-        if let Some(&at) = self.table.find(hash, |&at| texts[at as usize] == text) {
+        if let Some(&at) = self.table.find(hash, |&at| texts.get(at) == text) {
             return Sym(at);
         }
-        let at =
-            u32::try_from(self.texts.len()).expect("fewer distinct texts than spans, SPANS_MAX");
+        let at = u32::try_from(self.len()).expect("fewer distinct texts than spans, SPANS_MAX");
         self.texts.push(text);
         let (texts, hasher) = (&self.texts, &self.hasher);
-        self.table.insert_unique(hash, at, |&at| hasher.hash_one(texts[at as usize].as_ref()));
+        self.table.insert_unique(hash, at, |&at| hasher.hash_one(texts.get(at)));
         Sym(at)
     }
 
     pub(crate) fn text(&self, sym: Sym) -> &str {
-        &self.texts[sym.0 as usize]
+        self.texts.get(sym.0)
     }
 
-    /// Returns every text, by number.
-    pub(crate) fn texts(&self) -> &[Cow<'a, str>] {
-        &self.texts
+    /// Returns how many distinct texts there are.
+    pub(crate) fn len(&self) -> usize {
+        self.texts.ends.len()
     }
 }
 
@@ -69,9 +78,15 @@ mod tests {
     fn equal_texts_get_one_number() {
         let mut interner = Interner::new();
         let a = interner.intern("a");
-        assert_eq!(interner.intern_owned("a".to_owned()), a);
-        assert_ne!(interner.intern("b"), a);
+        assert_eq!(interner.intern(&String::from("a")), a);
+        assert_ne!(interner.intern("bc"), a);
         assert_eq!(interner.intern(""), Sym(0));
-        assert_eq!(interner.text(a), "a");
+        let c = interner.intern("c");
+        assert_eq!(
+            ["", "a", "bc", "c"].map(|text| interner.intern(text)).map(|sym| sym.0),
+            [0, 1, 2, 3]
+        );
+        assert_eq!((interner.text(Sym(0)), interner.text(a), interner.text(c)), ("", "a", "c"));
+        assert_eq!(interner.len(), 4);
     }
 }

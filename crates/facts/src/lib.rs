@@ -13,6 +13,7 @@ mod error;
 mod gaps;
 mod intern;
 mod meaning;
+pub mod packed;
 mod parallel;
 mod process;
 mod repeated;
@@ -24,6 +25,7 @@ mod served;
 pub mod shape;
 mod silence;
 mod skew;
+mod sparse;
 mod stall;
 #[cfg(test)]
 mod test_support;
@@ -32,6 +34,7 @@ mod wire;
 mod work;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use timesink_model::schema::Columns;
 
 use parallel::both;
@@ -59,6 +62,10 @@ pub struct PassOptions {
     pub request_test: RequestTest,
     /// The columns of `facts` and `gaps` to make; batches have no others but the ids. Default: all.
     pub columns: Columns,
+    /// The columns of `spans` to give back; batches have no others but the ids. Default: all.
+    pub span_columns: Columns,
+    /// So many spans and more are given back packed, see [`packed`]. Default: none ever are.
+    pub packed_spans_min: usize,
 }
 
 impl Default for PassOptions {
@@ -68,6 +75,8 @@ impl Default for PassOptions {
             stall_test: StallTest::default(),
             request_test: RequestTest::default(),
             columns: Columns::All,
+            span_columns: Columns::All,
+            packed_spans_min: usize::MAX,
         }
     }
 }
@@ -75,10 +84,13 @@ impl Default for PassOptions {
 /// What the pass gives back.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// The spans, each once, in the order they came in.
+    /// The spans, each once, in the order they came in, of the columns that were asked for.
     pub spans: Vec<RecordBatch>,
+    /// What their columns are, however they are packed.
+    pub spans_schema: SchemaRef,
     /// One batch for each of `spans`, row by row beside it.
     pub facts: Vec<RecordBatch>,
+    pub facts_schema: SchemaRef,
     pub gaps: RecordBatch,
     /// Spans that had arrived before.
     pub repeated_spans: usize,
@@ -91,9 +103,12 @@ pub struct Facts {
 ///
 /// [`Error::MissingColumn`] when a batch is not of the `spans` schema, [`Error::TooManySpans`]
 /// beyond a thousand million.
-pub fn run(spans: &[RecordBatch], options: &PassOptions) -> Result<Facts, Error> {
-    let spans = repeated::drop_repeated(spans)?;
-    let rows = rows::Rows::read(&spans)?;
+pub fn run(spans: Vec<RecordBatch>, options: &PassOptions) -> Result<Facts, Error> {
+    let repeated::Distinct { batches, keys, repeated } = repeated::drop_repeated(spans)?;
+    let mut rows = rows::Rows::read(&batches, &keys)?;
+    drop(keys);
+    // From here on the spans themselves only lie there.
+    let spans = emit::Given::new(batches, rows.len(), options)?;
     let shape = || {
         let tree = tree::Tree::build(&rows);
         let skew = skew::correct(&rows, &tree, options.skew_nanos_max);
@@ -102,15 +117,18 @@ pub fn run(spans: &[RecordBatch], options: &PassOptions) -> Result<Facts, Error>
         let path = critical::Path::walk(&rows, &tree, &times, &served);
         (tree, skew, times, served, path)
     };
-    let ((tree, skew, times, served, path), meaning) =
+    let ((tree, skew, times, served, mut path), meaning) =
         both(shape, || meaning::Meaning::read(&rows));
     let entries = entry::Entries::find(&rows, &tree, &served);
     let duplicate_of = duplicates::find(&rows, &tree, &meaning);
+    rows.forget_calls();
     let sequences = sequence::number(&tree, &times);
     let wires = wire::Wires::measure(&rows, &tree, &times, &entries, &path);
     let processes = process::Processes::group(&rows, &tree, &served);
     let work = work::Work::measure(&rows, &times, &entries, &path, &wires, &processes);
     let mut gaps = gaps::find(&rows, &tree, &times, &entries, &meaning, &path);
+    drop(times);
+    path.forget_sections();
     let stalls = stall::measure(&rows, &served, &processes, &meaning, &mut gaps, options);
     let columns = emit::Columns {
         rows: &rows,
@@ -127,9 +145,17 @@ pub fn run(spans: &[RecordBatch], options: &PassOptions) -> Result<Facts, Error>
         work: &work,
         stalls: &stalls,
     };
-    let (facts, gaps) = columns.tables(&spans.batches, &gaps, &options.columns)?;
-    let traces = rows.traces.len();
-    Ok(Facts { traces, facts, gaps, repeated_spans: spans.repeated, spans: spans.batches })
+    let emit::Tables { facts, facts_schema, gaps } =
+        columns.tables(&spans, &gaps, &options.columns)?;
+    Ok(Facts {
+        traces: rows.traces.len(),
+        spans: spans.batches,
+        spans_schema: spans.schema,
+        facts,
+        facts_schema,
+        gaps,
+        repeated_spans: repeated,
+    })
 }
 
 /// Returns the critical path of every tiling, section by section: by trace, tiling and start.
@@ -143,8 +169,8 @@ pub fn critical_path(
     spans: &[RecordBatch],
     options: &PassOptions,
 ) -> Result<Vec<PathSection>, Error> {
-    let spans = repeated::drop_repeated(spans)?;
-    let rows = rows::Rows::read(&spans)?;
+    let repeated::Distinct { batches, keys, .. } = repeated::drop_repeated(spans.to_vec())?;
+    let rows = rows::Rows::read(&batches, &keys)?;
     let tree = tree::Tree::build(&rows);
     let skew = skew::correct(&rows, &tree, options.skew_nanos_max);
     let times = skew::Times::new(&rows, &skew);

@@ -5,6 +5,7 @@ use hashbrown::HashMap;
 use crate::intern::{Interner, Sym};
 use crate::rows::{Kind, Rows};
 use crate::shape::{Statement, read_statement, url_shape};
+use crate::sparse::Sparse;
 
 /// The scopes of the standard instrumentations; the last segment names the library.
 const INSTRUMENTATION_PREFIX: &str = "opentelemetry.instrumentation.";
@@ -21,25 +22,27 @@ const POOL_RESET: (&str, &str) = ("SELECT pg_advisory_unlock_all", "pool reset")
 pub(crate) struct Meaning {
     /// Query shape, or method and URL shape of a call; the empty text for other spans.
     pub(crate) shape: Vec<Sym>,
-    /// Of the statement's literals; `None` without a statement or without a literal in it.
-    pub(crate) literals_hash: Vec<Option<i64>>,
+    /// Of the statement's literals; none without a statement or without a literal in it.
+    pub(crate) literals_hash: Sparse<i64>,
     /// The statement asks for many rows at once.
     pub(crate) is_batch: Vec<bool>,
     /// What a person calls it.
     pub(crate) operation: Vec<Sym>,
-    pub(crate) texts: Interner<'static>,
+    pub(crate) texts: Interner,
 }
 
 impl Meaning {
-    pub(crate) fn read(rows: &Rows<'_>) -> Self {
+    pub(crate) fn read(rows: &Rows) -> Self {
         let mut reader = Reader { rows, texts: Interner::new(), shapes: HashMap::new() };
-        let mut literals_hash = Vec::with_capacity(rows.len());
+        let mut literals_hash = Sparse::new(rows.len());
         let mut is_batch = Vec::with_capacity(rows.len());
         let mut shape = Vec::with_capacity(rows.len());
         for at in 0..rows.len() {
             let known = reader.shape(at);
             shape.push(known.text);
-            literals_hash.push(known.literals_hash);
+            if let Some(hash) = known.literals_hash {
+                literals_hash.set(at, hash);
+            }
             is_batch.push(known.is_batch);
         }
         let mut operations = HashMap::new();
@@ -53,9 +56,9 @@ impl Meaning {
     }
 }
 
-struct Reader<'r, 'a> {
-    rows: &'r Rows<'a>,
-    texts: Interner<'static>,
+struct Reader<'r> {
+    rows: &'r Rows,
+    texts: Interner,
     /// By what a shape is made of: the kind of statement and its two texts.
     shapes: HashMap<(Source, Sym, Sym), Shape>,
 }
@@ -79,14 +82,14 @@ enum Source {
     Http,
 }
 
-impl Reader<'_, '_> {
+impl Reader<'_> {
     fn shape(&mut self, at: usize) -> Shape {
         let rows = self.rows;
         let texts = &mut self.texts;
         let mut known = |key, make: &dyn Fn() -> Statement| {
             *self.shapes.entry(key).or_insert_with(|| {
                 let Statement { shape, literals_hash, is_batch } = make();
-                Shape { text: texts.intern_owned(shape), literals_hash, is_batch }
+                Shape { text: texts.intern(&shape), literals_hash, is_batch }
             })
         };
         if rows.db_query[at] != Sym(0) {
@@ -122,7 +125,7 @@ impl Reader<'_, '_> {
             Some(library) if !says_itself(rows.kind[at]) => format!("{library} {what}"),
             _ => what.to_owned(),
         };
-        self.texts.intern_owned(cut(text))
+        self.texts.intern(&cut(text))
     }
 }
 

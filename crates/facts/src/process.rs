@@ -41,7 +41,7 @@ impl Processes {
         &self.members[first..first + group.members as usize]
     }
 
-    pub(crate) fn group(rows: &Rows<'_>, tree: &Tree, served: &Served) -> Self {
+    pub(crate) fn group(rows: &Rows, tree: &Tree, served: &Served) -> Self {
         let is_leaf = leaves(rows, tree);
         let mut is_event_loop = vec![false; rows.process_keys.len()];
         let mut is_told_by_requests = is_event_loop.clone();
@@ -64,12 +64,12 @@ impl Processes {
     }
 }
 
-fn leaves(rows: &Rows<'_>, tree: &Tree) -> Vec<bool> {
+fn leaves(rows: &Rows, tree: &Tree) -> Vec<bool> {
     let local = |at: usize| move |&child: &u32| rows.process[child as usize] == rows.process[at];
     (0..rows.len()).map(|at| !tree.children(at).iter().any(local(at))).collect()
 }
 
-fn gather(rows: &Rows<'_>, tree: &Tree, served: &Served) -> (Vec<Group>, Vec<u32>) {
+fn gather(rows: &Rows, tree: &Tree, served: &Served) -> (Vec<Group>, Vec<u32>) {
     let mut groups: Vec<Group> = Vec::with_capacity(rows.traces.len());
     let mut members = Vec::with_capacity(rows.len());
     let mut of_trace: Vec<u32> = Vec::new();
@@ -94,7 +94,7 @@ fn gather(rows: &Rows<'_>, tree: &Tree, served: &Served) -> (Vec<Group>, Vec<u32
     (groups, members)
 }
 
-fn group(rows: &Rows<'_>, tree: &Tree, request: u32, run: &[u32], first_member: usize) -> Group {
+fn group(rows: &Rows, tree: &Tree, request: u32, run: &[u32], first_member: usize) -> Group {
     let process = rows.process[run[0] as usize];
     let is_local = |at: usize| rows.process[at] == process;
     let has_local_parent = |&at: &&u32| tree.parent(*at as usize).is_some_and(is_local);

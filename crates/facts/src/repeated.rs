@@ -27,20 +27,20 @@ pub(crate) struct Distinct {
 ///
 /// Of several spans with one id the greatest counts, by end, by start, then column by column: a
 /// choice that does not depend on the order of arrival.
-pub(crate) fn drop_repeated(batches: &[RecordBatch]) -> Result<Distinct, Error> {
+pub(crate) fn drop_repeated(batches: Vec<RecordBatch>) -> Result<Distinct, Error> {
     let seen: usize = batches.iter().map(RecordBatch::num_rows).sum();
     if seen > SPANS_MAX {
         return Err(Error::TooManySpans { seen, max: SPANS_MAX });
     }
     let mut keys = Vec::with_capacity(seen);
-    for batch in batches {
+    for batch in &batches {
         let batch = Batch::read(batch)?;
         keys.extend((0..batch.len()).map(|row| batch.span_key(row)));
     }
-    let keep = kept(batches, &keys);
+    let keep = kept(&batches, &keys);
     let repeated = keep.iter().filter(|keep| !**keep).count();
     if repeated == 0 {
-        return Ok(Distinct { batches: batches.to_vec(), keys, repeated });
+        return Ok(Distinct { batches, keys, repeated });
     }
     let mut rest = keep.iter();
     keys.retain(|_| *rest.next().expect("there are as many as keys"));
@@ -84,14 +84,14 @@ fn kept(batches: &[RecordBatch], keys: &[SpanKey]) -> Vec<bool> {
     keep
 }
 
-fn filter(batches: &[RecordBatch], mut keep: &[bool]) -> Result<Vec<RecordBatch>, Error> {
-    let filtered = batches.iter().map(|batch| {
+fn filter(batches: Vec<RecordBatch>, mut keep: &[bool]) -> Result<Vec<RecordBatch>, Error> {
+    let filtered = batches.into_iter().map(|batch| {
         let (of_batch, rest) = keep.split_at(batch.num_rows());
         keep = rest;
         if of_batch.contains(&false) {
-            Ok(filter_record_batch(batch, &BooleanArray::from(of_batch.to_vec()))?)
+            Ok(filter_record_batch(&batch, &BooleanArray::from(of_batch.to_vec()))?)
         } else {
-            Ok(batch.clone())
+            Ok(batch)
         }
     });
     filtered.collect()
@@ -196,7 +196,7 @@ mod tests {
         let large = RecordBatch::try_new_with_options(schema, Vec::new(), &options);
         let mut batches = vec![large.expect("a batch without columns"); SPANS_MAX / rows];
         batches.push(batch(&[span(1, 0, 0, 1)]));
-        match drop_repeated(&batches) {
+        match drop_repeated(batches) {
             Err(Error::TooManySpans { seen, max }) => {
                 assert_eq!((seen, max), (SPANS_MAX + 1, SPANS_MAX));
             }

@@ -69,7 +69,7 @@ pub struct RequestSilence {
 
 /// Measures the candidates of one process, which come by group.
 pub(crate) fn measure(
-    rows: &Rows<'_>,
+    rows: &Rows,
     served: &Served,
     processes: &Processes,
     groups: &[Group],

@@ -3,14 +3,13 @@
 
 use std::ops::Range;
 
-use arrow::array::{Array, StringViewArray};
+use arrow::array::{Array, RecordBatch, StringViewArray};
 use hashbrown::HashMap;
 use timesink_model::schema::quarantine::DURATION_NANOS_MAX;
 
 use crate::Error;
 use crate::batch::{Batch, SpanKey, value};
 use crate::intern::{Interner, Sym};
-use crate::repeated::Distinct;
 
 /// The most spans that one pass takes: positions are `u32`, and so are those of their starts and
 /// ends and of the sections of critical paths, of which there are up to two a span and one more.
@@ -109,8 +108,8 @@ impl ProcessKey {
 
 /// The spans, one element a span in every column, in canonical order.
 #[derive(Debug)]
-pub(crate) struct Rows<'a> {
-    pub(crate) strings: Interner<'a>,
+pub(crate) struct Rows {
+    pub(crate) strings: Interner,
     /// Position in the input, batches end to end.
     pub(crate) input: Vec<u32>,
     pub(crate) span_id: Vec<u64>,
@@ -137,7 +136,8 @@ pub(crate) struct Rows<'a> {
     pub(crate) url: Vec<Sym>,
     pub(crate) rpc_service: Vec<Sym>,
     pub(crate) rpc_method: Vec<Sym>,
-    pub(crate) adjusted_count: Vec<Option<f64>>,
+    /// How many spans it stands for, by `input`; of those that tell.
+    adjusted_counts: HashMap<u32, f64>,
     /// Sorted by key, so that numbers do not depend on arrival.
     pub(crate) process_keys: Vec<ProcessKey>,
     /// Host key of each process, for clock skew: hosts that are one have one clock.
@@ -147,7 +147,7 @@ pub(crate) struct Rows<'a> {
     pub(crate) trace_ids: Vec<u128>,
 }
 
-impl Rows<'_> {
+impl Rows {
     pub(crate) fn len(&self) -> usize {
         self.input.len()
     }
@@ -159,21 +159,42 @@ impl Rows<'_> {
     pub(crate) fn duration(&self, at: usize) -> i64 {
         self.end[at] - self.start[at]
     }
+
+    /// Returns how many spans it stands for, if it tells.
+    pub(crate) fn adjusted_count(&self, at: usize) -> Option<f64> {
+        self.adjusted_counts.get(&self.input[at]).copied()
+    }
+
+    /// Frees what only the first steps read: who calls whom, and what is called.
+    pub(crate) fn forget_calls(&mut self) {
+        self.span_id = Vec::new();
+        self.parent_id = Vec::new();
+        for column in [
+            &mut self.db_system,
+            &mut self.db_query,
+            &mut self.http_method,
+            &mut self.url,
+            &mut self.rpc_service,
+            &mut self.rpc_method,
+        ] {
+            *column = Vec::new();
+        }
+    }
 }
 
 /// Gathers the rows of all batches, in order of arrival, before they are sorted.
-struct Reader<'a> {
-    rows: Rows<'a>,
+struct Reader {
+    rows: Rows,
     trace_id: Vec<u128>,
     process_numbers: HashMap<ProcessKey, u32>,
 }
 
-impl<'a> Rows<'a> {
-    /// Reads the spans of all batches.
-    pub(crate) fn read(spans: &'a Distinct) -> Result<Self, Error> {
-        let mut reader = Reader::with_capacity(spans.keys.len());
-        let mut keys = spans.keys.as_slice();
-        for batch in &spans.batches {
+impl Rows {
+    /// Reads the spans of all batches; `keys` are theirs, batches end to end.
+    pub(crate) fn read(batches: &[RecordBatch], keys: &[SpanKey]) -> Result<Self, Error> {
+        let mut reader = Reader::with_capacity(keys.len());
+        let mut keys = keys;
+        for batch in batches {
             let (of_batch, rest) = keys.split_at(batch.num_rows());
             reader.read(&Batch::read(batch)?, of_batch);
             keys = rest;
@@ -205,7 +226,7 @@ impl<'a> Rows<'a> {
             url: Vec::with_capacity(spans),
             rpc_service: Vec::with_capacity(spans),
             rpc_method: Vec::with_capacity(spans),
-            adjusted_count: Vec::with_capacity(spans),
+            adjusted_counts: HashMap::new(),
             process_keys: Vec::new(),
             process_hosts: Vec::new(),
             traces: Vec::new(),
@@ -214,7 +235,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-impl<'a> Reader<'a> {
+impl Reader {
     fn with_capacity(spans: usize) -> Self {
         Self {
             rows: Rows::with_capacity(spans),
@@ -223,7 +244,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read(&mut self, batch: &Batch<'a>, keys: &[SpanKey]) {
+    fn read(&mut self, batch: &Batch<'_>, keys: &[SpanKey]) {
         self.read_resources(batch);
         self.trace_id.extend(keys.iter().map(|key| key.trace));
         let rows = &mut self.rows;
@@ -250,10 +271,11 @@ impl<'a> Reader<'a> {
             Kind::Internal if batch.is_served(row) => batch.serving(row),
             _ => Serving::Unknown,
         }));
-        rows.adjusted_count.extend(all.map(|row| match value(batch.trace_state, row) {
-            "" => None,
-            state => crate::sampling(state).adjusted_count(),
-        }));
+        for row in all.filter(|row| batch.trace_state.is_valid(*row)) {
+            if let Some(count) = crate::sampling(batch.trace_state.value(row)).adjusted_count() {
+                rows.adjusted_counts.insert(first + row as u32, count);
+            }
+        }
         for (column, syms) in [
             (batch.name, &mut rows.name),
             (batch.scope, &mut rows.scope),
@@ -268,7 +290,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read_resources(&mut self, batch: &Batch<'a>) {
+    fn read_resources(&mut self, batch: &Batch<'_>) {
         let mut last = None;
         for row in 0..batch.len() {
             let resource = (batch.resource(row), batch.pid(row));
@@ -290,7 +312,7 @@ impl<'a> Reader<'a> {
         *self.process_numbers.entry(key).or_insert(next)
     }
 
-    fn finish(mut self) -> Rows<'a> {
+    fn finish(mut self) -> Rows {
         self.number_processes();
         self.sort();
         self.rows
@@ -327,7 +349,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl Rows<'_> {
+impl Rows {
     fn reorder(&mut self, order: &[u32]) {
         fn permute<T: Copy>(column: &mut Vec<T>, order: &[u32]) {
             *column = order.iter().map(|&at| column[at as usize]).collect();
@@ -353,7 +375,6 @@ impl Rows<'_> {
         permute(&mut self.url, order);
         permute(&mut self.rpc_service, order);
         permute(&mut self.rpc_method, order);
-        permute(&mut self.adjusted_count, order);
     }
 }
 
@@ -362,7 +383,7 @@ const REMEMBERED_TEXTS: usize = 64;
 
 /// Appends the numbers of a column's texts. Equal views of one array are equal texts, and the
 /// decoder stores a repeated text once: most texts are known without a look at them.
-fn intern<'a>(column: &'a StringViewArray, strings: &mut Interner<'a>, syms: &mut Vec<Sym>) {
+fn intern(column: &StringViewArray, strings: &mut Interner, syms: &mut Vec<Sym>) {
     // The view of the empty text is 0.
     let mut remembered = [(0, Sym(0)); REMEMBERED_TEXTS];
     if column.null_count() == column.len() {
@@ -394,13 +415,13 @@ fn asgi(event_type: &str) -> Asgi {
 }
 
 /// Two processes on one host share a clock; a process without a host is a host of its own.
-fn host_keys(keys: &[ProcessKey], strings: &mut Interner<'_>) -> Vec<Sym> {
+fn host_keys(keys: &[ProcessKey], strings: &mut Interner) -> Vec<Sym> {
     let own = |number: usize| format!("\0process {number}");
     keys.iter()
         .enumerate()
         .map(|(number, key)| match key.host.as_str() {
-            "" => strings.intern_owned(own(number)),
-            host => strings.intern_owned(host.to_owned()),
+            "" => strings.intern(&own(number)),
+            host => strings.intern(host),
         })
         .collect()
 }
@@ -451,7 +472,7 @@ mod tests {
         let position = spans.schema().index_of("kind").expect("a column of spans");
         let without: Vec<usize> = (0..spans.num_columns()).filter(|&c| c != position).collect();
         let without = spans.project(&without).expect("columns that are there");
-        match crate::run(&[without], &crate::PassOptions::default()) {
+        match crate::run(vec![without], &crate::PassOptions::default()) {
             Err(Error::MissingColumn(name)) => assert_eq!(name, "kind"),
             other => panic!("{other:?}"),
         }
@@ -490,7 +511,7 @@ mod tests {
         let expected: Vec<&str> = texts.iter().map(|t| t.as_deref().unwrap_or("")).collect();
         assert_eq!(found, expected);
         assert_eq!(
-            strings.texts().len(),
+            strings.len(),
             texts.iter().flatten().collect::<std::collections::BTreeSet<_>>().len()
         );
     }

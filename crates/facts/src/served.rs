@@ -25,7 +25,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    pub(crate) fn find(rows: &Rows<'_>, tree: &Tree) -> Self {
+    pub(crate) fn find(rows: &Rows, tree: &Tree) -> Self {
         let mut served = Self {
             first: vec![NONE; rows.len()],
             by: vec![NONE; rows.len()],
@@ -58,7 +58,7 @@ impl Served {
     }
 
     /// Returns a span's kind, SERVER for a request that its instrumentation called INTERNAL.
-    pub(crate) fn kind(&self, rows: &Rows<'_>, at: usize) -> Kind {
+    pub(crate) fn kind(&self, rows: &Rows, at: usize) -> Kind {
         match rows.kind[at] {
             Kind::Internal if self.is_request[at] => Kind::Server,
             kind => kind,

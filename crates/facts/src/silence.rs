@@ -48,7 +48,7 @@ pub(crate) struct Candidate {
 
 /// Measures the candidates of one process, which come by group.
 pub(crate) fn measure(
-    rows: &Rows<'_>,
+    rows: &Rows,
     processes: &Processes,
     groups: &[Group],
     candidates: &[Candidate],
@@ -139,7 +139,7 @@ impl Edges {
     pub(crate) fn list(
         processes: &Processes,
         groups: &[Group],
-        rows: &Rows<'_>,
+        rows: &Rows,
         counts: impl Fn(usize) -> bool,
     ) -> Self {
         let mut edges = Vec::new();

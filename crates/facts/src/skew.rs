@@ -14,7 +14,7 @@ use crate::tree::Tree;
 const SKEW_NANOS_MAX: i64 = 1 << 60;
 
 /// Returns what is to be added to each span's times so that they fit its root's clock, ns.
-pub(crate) fn correct(rows: &Rows<'_>, tree: &Tree, skew_nanos_max: i64) -> Vec<i64> {
+pub(crate) fn correct(rows: &Rows, tree: &Tree, skew_nanos_max: i64) -> Vec<i64> {
     let offsets = host_offsets(rows, tree, skew_nanos_max);
     let mut skew = vec![0; rows.len()];
     for &at in &tree.top_down {
@@ -37,7 +37,7 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    pub(crate) fn new(rows: &Rows<'_>, skew: &[i64]) -> Self {
+    pub(crate) fn new(rows: &Rows, skew: &[i64]) -> Self {
         let add = |times: &[i64]| times.iter().zip(skew).map(|(t, s)| t + s).collect();
         Self { start: add(&rows.start), end: add(&rows.end) }
     }
@@ -67,13 +67,13 @@ impl Times {
 
 type HostPair = (Sym, Sym);
 
-fn host_pair(rows: &Rows<'_>, parent: usize, child: usize) -> Option<HostPair> {
+fn host_pair(rows: &Rows, parent: usize, child: usize) -> Option<HostPair> {
     let host = |at: usize| rows.process_hosts[rows.process[at] as usize];
     let pair = (host(parent), host(child));
     (pair.0 != pair.1).then_some(pair)
 }
 
-fn host_offsets(rows: &Rows<'_>, tree: &Tree, max: i64) -> HashMap<HostPair, i64> {
+fn host_offsets(rows: &Rows, tree: &Tree, max: i64) -> HashMap<HostPair, i64> {
     let mut deltas: HashMap<HostPair, Vec<i64>> = HashMap::new();
     for at in 0..rows.len() {
         if tree.parent[at] == NONE {
@@ -93,7 +93,7 @@ fn host_offsets(rows: &Rows<'_>, tree: &Tree, max: i64) -> HashMap<HostPair, i64
 
 /// Jaeger's formula for one call. A message waits in its queue, which is no skew: a CONSUMER is
 /// only kept from starting before its PRODUCER.
-fn delta(rows: &Rows<'_>, parent: usize, child: usize) -> i64 {
+fn delta(rows: &Rows, parent: usize, child: usize) -> i64 {
     let (parent_start, child_start) = (rows.start[parent], rows.start[child]);
     let spare = rows.duration(parent) - rows.duration(child);
     if spare < 0 || rows.kind[child] == Kind::Consumer {

@@ -20,6 +20,7 @@ use crate::requests::{self, RequestCounts, RequestSilence};
 use crate::rows::{NONE, Rows};
 use crate::served::Served;
 use crate::silence::{self, Candidate, Silence};
+use crate::sparse::Sparse;
 
 /// The shortest leaf span that is measured; shorter ones cannot hold a silence worth a look.
 const MEASURED_NANOS_MIN: i64 = NANOS_PER_MILLI;
@@ -102,15 +103,15 @@ impl StallTest {
 /// The silences of leaf spans, and how long each span was a victim.
 #[derive(Debug)]
 pub(crate) struct Stalls {
-    pub(crate) silences: Vec<Option<Silence>>,
-    pub(crate) requests: Vec<Option<RequestSilence>>,
+    pub(crate) silences: Sparse<Silence>,
+    pub(crate) requests: Sparse<RequestSilence>,
     pub(crate) stalled_nanos: Vec<i64>,
 }
 
 /// Measures every leaf span and gap of the processes that may run an event loop, and fills the
 /// gaps'.
 pub(crate) fn measure(
-    rows: &Rows<'_>,
+    rows: &Rows,
     served: &Served,
     processes: &Processes,
     meaning: &Meaning,
@@ -118,8 +119,8 @@ pub(crate) fn measure(
     options: &PassOptions,
 ) -> Stalls {
     let mut stalls = Stalls {
-        silences: vec![None; rows.len()],
-        requests: vec![None; rows.len()],
+        silences: Sparse::new(rows.len()),
+        requests: Sparse::new(rows.len()),
         stalled_nanos: vec![0; rows.len()],
     };
     let mut gaps_of_group: Vec<Vec<u32>> = vec![Vec::new(); processes.groups.len()];
@@ -147,7 +148,7 @@ pub(crate) fn measure(
 
 /// One process with an event loop.
 struct Loop<'a> {
-    rows: &'a Rows<'a>,
+    rows: &'a Rows,
     served: &'a Served,
     processes: &'a Processes,
     meaning: &'a Meaning,
@@ -192,8 +193,12 @@ impl Loop<'_> {
         let (mut silences, mut requests) = (silences.into_iter(), requests.into_iter());
         for (group, of_group) in self.groups.iter().zip(self.gaps_of_group) {
             for at in self.leaves(group) {
-                stalls.silences[at as usize] = silences.next();
-                stalls.requests[at as usize] = requests.next().flatten();
+                if let Some(silence) = silences.next() {
+                    stalls.silences.set(at as usize, silence);
+                }
+                if let Some(silence) = requests.next().flatten() {
+                    stalls.requests.set(at as usize, silence);
+                }
             }
             for &gap in of_group {
                 gaps[gap as usize].silence = silences.next();
@@ -293,8 +298,8 @@ impl Loop<'_> {
                     group: number as u32,
                     start,
                     end,
-                    silence: stalls.silences[at as usize].as_ref(),
-                    requests: stalls.requests[at as usize].as_ref(),
+                    silence: stalls.silences.get(at as usize),
+                    requests: stalls.requests.get(at as usize),
                 });
             }
             let gaps_of_group = self.gaps_of_group[number].iter().map(|&gap| &gaps[gap as usize]);

@@ -229,7 +229,7 @@ impl Pass {
     }
 
     pub(crate) fn with(batches: &[RecordBatch], options: &timesink_facts::PassOptions) -> Self {
-        let facts = timesink_facts::run(batches, options).expect("batches of spans");
+        let facts = timesink_facts::run(batches.to_vec(), options).expect("batches of spans");
         let mut rows = BTreeMap::new();
         for (number, batch) in facts.facts.iter().enumerate() {
             let ids = batch["span_id"].as_string_view();

@@ -29,7 +29,7 @@ impl Tree {
         (self.parent[at] != NONE).then_some(self.parent[at] as usize)
     }
 
-    pub(crate) fn build(rows: &Rows<'_>) -> Self {
+    pub(crate) fn build(rows: &Rows) -> Self {
         let (mut parent, is_orphan) = find_parents(rows);
         let (first_child, children) = list_children(&parent);
         let mut tree = Self {
@@ -97,7 +97,7 @@ impl Tree {
     }
 
     /// The cut of a cycle is no root: it names a parent.
-    fn complete(&self, rows: &Rows<'_>) -> Vec<bool> {
+    fn complete(&self, rows: &Rows) -> Vec<bool> {
         let mut complete = vec![false; rows.len()];
         for trace in &rows.traces {
             let mut tops = trace.clone().filter(|&at| self.parent[at] == NONE);
@@ -126,7 +126,7 @@ fn first_of_cycle(at: usize, parent: &[u32], seen: &mut [bool]) -> usize {
     first
 }
 
-fn find_parents(rows: &Rows<'_>) -> (Vec<u32>, Vec<bool>) {
+fn find_parents(rows: &Rows) -> (Vec<u32>, Vec<bool>) {
     let mut parent = vec![NONE; rows.len()];
     let mut is_orphan = vec![false; rows.len()];
     let mut by_id: Vec<(u64, u32)> = Vec::new();

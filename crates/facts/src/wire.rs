@@ -9,6 +9,7 @@ use crate::critical::{Path, Section, overlap};
 use crate::entry::Entries;
 use crate::rows::{Kind, NONE, Rows};
 use crate::skew::Times;
+use crate::sparse::Sparse;
 use crate::tree::Tree;
 
 /// Client span by client span; `server` is [`NONE`] on every other span.
@@ -16,7 +17,7 @@ use crate::tree::Tree;
 pub(crate) struct Wires {
     /// The first SERVER child in another process, by corrected start.
     pub(crate) server: Vec<u32>,
-    pub(crate) parts: Vec<Option<Wire>>,
+    pub(crate) parts: Sparse<Wire>,
     /// The part of the wire on the critical path; 0 on every other span.
     pub(crate) critical: Vec<i64>,
 }
@@ -40,7 +41,7 @@ struct Busy {
 }
 
 impl Busy {
-    fn new(rows: &Rows<'_>, entries: &Entries) -> Self {
+    fn new(rows: &Rows, entries: &Entries) -> Self {
         let mut stretches: Vec<Vec<Section>> = vec![Vec::new(); rows.process_keys.len()];
         for entry in entries.all.iter().filter(|entry| entry.span != NONE && !entry.is_caller) {
             let process = rows.process[entry.span as usize] as usize;
@@ -62,7 +63,7 @@ impl Busy {
 
 impl Wires {
     pub(crate) fn measure(
-        rows: &Rows<'_>,
+        rows: &Rows,
         tree: &Tree,
         times: &Times,
         entries: &Entries,
@@ -71,14 +72,16 @@ impl Wires {
         let busy = Busy::new(rows, entries);
         let mut wires = Self {
             server: vec![NONE; rows.len()],
-            parts: vec![None; rows.len()],
+            parts: Sparse::new(rows.len()),
             critical: vec![0; rows.len()],
         };
         for at in (0..rows.len()).filter(|&at| rows.kind[at] == Kind::Client) {
             if let Some(call) = Call::read(rows, tree, times, at) {
                 wires.server[at] = call.server;
                 wires.critical[at] = call.critical(path.sections(at));
-                wires.parts[at] = call.wire(rows, times, &busy);
+                if let Some(wire) = call.wire(rows, times, &busy) {
+                    wires.parts.set(at, wire);
+                }
             }
         }
         wires
@@ -101,7 +104,7 @@ struct Half {
 }
 
 impl Call {
-    fn read(rows: &Rows<'_>, tree: &Tree, times: &Times, at: usize) -> Option<Self> {
+    fn read(rows: &Rows, tree: &Tree, times: &Times, at: usize) -> Option<Self> {
         let mut server = NONE;
         let (mut first, mut last) = (i64::MAX, i64::MIN);
         let mut local: Vec<Section> = Vec::new();
@@ -132,7 +135,7 @@ impl Call {
     }
 
     /// A server that outlives its client says nothing about the wire.
-    fn wire(&self, rows: &Rows<'_>, times: &Times, busy: &Busy) -> Option<Wire> {
+    fn wire(&self, rows: &Rows, times: &Times, busy: &Busy) -> Option<Wire> {
         let (before, after) = (self.before.nanos, self.after.nanos);
         let server = self.server as usize;
         let served_by = &busy.stretches[rows.process[server] as usize];

@@ -18,7 +18,7 @@ pub(crate) struct Work {
 
 impl Work {
     pub(crate) fn measure(
-        rows: &Rows<'_>,
+        rows: &Rows,
         times: &Times,
         entries: &Entries,
         path: &Path,
@@ -50,7 +50,7 @@ impl Work {
     /// `spans` are those of one entry and one tiling, by start.
     fn measure_pauses(
         &mut self,
-        rows: &Rows<'_>,
+        rows: &Rows,
         times: &Times,
         path: &Path,
         processes: &Processes,

@@ -11,6 +11,8 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 
+use timesink_facts::packed::pack_batch;
+
 use crate::{Error, Limits};
 
 /// The rows of a plan, and the memory that counts for them as long as they are there.
@@ -22,11 +24,13 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Runs a plan. What its rows share with `tables` counts for nobody.
+    /// Runs a plan. What its rows share with `tables` counts for nobody. Rows beyond `plain_max`
+    /// are packed.
     pub(crate) async fn collect<'t>(
         plan: Arc<dyn ExecutionPlan>,
         context: Arc<TaskContext>,
         tables: impl Iterator<Item = &'t RecordBatch>,
+        plain_max: usize,
         limits: &Limits,
     ) -> Result<Self, Error> {
         let failed = |error: DataFusionError| Error::of_running(&error, limits.memory_bytes_max);
@@ -46,6 +50,8 @@ impl Answer {
                 return Err(Error::Rows(limits.rows_max));
             }
             if batch.num_rows() > 0 {
+                let batch = if rows > plain_max { pack_batch(&batch) } else { Ok(batch) };
+                let batch = batch.map_err(|error| failed(error.into()))?;
                 answer.memory.try_grow(counter.count_batch(&batch)).map_err(failed)?;
                 answer.batches.push(batch);
             }

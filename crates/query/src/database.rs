@@ -15,8 +15,8 @@ use datafusion::execution::SessionState;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use timesink_facts::packed::unpack_batch;
 use timesink_facts::{Facts, PassOptions};
-use timesink_model::schema;
 
 use crate::Error;
 use crate::merged::{self, SPANS_WITH_FACTS};
@@ -87,9 +87,9 @@ impl Database {
     ///
     /// [`Error::Facts`] when the pass refuses the spans, [`Error::Internal`] when a table of ours
     /// is broken.
-    pub fn open(spans: &[RecordBatch], limits: Limits) -> Result<Self, Error> {
+    pub fn open(spans: Vec<RecordBatch>, limits: Limits) -> Result<Self, Error> {
         let facts = timesink_facts::run(spans, &PassOptions::default())?;
-        Self::of_facts(&facts, limits)
+        Self::of_facts(facts, limits)
     }
 
     /// Makes the tables over what the trace pass gave, with the columns that it gave.
@@ -97,32 +97,28 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Internal`] when a table of ours is broken.
-    pub fn of_facts(facts: &Facts, limits: Limits) -> Result<Self, Error> {
-        let schema_of = |batch: Option<&RecordBatch>, table: schema::Table| {
-            batch.map_or_else(|| Arc::new(table.schema()), RecordBatch::schema)
-        };
-        let spans = schema_of(facts.spans.first(), schema::spans::table());
-        let of_facts = schema_of(facts.facts.first(), schema::facts::table());
-        let merged = merged::schema_of(&spans, &of_facts);
+    pub fn of_facts(facts: Facts, limits: Limits) -> Result<Self, Error> {
+        let merged = merged::schema_of(&facts.spans_schema, &facts.facts_schema);
         let mut database = Self {
             tables: Vec::new(),
             threads: Threads::new(limits.partitions),
             limits,
             held: Arc::new([&facts.spans[..], &facts.facts, from_ref(&facts.gaps)].concat()),
-            merged: merge(facts, &merged)?,
+            merged: merge(&facts, &merged)?,
             gaps: facts.gaps.clone(),
             traces: facts.traces,
             repeated_spans: facts.repeated_spans,
             sessions: Arc::default(),
         };
-        database.add("spans", spans, facts.spans.clone());
-        database.add("facts", of_facts, facts.facts.clone());
+        database.add("spans", facts.spans_schema, facts.spans);
+        database.add("facts", facts.facts_schema, facts.facts);
         database.add("gaps", facts.gaps.schema(), split(&facts.gaps, limits.partitions));
         database.add(SPANS_WITH_FACTS, merged, database.merged.clone());
         Ok(database)
     }
 
-    /// Returns each span with its facts in one row, in the order in which they came in.
+    /// Returns each span with its facts in one row, in the order in which they came in. Columns may
+    /// be packed: [`timesink_facts::packed`] reads them.
     pub fn spans_with_facts(&self) -> &[RecordBatch] {
         &self.merged
     }
@@ -186,7 +182,10 @@ impl Database {
         let held = Arc::clone(&self.held);
         let session = Session::new(state, self.limits, self.threads.clone(), held)?;
         for Table { name, schema, batches } in &self.tables {
-            session.register(name, Arc::clone(schema), batches.clone())?;
+            let unpacked = batches.iter().map(|batch| unpack_batch(batch, schema));
+            let unpacked = unpacked.collect::<Result<_, _>>();
+            let unpacked = unpacked.map_err(|error| Error::Internal(error.to_string()))?;
+            session.register(name, Arc::clone(schema), unpacked)?;
         }
         Ok(session)
     }

@@ -5,6 +5,7 @@
 //! once. Every query runs under [`Limits`].
 
 mod answer;
+mod compact;
 mod database;
 mod error;
 mod literals;

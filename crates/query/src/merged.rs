@@ -8,7 +8,9 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use timesink_facts::packed;
 use timesink_model::{UNKNOWN_SERVICE, schema::facts, schema::spans};
 
 /// The name of the table.
@@ -40,12 +42,12 @@ fn is_id(field: &Field) -> bool {
     matches!(field.name().as_str(), "trace_id" | "span_id")
 }
 
-/// Returns the rows of one batch of spans with the facts beside them.
+/// Returns the rows of one batch of spans with the facts beside them; what is packed stays so.
 pub(crate) fn merge(
     spans: &RecordBatch,
     facts: &RecordBatch,
     schema: &SchemaRef,
-) -> Result<RecordBatch, arrow::error::ArrowError> {
+) -> Result<RecordBatch, ArrowError> {
     let facts_schema = facts.schema();
     let fact_columns = facts_schema.fields().iter().zip(facts.columns());
     let kept = fact_columns.filter(|(field, _)| !is_id(field)).map(|(_, column)| column);
@@ -54,15 +56,20 @@ pub(crate) fn merge(
         schema.fields().iter().zip(columns).map(|(field, column)| match field.name().as_str() {
             SERVICE => or_else(column, UNKNOWN_SERVICE),
             ENDPOINT => or_else(column, UNKNOWN_ENDPOINT),
-            _ => Arc::clone(column),
+            _ => Ok(Arc::clone(column)),
         });
-    RecordBatch::try_new(Arc::clone(schema), filled.collect())
+    packed::with_types_of(schema, filled.collect::<Result<_, _>>()?)
 }
 
-fn or_else(column: &ArrayRef, unknown: &str) -> ArrayRef {
-    if column.null_count() == 0 {
-        return Arc::clone(column);
+fn or_else(column: &ArrayRef, unknown: &str) -> Result<ArrayRef, ArrowError> {
+    if column.logical_null_count() == 0 {
+        return Ok(Arc::clone(column));
     }
-    let texts = column.as_string_view().iter();
-    Arc::new(texts.map(|text| Some(text.unwrap_or(unknown))).collect::<StringViewArray>())
+    let texts = packed::unpack(column, &DataType::Utf8View)?;
+    let texts = texts.as_string_view().iter();
+    let filled = texts.map(|text| Some(text.unwrap_or(unknown))).collect::<StringViewArray>();
+    if column.data_type() == &DataType::Utf8View {
+        return Ok(Arc::new(filled));
+    }
+    packed::pack(&(Arc::new(filled) as ArrayRef))
 }

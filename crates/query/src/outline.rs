@@ -16,17 +16,21 @@ use datafusion::common::{
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_expr::EquivalenceProperties;
-use datafusion::physical_plan::coop::{CooperativeExec, cooperative};
+use datafusion::physical_plan::coop::cooperative;
 use datafusion::physical_plan::execution_plan::{
     Boundedness, EmissionType, ReplaceChildrenOptions, SchedulingType, reset_plan_states,
 };
 use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
     SendableRecordBatchStream,
 };
+use futures_util::stream;
+use timesink_facts::packed::unpack_batch;
+
+use crate::compact::CompactExec;
 
 /// The rows of a table, a list of batches for each thread.
 pub(crate) type Rows = Vec<Vec<RecordBatch>>;
@@ -162,16 +166,18 @@ impl ExecutionPlan for OutlineExec {
         let Some(rows) = &self.rows else {
             return internal_err!("the table {} has no rows yet", self.table.name);
         };
-        let rows_max = context.session_config().batch_size();
-        let mut batches = Vec::new();
-        for batch in &rows[partition] {
-            match &self.projection {
-                Some(columns) => batches.extend(sliced(&batch.project(columns)?, rows_max)),
-                None => batches.extend(sliced(batch, rows_max)),
-            }
-        }
-        let schema = Arc::clone(self.properties.eq_properties.schema());
-        Ok(Box::pin(cooperative(MemoryStream::try_new(batches, schema, None)?)))
+        let scan = Scan {
+            schema: Arc::clone(self.properties.eq_properties.schema()),
+            projection: self.projection.clone(),
+            rows_max: context.session_config().batch_size().max(1),
+            rows: Arc::clone(rows),
+            partition,
+            batch: 0,
+            row: 0,
+        };
+        let schema = Arc::clone(&scan.schema);
+        let stream = RecordBatchStreamAdapter::new(schema, stream::iter(scan));
+        Ok(Box::pin(cooperative(stream)))
     }
 
     fn statistics_from_inputs(
@@ -218,19 +224,49 @@ pub(crate) fn fill(
     .and_then(reset_plan_states)
 }
 
-/// Cuts a batch into slices that are no longer than the engine's own batches.
-fn sliced(batch: &RecordBatch, rows_max: usize) -> impl Iterator<Item = RecordBatch> + '_ {
-    let rows = batch.num_rows();
-    let starts = (0..rows).step_by(rows_max.max(1));
-    starts.map(move |start| batch.slice(start, rows_max.min(rows - start)))
+/// The rows of a partition in slices that are no longer than the engine's own batches, unpacked as
+/// they are asked for.
+struct Scan {
+    schema: SchemaRef,
+    projection: Option<Vec<usize>>,
+    rows_max: usize,
+    rows: Arc<Rows>,
+    partition: usize,
+    batch: usize,
+    row: usize,
 }
 
-/// Suits a node to tables in memory, and to limits of time.
+impl Iterator for Scan {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let batch = self.rows[self.partition].get(self.batch)?;
+            let rows = self.rows_max.min(batch.num_rows() - self.row);
+            if rows > 0 {
+                let slice = self.unpacked(&batch.slice(self.row, rows));
+                self.row += rows;
+                return Some(slice);
+            }
+            (self.batch, self.row) = (self.batch + 1, 0);
+        }
+    }
+}
+
+impl Scan {
+    fn unpacked(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let projected = match &self.projection {
+            Some(columns) => batch.project(columns)?,
+            None => batch.clone(),
+        };
+        Ok(unpack_batch(&projected, &self.schema)?)
+    }
+}
+
+/// Suits a node to tables in memory, and to limits of memory and time.
 ///
 /// What a filter keeps goes on as it is: the engine would gather it into larger batches and copy
-/// every text for that, which takes longer than small batches do, and far more memory. Joins give
-/// way to others after some batches: the engine's own yield points are at the leaves; a join makes
-/// any number of rows of few leaves, and could not be stopped meanwhile.
+/// every text for that, which takes longer than small batches do, and far more memory.
 pub(crate) fn suited(node: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     if let Some(filter) = node.downcast_ref::<FilterExec>()
         && filter.fetch().is_none()
@@ -239,7 +275,7 @@ pub(crate) fn suited(node: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn
     }
     let is_join = node.children().len() > 1;
     Ok(if is_join {
-        Transformed::yes(Arc::new(CooperativeExec::new(node)))
+        Transformed::yes(Arc::new(CompactExec::new(node)))
     } else {
         Transformed::no(node)
     })

@@ -1,8 +1,8 @@
 //! [`Planner`]: queries that are known before the rows are, planned once for any rows.
 //!
 //! A plan depends on the columns of tables alone. So rules are planned while files are read, each
-//! view is planned and computed once for all queries, and what a query itself reads more than once
-//! is a part of its own. [`crate::Reader`] runs the plans.
+//! view that several queries read is planned and computed once for all, and what a query itself
+//! reads more than once is a part of its own. [`crate::Reader`] runs the plans.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::database::runtime;
 use crate::merged::{self, SPANS_WITH_FACTS};
 use crate::outline::{Outline, outlines, suited};
 use crate::session::{check_read_only, shared_state, with_tables};
-use crate::split::{relations, split};
+use crate::split::{relations, split, with_views};
 use crate::steps::parse;
 use crate::threads::Threads;
 use crate::views::{VIEWS, View};
@@ -41,8 +41,10 @@ pub struct Planner {
     pub(crate) threads: Threads,
     pub(crate) limits: Limits,
     tables: Vec<Outline>,
-    /// Those that a query names, or a view that a query names.
+    /// Those that several queries name, or views that queries name.
     pub(crate) views: Vec<(&'static str, Arc<PlannedQuery>)>,
+    /// Those that one names: they are a part of it, and their rows are nowhere kept.
+    views_of_one: Vec<&'static View>,
     words: Arc<BTreeSet<String>>,
 }
 
@@ -82,6 +84,8 @@ impl Planner {
         let limits = Limits { partitions, ..limits };
         let views = views_of(queries);
         let words = named_in(queries, &views);
+        let (views_of_one, views) =
+            views.iter().copied().partition(|view| readers(view, queries, &views) == 1);
         let table = |name: &str, schema: &Schema| Outline {
             name: name.into(),
             schema: Arc::new(named_columns(schema, &words)),
@@ -101,12 +105,13 @@ impl Planner {
             limits,
             tables,
             views: Vec::new(),
+            views_of_one,
             words: Arc::new(words),
         };
         threads.run(Box::pin(planner.with_views(views)), 1, limits.time_max).await
     }
 
-    async fn with_views(mut self, views: Vec<&View>) -> Result<Self, Error> {
+    async fn with_views(mut self, views: Vec<&'static View>) -> Result<Self, Error> {
         for view in views {
             let query = self.plan_parts(view.sql, &[], |plan| self.named_of(plan)).await?;
             let last = query.parts.last().expect("a query has a part");
@@ -152,7 +157,8 @@ impl Planner {
         }));
         let is_table = |name: &str| tables.iter().any(|table| &*table.name == name);
         let mut parts = Vec::new();
-        for part in split(parse(sql)?, is_table) {
+        let query = with_views(parse(sql)?, &self.views_of_one)?;
+        for part in split(query, is_table) {
             let name: Option<Arc<str>> = part.name.map(Into::into);
             let plan = self.plan_part(part.query, &tables, &finish).await?;
             if let Some(name) = &name {
@@ -197,12 +203,10 @@ impl Planner {
     }
 }
 
-/// Returns the columns that spans need so that these queries can be run over them: those that the
-/// trace pass reads, and whatever the queries and their views name.
+/// Returns the columns that spans with their facts need so that these queries can be run over them:
+/// whatever the queries and their views name.
 pub fn columns_of(queries: &[&str]) -> BTreeSet<String> {
-    let mut columns = named_in(queries, &views_of(queries));
-    columns.extend(timesink_facts::COLUMNS.map(str::to_owned));
-    columns
+    named_in(queries, &views_of(queries))
 }
 
 /// Returns every word of queries and views: each may be a column.
@@ -258,6 +262,12 @@ fn views_of(queries: &[&str]) -> Vec<&'static View> {
     }
     views.reverse();
     views
+}
+
+/// Returns how many of queries and of these views name a view.
+fn readers(view: &View, queries: &[&str], views: &[&View]) -> usize {
+    let texts = queries.iter().copied().chain(views.iter().map(|view| view.sql));
+    texts.filter(|text| words(text).any(|word| word.eq_ignore_ascii_case(view.name))).count()
 }
 
 /// Returns what can be a name in the text of a query.

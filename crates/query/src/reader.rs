@@ -36,6 +36,19 @@ struct Kept {
     _memory: Option<MemoryReservation>,
 }
 
+/// What rows are collected for.
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    /// To be returned.
+    Answer,
+    /// To be read by queries: any number of rows.
+    Kept,
+}
+
+/// So many rows that queries read are kept as they are, some 20 MiB; those beyond are packed, which
+/// takes time to save memory.
+const PLAIN_ROWS_MAX: usize = 1 << 16;
+
 /// The tables of one query, by name.
 type Tables = HashMap<Arc<str>, Arc<Kept>>;
 
@@ -78,7 +91,7 @@ impl Reader {
             let rows = Arc::new(partitioned(vec![batch], partitions));
             tables.insert(name.into(), Arc::new(Kept { rows, _memory: None }));
         }
-        let answer = self.run(query, tables, self.planner.limits.rows_max).await?;
+        let answer = self.run(query, tables, Purpose::Answer).await?;
         Ok(QueryResult { schema: answer.schema, batches: answer.batches })
     }
 
@@ -87,7 +100,7 @@ impl Reader {
         &self,
         query: Arc<PlannedQuery>,
         mut tables: Tables,
-        rows_max: usize,
+        purpose: Purpose,
     ) -> Result<Answer, Error> {
         for name in query.reads() {
             if let Some((name, view)) = self.views.get_key_value(&**name) {
@@ -95,16 +108,15 @@ impl Reader {
             }
         }
         let reader = self.clone();
-        let limits = Limits { rows_max, ..self.planner.limits };
-        let work = async move { reader.run_parts(&query, tables, limits).await };
+        let limits = self.planner.limits;
+        let work = async move { reader.run_parts(&query, tables, purpose).await };
         self.planner.threads.run(work, limits.partitions, limits.time_max).await
     }
 
     async fn view(&self, view: &View) -> Result<Arc<Kept>, Error> {
         let compute = || async {
             let query = Arc::clone(&view.query);
-            // The rows of a view are no answer.
-            let run = Box::pin(self.run(query, Tables::new(), usize::MAX));
+            let run = Box::pin(self.run(query, Tables::new(), Purpose::Kept));
             Ok(Arc::new(self.kept(run.await?)))
         };
         view.rows.get_or_try_init(compute).await.map(Arc::clone)
@@ -114,23 +126,27 @@ impl Reader {
         &self,
         query: &PlannedQuery,
         mut tables: Tables,
-        limits: Limits,
+        purpose: Purpose,
     ) -> Result<Answer, Error> {
         let (last, before) = query.parts.split_last().expect("a query has a part");
         for part in before {
-            let answer = self.run_part(part, &tables, Limits { rows_max: usize::MAX, ..limits });
-            let kept = self.kept(answer.await?);
+            let kept = self.kept(self.run_part(part, &tables, Purpose::Kept).await?);
             tables.extend(part.name.clone().map(|name| (name, Arc::new(kept))));
         }
-        self.run_part(last, &tables, limits).await
+        self.run_part(last, &tables, purpose).await
     }
 
     async fn run_part(
         &self,
         part: &PlannedPart,
         tables: &Tables,
-        limits: Limits,
+        purpose: Purpose,
     ) -> Result<Answer, Error> {
+        let limits = self.planner.limits;
+        let (plain_max, limits) = match purpose {
+            Purpose::Answer => (usize::MAX, limits),
+            Purpose::Kept => (PLAIN_ROWS_MAX, Limits { rows_max: usize::MAX, ..limits }),
+        };
         let failed = |error: DataFusionError| Error::of_running(&error, limits.memory_bytes_max);
         let rows = |name: &str| match tables.get(name) {
             Some(kept) => Some(Arc::clone(&kept.rows)),
@@ -140,7 +156,7 @@ impl Reader {
         let read: Vec<Arc<Rows>> = part.reads.iter().filter_map(|name| rows(name)).collect();
         let read = read.iter().flat_map(|rows| rows.iter().flatten());
         let context = self.planner.state.task_ctx();
-        Answer::collect(plan, context, read, &limits).await
+        Answer::collect(plan, context, read, plain_max, &limits).await
     }
 
     fn kept(&self, answer: Answer) -> Kept {

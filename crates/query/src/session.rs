@@ -167,7 +167,8 @@ impl Session {
         let plan = frame.create_physical_plan().await.map_err(|error| self.failed(&error))?;
         let plan = plan.transform_up(suited).data().map_err(|error| self.failed(&error))?;
         let context = self.context.task_ctx();
-        let answer = Answer::collect(plan, context, self.tables.iter(), &self.limits).await?;
+        let answer =
+            Answer::collect(plan, context, self.tables.iter(), usize::MAX, &self.limits).await?;
         Ok(QueryResult { schema: answer.schema, batches: answer.batches })
     }
 

@@ -10,6 +10,10 @@ use datafusion::sql::sqlparser::ast::{
     Cte, Ident, ObjectName, Query, Visit, With, visit_relations,
 };
 
+use crate::Error;
+use crate::steps::parse;
+use crate::views::View;
+
 /// A query to be run after the parts before it.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
@@ -44,6 +48,34 @@ pub(crate) fn split(mut query: Query, is_table: impl Fn(&str) -> bool) -> Vec<Pa
         .collect();
     parts.push(part(None, &query, &of_query, &steps));
     parts
+}
+
+/// Puts views that a query reads, and those that these read, before its common table expressions.
+///
+/// # Errors
+///
+/// [`Error::Query`] when a view of ours is broken.
+pub(crate) fn with_views(mut query: Query, views: &[&View]) -> Result<Query, Error> {
+    let mut named: HashSet<String> = relations(&query).into_iter().collect();
+    let mut with = query.with.take();
+    let own = with.iter().flat_map(|with| &with.cte_tables).map(|cte| folded(&cte.alias.name));
+    let own: HashSet<String> = own.collect();
+    // A view reads those before it alone.
+    for view in views.iter().rev() {
+        if !named.contains(view.name) || own.contains(view.name) {
+            continue;
+        }
+        // tidy-allow(sql): a view of ours, under its own name.
+        let text = format!("WITH {} AS ({}\n) SELECT 1", view.name, view.sql);
+        let Some(view) = parse(&text)?.with else { continue };
+        named.extend(view.cte_tables.iter().flat_map(|cte| relations(&cte.query)));
+        match &mut with {
+            Some(with) => with.cte_tables.splice(0..0, view.cte_tables).for_each(drop),
+            None => with = Some(view),
+        }
+    }
+    query.with = with;
+    Ok(query)
 }
 
 /// A common table expression.
@@ -112,7 +144,6 @@ fn folded(ident: &Ident) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steps::parse;
 
     /// Checks the parts of a query; `t` is a table.
     fn check(sql: &str, expected: &[&str]) {
@@ -151,6 +182,29 @@ mod tests {
              SELECT 3 FROM b",
             &["b: WITH a AS (SELECT 1 FROM t) SELECT 2 FROM a", "SELECT 3 FROM b"],
         );
+    }
+
+    #[test]
+    fn a_view_of_one_query_stands_before_its_own_expressions() {
+        let views = [
+            View { name: "v", sql: "SELECT 1 FROM t" },
+            View { name: "w", sql: "-- One row.\nSELECT 2 FROM v" },
+        ];
+        let views: Vec<&View> = views.iter().collect();
+        for (sql, expected) in [
+            ("SELECT 3 FROM t", "SELECT 3 FROM t"),
+            ("SELECT 3 FROM V", "WITH v AS (SELECT 1 FROM t) SELECT 3 FROM V"),
+            (
+                "WITH a AS (SELECT 3 FROM w) SELECT 4 FROM a",
+                "WITH v AS (SELECT 1 FROM t), w AS (SELECT 2 FROM v), a AS (SELECT 3 FROM w) \
+                 SELECT 4 FROM a",
+            ),
+            // Its own, whatever the view is.
+            ("WITH v AS (SELECT 3) SELECT 4 FROM v", "WITH v AS (SELECT 3) SELECT 4 FROM v"),
+        ] {
+            let query = with_views(parse(sql).unwrap(), &views).unwrap();
+            assert_eq!(query.to_string(), expected, "{sql}");
+        }
     }
 
     #[test]

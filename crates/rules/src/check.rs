@@ -50,7 +50,7 @@ pub async fn check(rule: &Rule, limits: Limits) -> Result<Vec<Problem>, Error> {
     let mut problems = Vec::new();
     check_guide(rule, &mut problems);
     check_params(rule, &mut problems);
-    let database = Database::open(&[], limits)?;
+    let database = Database::open(Vec::new(), limits)?;
     let keys = ParamKeys::find(&[]);
     let session = session(rule, &RuleSettings::default(), &database, &keys)?;
     match session.query(&rule.sql).await {

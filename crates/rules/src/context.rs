@@ -1,8 +1,9 @@
 //! What is known of the spans beside a rule's own rows: endpoints, libraries, the window.
 
-use arrow::array::{Array, AsArray, Float64Array, Int64Array, RecordBatch, StringViewArray};
-use arrow::datatypes::{Float64Type, Int64Type};
+use arrow::array::{Array, AsArray, Float64Array, RecordBatch};
+use arrow::datatypes::Float64Type;
 use hashbrown::{HashMap, HashSet};
+use timesink_facts::packed::{Int, Text};
 
 use crate::Error;
 use crate::test_cases::TestCases;
@@ -29,32 +30,24 @@ pub(crate) const COLUMNS: [&str; 16] = [
 
 /// The columns of one batch of `spans_with_facts` that findings are made of.
 struct Batch<'a> {
-    trace_id: &'a StringViewArray,
-    span_id: &'a StringViewArray,
-    entry_span_id: &'a StringViewArray,
-    service: &'a StringViewArray,
-    endpoint: &'a StringViewArray,
-    version: &'a StringViewArray,
-    scope: &'a StringViewArray,
-    start: &'a Int64Array,
-    end: &'a Int64Array,
-    adjusted_count: &'a Float64Array,
+    trace_id: Text<'a>,
+    span_id: Text<'a>,
+    entry_span_id: Text<'a>,
+    service: Text<'a>,
+    endpoint: Text<'a>,
+    version: Text<'a>,
+    scope: Text<'a>,
+    start: Int<'a>,
+    end: Int<'a>,
+    /// `None` where no span tells.
+    adjusted_count: Option<&'a Float64Array>,
 }
 
 impl<'a> Batch<'a> {
     fn read(batch: &'a RecordBatch) -> Result<Self, Error> {
-        let text = |name: &str| {
-            batch
-                .column_by_name(name)
-                .and_then(|c| c.as_string_view_opt())
-                .ok_or_else(|| missing(name))
-        };
-        let int = |name: &str| {
-            batch
-                .column_by_name(name)
-                .and_then(|c| c.as_primitive_opt::<Int64Type>())
-                .ok_or_else(|| missing(name))
-        };
+        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| missing(name));
+        let text = |name: &str| Text::of(column(name)?).ok_or_else(|| missing(name));
+        let int = |name: &str| Int::of(column(name)?).ok_or_else(|| missing(name));
         Ok(Self {
             trace_id: text("trace_id")?,
             span_id: text("span_id")?,
@@ -65,11 +58,18 @@ impl<'a> Batch<'a> {
             scope: text("scope_name")?,
             start: int("start_time_unix_nano")?,
             end: int("end_time_unix_nano")?,
-            adjusted_count: batch
-                .column_by_name("adjusted_count")
-                .and_then(|c| c.as_primitive_opt::<Float64Type>())
-                .ok_or_else(|| missing("adjusted_count"))?,
+            adjusted_count: column("adjusted_count")?.as_primitive_opt::<Float64Type>(),
         })
+    }
+}
+
+impl Batch<'_> {
+    fn start(&self, row: usize) -> i64 {
+        self.start.get(row).unwrap_or_default()
+    }
+
+    fn end(&self, row: usize) -> i64 {
+        self.end.get(row).unwrap_or_default()
     }
 }
 
@@ -139,14 +139,16 @@ impl<'a> Context<'a> {
     ) {
         let mut last_library = None;
         for row in 0..batch.span_id.len() {
-            let (start, end) = (batch.start.value(row), batch.end.value(row));
+            let (start, end) = (batch.start(row), batch.end(row));
             self.window = (self.window.0.min(start), self.window.1.max(end));
             let (service, span_id) = (batch.service.value(row), batch.span_id.value(row));
-            let views = (batch.service.views()[row], scope_view(batch, row));
-            if last_library.replace(views) != Some(views) && batch.scope.is_valid(row) {
-                let library = last_segment(batch.scope.value(row));
-                self.libraries.entry(service).or_default().insert(library);
+            let views = (batch.service.view(row), batch.scope.view(row));
+            if let Some(scope) = batch.scope.get(row)
+                && last_library != Some(views)
+            {
+                self.libraries.entry(service).or_default().insert(last_segment(scope));
             }
+            last_library = Some(views);
             let trace_id = batch.trace_id.value(row);
             if batch.entry_span_id.value(row) == span_id {
                 let endpoint = batch.endpoint.value(row);
@@ -166,15 +168,11 @@ fn span_facts<'a>(batch: &Batch<'a>, row: usize) -> SpanFacts<'a> {
     SpanFacts {
         endpoint: batch.endpoint.value(row),
         entry_span_id: batch.entry_span_id.value(row),
-        version: batch.version.is_valid(row).then(|| batch.version.value(row)),
-        start: batch.start.value(row),
-        end: batch.end.value(row),
-        adjusted_count: adjusted.is_valid(row).then(|| adjusted.value(row)),
+        version: batch.version.get(row),
+        start: batch.start(row),
+        end: batch.end(row),
+        adjusted_count: adjusted.filter(|counts| counts.is_valid(row)).map(|c| c.value(row)),
     }
-}
-
-fn scope_view(batch: &Batch<'_>, row: usize) -> u128 {
-    if batch.scope.is_null(row) { 0 } else { batch.scope.views()[row] }
 }
 
 fn last_segment(scope: &str) -> &str {

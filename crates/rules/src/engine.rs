@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, MapArray, RecordBatch};
 use hashbrown::HashSet;
+use timesink_facts::packed::Text;
 use timesink_model::Finding;
 use timesink_model::schema::Columns;
 use timesink_model::schema::spans::PROMOTED;
@@ -103,7 +104,13 @@ impl Engine {
 
     /// Returns the columns of spans and facts that an analysis needs: spans may lack all others.
     pub fn columns(&self) -> Columns {
-        plans::columns(&self.rules)
+        let of_pass = timesink_facts::COLUMNS.map(str::to_owned);
+        Columns::named(plans::columns(&self.rules).into_iter().chain(of_pass))
+    }
+
+    /// Returns those of them that are still needed once the trace pass has read the spans.
+    pub fn columns_after_pass(&self) -> Columns {
+        Columns::named(plans::columns(&self.rules))
     }
 
     /// Plans the rules for databases under these limits: what [`Engine::analyze`] does first
@@ -230,7 +237,7 @@ fn check_traces(
     }
     let mut unknown: HashSet<&str> = astray.iter().map(|row| row.trace_id.as_str()).collect();
     let columns = spans.iter().filter_map(|batch| batch.column_by_name("trace_id"));
-    for trace_id in columns.filter_map(|column| column.as_string_view_opt()).flatten().flatten() {
+    for trace_id in columns.filter_map(Text::of).flat_map(|ids| ids.iter()).flatten() {
         unknown.remove(trace_id);
     }
     let Some(row) = astray.iter().find(|row| unknown.contains(row.trace_id.as_str())) else {
@@ -298,7 +305,7 @@ fn is_carried(attribute: &str, spans: &[RecordBatch]) -> bool {
     match PROMOTED.iter().find(|promoted| promoted.attribute == attribute) {
         Some(promoted) => spans.iter().any(|batch| {
             let column = batch.column_by_name(promoted.column);
-            column.is_some_and(|column| column.null_count() < column.len())
+            column.is_some_and(|column| column.logical_null_count() < column.len())
         }),
         None => spans.iter().any(|batch| has_key(batch, attribute)),
     }

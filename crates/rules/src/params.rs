@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringViewArray};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use hashbrown::HashSet;
+use timesink_facts::packed::Text;
 
 use crate::Error;
 use crate::config::{RuleSettings, Value};
@@ -29,11 +30,11 @@ impl ParamKeys {
         for batch in spans_with_facts {
             for kind in ["kind", "entry_kind"] {
                 let columns = ["service_name", "endpoint", kind]
-                    .map(|name| batch.column_by_name(name).map(AsArray::as_string_view));
+                    .map(|name| batch.column_by_name(name).and_then(Text::of));
                 let [Some(service), Some(endpoint), Some(kind)] = columns else { continue };
                 let mut last = None;
                 for row in 0..batch.num_rows() {
-                    let views = [service, endpoint, kind].map(|column| column.views()[row]);
+                    let views = [service, endpoint, kind].map(|column| column.view(row));
                     if last.replace(views) != Some(views) {
                         seen.insert([service.value(row), endpoint.value(row), kind.value(row)]);
                     }

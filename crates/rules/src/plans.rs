@@ -1,8 +1,8 @@
 //! [`Plans`]: the queries of rules, planned before there are spans.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use timesink_model::schema::Columns;
 use timesink_model::schema::spans::PROMOTED;
 use timesink_query::{Database, Limits, PlannedQuery, Planner, Reader, columns_of};
 use tokio::task::JoinSet;
@@ -22,8 +22,8 @@ pub(crate) struct Plans {
     rules: Vec<Planned>,
 }
 
-/// Returns the columns of spans and facts that rules and findings need.
-pub(crate) fn columns(rules: &RuleSet) -> Columns {
+/// Returns the columns of spans and facts that rules and findings read.
+pub(crate) fn columns(rules: &RuleSet) -> BTreeSet<String> {
     let queries: Vec<&str> = rules.rules().iter().map(|rule| rule.sql.as_str()).collect();
     let mut names = columns_of(&queries);
     names.extend(context::COLUMNS.map(str::to_owned));
@@ -34,7 +34,7 @@ pub(crate) fn columns(rules: &RuleSet) -> Columns {
             None => names.extend(MAPS.map(str::to_owned)),
         }
     }
-    Columns::named(names)
+    names
 }
 
 /// A rule's plan, or why there is none.

@@ -1,8 +1,8 @@
 //! [`TestCases`]: in which test of a suite each span ran.
 
-use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, StringViewArray};
-use arrow::datatypes::Int64Type;
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use hashbrown::HashMap;
+use timesink_facts::packed::{Int, Text};
 
 use crate::Error;
 
@@ -38,7 +38,7 @@ impl<'a> TestCases<'a> {
         let columns: Vec<Columns<'a>> =
             batches.iter().map(Columns::read).collect::<Result<_, _>>()?;
         let mut tests = Self::default();
-        if columns.iter().any(|batch| batch.test_case.null_count() < batch.test_case.len()) {
+        if columns.iter().any(|batch| batch.test_case.iter().flatten().next().is_some()) {
             for batch in &columns {
                 tests.read_batch(batch);
             }
@@ -47,20 +47,18 @@ impl<'a> TestCases<'a> {
     }
 
     fn read_batch(&mut self, batch: &Columns<'a>) {
-        let text = |column: &'a StringViewArray, row: usize| {
-            column.is_valid(row).then(|| column.value(row))
-        };
+        let int = |column: Int<'a>, row: usize| column.get(row).unwrap_or_default();
         for row in 0..batch.span_id.len() {
             let place = Place {
-                parent: text(batch.parent, row).unwrap_or_default(),
-                test_case: text(batch.test_case, row),
-                process: batch.is_known.value(row).then(|| batch.process.value(row)),
-                start: batch.start.value(row),
-                depth: batch.depth.value(row),
+                parent: batch.parent.value(row),
+                test_case: batch.test_case.get(row),
+                process: batch.process.get(row).filter(|_| batch.is_known.value(row)),
+                start: int(batch.start, row),
+                depth: int(batch.depth, row),
             };
             self.spans.insert((batch.trace_id.value(row), batch.span_id.value(row)), place);
             if let (Some(test_case), Some(process)) = (place.test_case, place.process) {
-                let named = Named { test_case, start: place.start, end: batch.end.value(row) };
+                let named = Named { test_case, start: place.start, end: int(batch.end, row) };
                 self.named.entry(process).or_default().push(named);
             }
         }
@@ -91,15 +89,15 @@ impl<'a> TestCases<'a> {
 }
 
 struct Columns<'a> {
-    trace_id: &'a StringViewArray,
-    span_id: &'a StringViewArray,
-    parent: &'a StringViewArray,
-    test_case: &'a StringViewArray,
-    process: &'a Int64Array,
+    trace_id: Text<'a>,
+    span_id: Text<'a>,
+    parent: Text<'a>,
+    test_case: Text<'a>,
+    process: Int<'a>,
     is_known: &'a BooleanArray,
-    depth: &'a Int64Array,
-    start: &'a Int64Array,
-    end: &'a Int64Array,
+    depth: Int<'a>,
+    start: Int<'a>,
+    end: Int<'a>,
 }
 
 impl<'a> Columns<'a> {
@@ -107,9 +105,8 @@ impl<'a> Columns<'a> {
         let missing =
             |name: &str| Error::Internal(format!("spans_with_facts has no column `{name}`"));
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| missing(name));
-        let text = |name: &str| column(name)?.as_string_view_opt().ok_or_else(|| missing(name));
-        let int =
-            |name: &str| column(name)?.as_primitive_opt::<Int64Type>().ok_or_else(|| missing(name));
+        let text = |name: &str| Text::of(column(name)?).ok_or_else(|| missing(name));
+        let int = |name: &str| Int::of(column(name)?).ok_or_else(|| missing(name));
         Ok(Self {
             trace_id: text("trace_id")?,
             span_id: text("span_id")?,

@@ -70,7 +70,7 @@ async fn run(rule: &str, case: &Case) -> Vec<String> {
     let rules = RuleSet::embedded().unwrap().only(&[rule]).unwrap();
     let engine = Engine::new(rules, config(rule, case)).unwrap();
     let spans = case.notation().decode().spans;
-    let database = Database::open(&spans, Limits::default()).unwrap();
+    let database = Database::open(spans, Limits::default()).unwrap();
     lines(&engine.analyze(&database).await.unwrap())
 }
 

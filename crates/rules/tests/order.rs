@@ -19,7 +19,7 @@ fn findings(runtime: &Runtime, spans: &[RecordBatch], threads: usize) -> Vec<Fin
     let limits = Limits { partitions: threads, ..Limits::default() };
     let engine = Engine::new(RuleSet::embedded().unwrap(), RulesConfig::default()).unwrap();
     runtime.block_on(async {
-        let database = Database::open(spans, limits).unwrap();
+        let database = Database::open(spans.to_vec(), limits).unwrap();
         engine.analyze(&database).await.unwrap().findings
     })
 }
@@ -56,7 +56,7 @@ fn an_engine_remembers_nothing_of_the_spans_before() {
     let limits = Limits { partitions: 1, ..Limits::default() };
     let engine = Engine::new(RuleSet::embedded().unwrap(), RulesConfig::default()).unwrap();
     let found = |spans: &[RecordBatch]| {
-        let database = Database::open(spans, limits).unwrap();
+        let database = Database::open(spans.to_vec(), limits).unwrap();
         runtime.block_on(engine.analyze(&database)).unwrap().findings
     };
     assert_eq!(found(&spans), expected);

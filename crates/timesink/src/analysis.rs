@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use arrow::array::AsArray;
 use timesink_facts::PassOptions;
+use timesink_facts::packed::Text;
 use timesink_model::Finding;
-use timesink_model::schema::quarantine;
+use timesink_model::schema::{Columns, quarantine};
 use timesink_otlp::ReadOptions;
 use timesink_output::words::Found;
 use timesink_query::Database;
@@ -52,13 +52,41 @@ pub(crate) fn engine(config: &Config, only: &[String]) -> Result<Engine> {
     in_file(config.file.as_deref(), Engine::new(rules, settings).map_err(Into::into))
 }
 
-/// Runs the trace pass and makes the tables. Quarantined spans are a table of their own.
-pub(crate) fn database(input: &Input, config: &Config, console: &Console) -> Result<Database> {
+/// So many spans are packed while rules look at them: they take some 300 MiB as they are. Fewer are
+/// read faster than they are packed.
+const PACKED_SPANS_MIN: usize = 1 << 18;
+
+/// Runs the trace pass and makes the tables. Quarantined spans are a table of their own. Of spans
+/// that were read for rules alone only what these still need is kept, and they may be packed.
+pub(crate) fn database(
+    input: &mut Input,
+    engine: &Engine,
+    config: &Config,
+    console: &Console,
+) -> Result<Database> {
     let _progress = console.progress("walking the traces");
-    let options = PassOptions { columns: input.columns.clone(), ..PassOptions::default() };
-    let facts =
-        timesink_facts::run(&input.decoded.spans, &options).map_err(timesink_query::Error::from)?;
-    let mut database = Database::of_facts(&facts, config.limits)?;
+    let mut options = PassOptions { columns: input.columns.clone(), ..PassOptions::default() };
+    if input.columns != Columns::All {
+        options.span_columns = engine.columns_after_pass();
+        options.packed_spans_min = PACKED_SPANS_MIN;
+    }
+    tables(input, &options, config)
+}
+
+/// As [`database`], of all columns, for any query.
+pub(crate) fn whole_database(
+    input: &mut Input,
+    config: &Config,
+    console: &Console,
+) -> Result<Database> {
+    let _progress = console.progress("walking the traces");
+    tables(input, &PassOptions::default(), config)
+}
+
+fn tables(input: &mut Input, options: &PassOptions, config: &Config) -> Result<Database> {
+    let spans = std::mem::take(&mut input.decoded.spans);
+    let facts = timesink_facts::run(spans, options).map_err(timesink_query::Error::from)?;
+    let mut database = Database::of_facts(facts, config.limits)?;
     let table = quarantine::table();
     database.add(table.name, table.schema().into(), input.decoded.quarantine.clone());
     Ok(database)
@@ -125,9 +153,10 @@ impl<'a> Shown<'a> {
 
 /// Returns the names of the services among the spans.
 pub(crate) fn services(database: &Database) -> BTreeSet<&str> {
-    let columns = database.spans_with_facts().iter().filter_map(|batch| {
-        batch.column_by_name("service_name").and_then(|column| column.as_string_view_opt())
-    });
+    let columns = database
+        .spans_with_facts()
+        .iter()
+        .filter_map(|batch| batch.column_by_name("service_name").and_then(Text::of));
     let mut services = BTreeSet::new();
     let mut last = None;
     for name in columns.flat_map(|column| column.iter().flatten()) {

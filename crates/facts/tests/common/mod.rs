@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
+use timesink_facts::packed::unpack_batch;
 use timesink_facts::{Facts, PassOptions, PathSection, critical_path, run};
 use timesink_model::schema;
 
@@ -107,7 +108,7 @@ fn rows_of(spans: &RecordBatch, facts: &RecordBatch) -> Vec<(Key, Row)> {
 
 /// Runs the pass and checks all that must hold of its result.
 pub(crate) fn check(spans: &[RecordBatch]) -> Facts {
-    let facts = run(spans, &PassOptions::default()).expect("batches of spans");
+    let facts = run(spans.to_vec(), &PassOptions::default()).expect("batches of spans");
     let rows = rows(&facts);
     check_tilings(&rows);
     check_sections(&rows, &critical_path(spans, &PassOptions::default()).expect("as before"));
@@ -115,7 +116,22 @@ pub(crate) fn check(spans: &[RecordBatch]) -> Facts {
         check_row(&rows, key, row);
     }
     check_gaps(&rows, &facts.gaps);
+    check_packed(spans, &facts);
     facts
+}
+
+/// Packed, the same comes back: spans, facts and gaps.
+fn check_packed(spans: &[RecordBatch], plain: &Facts) {
+    let options = PassOptions { packed_spans_min: 0, ..PassOptions::default() };
+    let packed = run(spans.to_vec(), &options).expect("as before");
+    assert_eq!(packed.gaps, plain.gaps);
+    for (packed, plain) in [(&packed.spans, &plain.spans), (&packed.facts, &plain.facts)] {
+        assert_eq!(packed.len(), plain.len());
+        for (packed, plain) in packed.iter().zip(plain) {
+            let unpacked = unpack_batch(packed, plain.schema_ref()).expect("what was packed");
+            assert_eq!(&unpacked, plain);
+        }
+    }
 }
 
 /// Critical shares and critical wires of a tiling add up to its head's duration.

@@ -9,6 +9,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use arrow::error::ArrowError;
 use hashbrown::{HashMap, HashSet};
+use timesink_facts::packed::Text;
 use timesink_facts::{PassOptions, PathSection};
 use timesink_model::{Stretch, schema};
 use timesink_query::Database;
@@ -159,7 +160,7 @@ fn places(
 }
 
 fn of_traces(batch: &RecordBatch, wanted: &HashSet<&str>) -> Result<RecordBatch, Error> {
-    let ids = text(batch, "trace_id")?;
+    let ids = Text::of(column(batch, "trace_id")?).ok_or_else(|| missing("trace_id"))?;
     let is_wanted: BooleanArray =
         ids.iter().map(|id| Some(id.is_some_and(|id| wanted.contains(id)))).collect();
     if is_wanted.true_count() == 0 {

@@ -10,7 +10,7 @@ use super::{EXAMPLE_SPANS_MAX, examples};
 
 fn database(text: &str) -> Database {
     let spans = notation::spans(text);
-    Database::open(&spans, Limits::default()).unwrap()
+    Database::open(spans, Limits::default()).unwrap()
 }
 
 /// A finding about a subject in the first trace of a database, which points at its first span.

@@ -264,9 +264,9 @@ impl Worker {
 
     fn database(&self, spans: &[RecordBatch]) -> Result<Database, Error> {
         let internal = |error: timesink_query::Error| Error::Internal(error.to_string());
-        let facts = timesink_facts::run(spans, &PassOptions::default());
+        let facts = timesink_facts::run(spans.to_vec(), &PassOptions::default());
         let facts = facts.map_err(|error| internal(error.into()))?;
-        let mut database = Database::of_facts(&facts, self.limits).map_err(internal)?;
+        let mut database = Database::of_facts(facts, self.limits).map_err(internal)?;
         let table = quarantine::table();
         let quarantined = locked(&self.shared.window).quarantined();
         database.add(table.name, table.schema().into(), quarantined);

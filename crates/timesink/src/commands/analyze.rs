@@ -23,7 +23,7 @@ pub(super) fn run(args: &AnalyzeArgs, run: &mut Run<'_>) -> Result<Ended> {
     if let Some(since) = &args.since {
         input.decoded.spans = since.cut(input.decoded.spans, run.surroundings.now_unix_nano)?;
     }
-    let database = analysis::database(&input, &run.config, run.console)?;
+    let database = analysis::database(&mut input, &engine, &run.config, run.console)?;
     let analysis = analysis::analyze(&runtime, &engine, &database, run.console)?;
     let material =
         Material { analysis: &analysis, database: &database, input: &input, rules: engine.rules() };

@@ -74,8 +74,8 @@ pub(super) fn run(args: &DemoArgs, run: &mut Run<'_>) -> Result<Ended> {
     let runtime = analysis::runtime(run.surroundings.cores)?;
     let receiver = Receiver::start(run)?;
     for recording in RECORDINGS {
-        let input = receiver.pass(recording, run)?;
-        show(recording, &input, args, &engine, &runtime, run)?;
+        let mut input = receiver.pass(recording, run)?;
+        show(recording, &mut input, args, &engine, &runtime, run)?;
     }
     drop(receiver);
     if args.format == DemoFormat::Text {
@@ -144,13 +144,13 @@ fn serve(run: &mut Run<'_>) -> Result<Ended> {
 
 fn show(
     recording: &Recording,
-    input: &Input,
+    input: &mut Input,
     args: &DemoArgs,
     engine: &Engine,
     runtime: &Runtime,
     run: &mut Run<'_>,
 ) -> Result<()> {
-    let database = analysis::database(input, &run.config, run.console)?;
+    let database = analysis::database(input, engine, &run.config, run.console)?;
     let analysis = analysis::analyze(runtime, engine, &database, run.console)?;
     let material =
         Material { analysis: &analysis, database: &database, input, rules: engine.rules() };

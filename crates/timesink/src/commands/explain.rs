@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
+use timesink_facts::packed::Text;
 use timesink_query::Database;
 use timesink_rules::{ExplainedStep, Explanation, explain, show_nanos};
 
@@ -28,9 +29,9 @@ const VERDICT: &str = "verdict";
 
 pub(super) fn run(args: &ExplainArgs, run: &mut Run<'_>) -> Result<Ended> {
     let engine = analysis::engine(&run.config, std::slice::from_ref(&args.rule))?;
-    let input = input::read(&args.input.files, &run.config.read, run.console)?;
+    let mut input = input::read(&args.input.files, &run.config.read, run.console)?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
-    let database = analysis::database(&input, &run.config, run.console)?;
+    let database = analysis::whole_database(&mut input, &run.config, run.console)?;
     output::warn_of_damage(run.console, &input.damaged);
     output::warn_of_losses(run.console, &input);
     let trace_id = trace_id(&database, &args.trace_id)?;
@@ -47,9 +48,10 @@ fn trace_id(database: &Database, prefix: &str) -> Result<String> {
     if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         bail!("`{prefix}` is no trace id: expected up to 32 hex digits");
     }
-    let columns = database.spans_with_facts().iter().filter_map(|batch| {
-        batch.column_by_name("trace_id").and_then(|column| column.as_string_view_opt())
-    });
+    let columns = database
+        .spans_with_facts()
+        .iter()
+        .filter_map(|batch| batch.column_by_name("trace_id").and_then(Text::of));
     let ids = columns.flat_map(|column| column.iter().flatten());
     let found: BTreeSet<&str> = ids.filter(|id| id.starts_with(&prefix)).collect();
     let mut found = found.into_iter();

@@ -14,9 +14,9 @@ use crate::{analysis, input, output};
 
 pub(super) fn run(args: SqlArgs, run: &mut Run<'_>) -> Result<Ended> {
     let (query, files) = query_and_files(args.file.as_deref(), args.arguments)?;
-    let input = input::read(&files, &run.config.read, run.console)?;
+    let mut input = input::read(&files, &run.config.read, run.console)?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
-    let database = analysis::database(&input, &run.config, run.console)?;
+    let database = analysis::whole_database(&mut input, &run.config, run.console)?;
     output::warn_of_damage(run.console, &input.damaged);
     output::warn_of_losses(run.console, &input);
     let result = {

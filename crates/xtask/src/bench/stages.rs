@@ -47,21 +47,25 @@ pub(super) fn all(input: &Input, runs: usize) -> Result<(Decoded, Vec<Measure>)>
     let (time, ()) = median(runs, plan)?;
     add("plan the rules", time);
 
-    let pass = PassOptions { columns: engine.columns(), ..PassOptions::default() };
-    let walk = || -> Result<Facts> { Ok(timesink_facts::run(&decoded.spans, &pass)?) };
+    let pass = PassOptions {
+        columns: engine.columns(),
+        span_columns: engine.columns_after_pass(),
+        ..PassOptions::default()
+    };
+    let walk = || -> Result<Facts> { Ok(timesink_facts::run(decoded.spans.clone(), &pass)?) };
     let (time, facts) = median(runs, walk)?;
     add("trace pass", time);
 
     // The first run plans, too; the median does not.
-    let rules = |facts: &Facts| {
+    let rules = |facts: Facts| {
         let database = Database::of_facts(facts, Limits::default())?;
         Ok(runtime.block_on(engine.analyze(&database))?)
     };
     runtime.block_on(engine.plan(Limits::default()))?;
-    let (time, _) = median(runs, || rules(&facts))?;
+    let (time, _) = median(runs, || rules(facts.clone()))?;
     add("rules, planned before", time);
 
-    let (time, _) = median(runs, || rules(&walk()?))?;
+    let (time, _) = median(runs, || rules(walk()?))?;
     add("trace pass and rules", time);
     Ok((whole, measures))
 }

@@ -36,7 +36,7 @@ pub(super) fn run(args: &RunArgs, run: &mut Run<'_>) -> Result<Ended> {
     let environment = Environment::of(&args.command, address);
     let exit = child::run(&args.command, &environment)?;
     server.stop();
-    let input = Input::of_receiver(server.take());
+    let mut input = Input::of_receiver(server.take());
     warn_of_lost(server.turned_away(), run);
     drop(server);
     if let Some(path) = &args.save {
@@ -48,7 +48,7 @@ pub(super) fn run(args: &RunArgs, run: &mut Run<'_>) -> Result<Ended> {
         return Ok(Ended::Command(exit.code()));
     }
     let runtime = analysis::runtime(run.surroundings.cores)?;
-    let database = analysis::database(&input, &run.config, run.console)?;
+    let database = analysis::database(&mut input, &engine, &run.config, run.console)?;
     let analysis = analysis::analyze(&runtime, &engine, &database, run.console)?;
     writeln!(run.console.out)?;
     let material =
