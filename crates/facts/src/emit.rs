@@ -7,8 +7,8 @@ use arrow::array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions,
     StringViewArray, UInt32Array,
 };
-use arrow::compute::{concat, take};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::compute::{concat, interleave, take};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use timesink_model::schema;
 
@@ -96,7 +96,7 @@ impl Columns<'_> {
     }
 
     /// Every column of `facts` after the two ids, over all spans in the order they came in.
-    fn fact_columns<'a>(&'a self, ids: &'a Ids, at: &'a [usize]) -> Vec<Make<'a>> {
+    fn fact_columns<'a>(&'a self, ids: &'a Ids<'a>, at: &'a [usize]) -> Vec<Make<'a>> {
         let Self { rows, tree, entries, meaning, path, wires, processes, work, stalls, .. } = self;
         let wire =
             move |part: fn(&Wire) -> i64| optional_ints(at, |p| wires.parts.get(p).map(part));
@@ -179,7 +179,12 @@ impl Columns<'_> {
     }
 
     /// Every column of `gaps`.
-    fn gap_columns<'a>(&'a self, ids: &'a Ids, gaps: &'a [Gap], all: &'a [usize]) -> Vec<Make<'a>> {
+    fn gap_columns<'a>(
+        &'a self,
+        ids: &'a Ids<'a>,
+        gaps: &'a [Gap],
+        all: &'a [usize],
+    ) -> Vec<Make<'a>> {
         let Self { rows, entries, meaning, .. } = self;
         let span = move |g: usize| gaps[g].span as usize;
         let operation = move |at: u32| (at != NONE).then(|| meaning.operation[at as usize]);
@@ -190,7 +195,7 @@ impl Columns<'_> {
             optional_ints(all, |g| gaps[g].requests.as_ref().map(part))
         };
         makes![
-            ids.traces(all, |g| gaps[g].span)?,
+            ids.traces(gaps)?,
             ids.entries(all, |g| entries.of[span(g)])?,
             ids.column(all, |g| Some(gaps[g].span))?,
             ints(all, |g| gaps[g].start),
@@ -344,17 +349,17 @@ fn kinds(at: &[usize], kind: impl Fn(usize) -> Option<Kind>) -> ArrayRef {
 
 /// The ids of all spans as they arrived, batches end to end, then those of lost entries: every id
 /// column takes from them.
-struct Ids {
-    traces: ArrayRef,
+struct Ids<'a> {
+    batches: &'a [RecordBatch],
     spans: ArrayRef,
     /// Input row of each position.
-    input: Vec<u32>,
+    input: &'a [u32],
     /// Where the id of each entry lies.
     entries: Vec<u32>,
 }
 
-impl Ids {
-    fn new(columns: &Columns<'_>, batches: &[RecordBatch]) -> Result<Self, Error> {
+impl<'a> Ids<'a> {
+    fn new(columns: &Columns<'a>, batches: &'a [RecordBatch]) -> Result<Self, Error> {
         let (rows, all) = (columns.rows, &columns.entries.all);
         let lost = all.iter().filter(|entry| entry.span == NONE);
         let lost: StringViewArray = lost.map(|entry| Some(format!("{:016x}", entry.id))).collect();
@@ -364,12 +369,11 @@ impl Ids {
             span => rows.input[span as usize],
         };
         let entries = all.iter().map(place).collect();
-        Ok(Self {
-            traces: concatenated(batches, "trace_id", &StringViewArray::new_null(0))?,
-            spans: concatenated(batches, "span_id", &lost)?,
-            input: rows.input.clone(),
-            entries,
-        })
+        let spans = batches.iter().map(|batch| id_column(batch, "span_id"));
+        let mut spans = spans.collect::<Result<Vec<_>, Error>>()?;
+        spans.push(Arc::new(lost));
+        let spans = concat(&spans.iter().map(AsRef::as_ref).collect::<Vec<_>>())?;
+        Ok(Self { batches, spans, input: &rows.input, entries })
     }
 
     fn column(&self, at: &[usize], span: impl Fn(usize) -> Option<u32>) -> Result<ArrayRef, Error> {
@@ -382,25 +386,35 @@ impl Ids {
         Ok(take(&self.spans, &UInt32Array::from_iter_values(places), None)?)
     }
 
-    fn traces(&self, at: &[usize], span: impl Fn(usize) -> u32) -> Result<ArrayRef, Error> {
-        let places = at.iter().map(|&p| self.input[span(p) as usize]);
-        Ok(take(&self.traces, &UInt32Array::from_iter_values(places), None)?)
+    /// Returns the trace ids of gaps, of which there are few.
+    fn traces(&self, gaps: &[Gap]) -> Result<ArrayRef, Error> {
+        let mut starts = Vec::with_capacity(self.batches.len());
+        let mut rows = 0;
+        for batch in self.batches {
+            starts.push(rows);
+            rows += batch.num_rows();
+        }
+        let traces = self.batches.iter().map(|batch| id_column(batch, "trace_id"));
+        let traces = traces.collect::<Result<Vec<_>, Error>>()?;
+        let places: Vec<(usize, usize)> = gaps
+            .iter()
+            .map(|gap| {
+                let row = self.input[gap.span as usize] as usize;
+                let batch = starts.partition_point(|&start| start <= row) - 1;
+                (batch, row - starts[batch])
+            })
+            .collect();
+        let traces: Vec<&dyn Array> = traces.iter().map(AsRef::as_ref).collect();
+        match traces.is_empty() {
+            true => Ok(Arc::new(StringViewArray::new_null(0))),
+            false => Ok(interleave(&traces, &places)?),
+        }
     }
 }
 
-fn concatenated(
-    batches: &[RecordBatch],
-    column: &'static str,
-    last: &StringViewArray,
-) -> Result<ArrayRef, Error> {
-    let unpacked = batches.iter().map(|batch| {
-        let texts = batch.column_by_name(column).ok_or(Error::MissingColumn(column))?;
-        Ok(packed::unpack(texts, last.data_type())?)
-    });
-    let unpacked = unpacked.collect::<Result<Vec<_>, Error>>()?;
-    let mut columns: Vec<&dyn Array> = unpacked.iter().map(AsRef::as_ref).collect();
-    columns.push(last);
-    Ok(concat(&columns)?)
+fn id_column(batch: &RecordBatch, name: &'static str) -> Result<ArrayRef, Error> {
+    let column = batch.column_by_name(name).ok_or(Error::MissingColumn(name))?;
+    Ok(packed::unpack(column, &DataType::Utf8View)?)
 }
 
 /// Returns a column of interned texts. Each distinct text is copied once.

@@ -287,6 +287,7 @@ impl IntColumn {
             return None;
         }
         self.pad(rows);
+        self.values.shrink_to_fit();
         Some(Arc::new(Int64Array::new(ScalarBuffer::from(self.values), self.nulls.build())))
     }
 

@@ -36,7 +36,9 @@ impl Batch {
 
     fn into_record_batch(self) -> RecordBatch {
         let rows = self.rows;
-        let arena = [Buffer::from_vec(self.arena.bytes)];
+        let mut texts = self.arena.bytes;
+        texts.shrink_to_fit();
+        let arena = [Buffer::from_vec(texts)];
         let mut made = Made::new(&self.kept, rows);
         let mut promoted = arena.to_vec();
         if self.kept.attributes {
