@@ -405,10 +405,10 @@ impl<'a> Ids<'a> {
             })
             .collect();
         let traces: Vec<&dyn Array> = traces.iter().map(AsRef::as_ref).collect();
-        match traces.is_empty() {
-            true => Ok(Arc::new(StringViewArray::new_null(0))),
-            false => Ok(interleave(&traces, &places)?),
+        if traces.is_empty() {
+            return Ok(Arc::new(StringViewArray::new_null(0)));
         }
+        Ok(interleave(&traces, &places)?)
     }
 }
 

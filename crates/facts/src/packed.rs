@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     /// Checks what a column is stored as, and that it reads and comes back as it was.
-    fn check(column: ArrayRef, stored: &DataType) {
+    fn check(column: &ArrayRef, stored: &DataType) {
         let whole = column.len();
         for (first, rows) in [(0, whole), (1, whole - 2)] {
             let column = column.slice(first, rows);
@@ -337,6 +337,10 @@ mod tests {
         }
     }
 
+    fn ints(values: &[Option<i64>]) -> ArrayRef {
+        Arc::new(values.iter().copied().collect::<Int64Array>())
+    }
+
     fn dictionary_of(key: DataType) -> DataType {
         DataType::Dictionary(Box::new(key), Box::new(DataType::Utf8View))
     }
@@ -352,16 +356,16 @@ mod tests {
 
     #[test]
     fn texts_that_repeat_are_a_dictionary() {
-        check(texts(100, 3), &dictionary_of(DataType::UInt8));
-        check(texts(600, 256), &dictionary_of(DataType::UInt8));
-        check(texts(700, 300), &dictionary_of(DataType::UInt16));
+        check(&texts(100, 3), &dictionary_of(DataType::UInt8));
+        check(&texts(600, 256), &dictionary_of(DataType::UInt8));
+        check(&texts(700, 300), &dictionary_of(DataType::UInt16));
         let inline: StringViewArray = ["", "a", "a", "", "a", ""].into_iter().map(Some).collect();
-        check(Arc::new(inline), &dictionary_of(DataType::UInt8));
+        check(&(Arc::new(inline) as ArrayRef), &dictionary_of(DataType::UInt8));
     }
 
     #[test]
     fn texts_that_hardly_repeat_stay() {
-        check(texts(100, 90), &DataType::Utf8View);
+        check(&texts(100, 90), &DataType::Utf8View);
         let many = texts(200_000, 100_000);
         assert_eq!(pack(&many).expect("a column").data_type(), &DataType::Utf8View);
     }
@@ -369,15 +373,15 @@ mod tests {
     #[test]
     fn integers_are_narrow_where_they_fit() {
         let small = [Some(0), None, Some(i64::from(i32::MIN)), Some(i64::from(i32::MAX))];
-        check(Arc::new(small.into_iter().collect::<Int64Array>()), &DataType::Int32);
+        check(&ints(&small), &DataType::Int32);
         let large = [Some(1), None, Some(i64::from(i32::MAX) + 1), Some(i64::MIN)];
-        check(Arc::new(large.into_iter().collect::<Int64Array>()), &DataType::Int64);
+        check(&ints(&large), &DataType::Int64);
     }
 
     #[test]
     fn nothing_but_null_takes_no_memory() {
         for data_type in [DataType::Utf8View, DataType::Int64, DataType::Float64] {
-            check(new_null_array(&data_type, 5), &DataType::Null);
+            check(&new_null_array(&data_type, 5), &DataType::Null);
         }
     }
 }

@@ -237,7 +237,7 @@ fn check_traces(
     }
     let mut unknown: HashSet<&str> = astray.iter().map(|row| row.trace_id.as_str()).collect();
     let columns = spans.iter().filter_map(|batch| batch.column_by_name("trace_id"));
-    for trace_id in columns.filter_map(Text::of).flat_map(|ids| ids.iter()).flatten() {
+    for trace_id in columns.filter_map(Text::of).flat_map(Text::iter).flatten() {
         unknown.remove(trace_id);
     }
     let Some(row) = astray.iter().find(|row| unknown.contains(row.trace_id.as_str())) else {

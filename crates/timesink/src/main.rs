@@ -29,7 +29,6 @@ use surroundings::Surroundings;
 
 /// The system's own keeps what was freed between blocks that are not: a large analysis then holds
 /// half as much again as it needs.
-#[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
