@@ -3,11 +3,13 @@
 //! Everything here is plain data. Reading bytes is `timesink-otlp`'s job, computing facts is
 //! `timesink-facts`', judging is the rules'. Read [`schema::spans`] first.
 
+mod duration;
 mod example;
 mod finding;
 mod process;
 pub mod schema;
 
+pub use duration::parse_duration_nanos;
 pub use example::{ExampleGap, ExampleSpan, ExampleTrace, Stretch};
 pub use finding::{
     Confidence, Evidence, Finding, Measure, MeasureValue, Remediation, Severity, Status,

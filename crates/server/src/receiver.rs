@@ -12,6 +12,7 @@ use crate::intake::{Encoding, Intake, Taken};
 use crate::metrics::Metrics;
 use crate::offload::Offload;
 use crate::options::ReceiverLimits;
+use crate::watch;
 
 /// How a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +123,7 @@ fn let_go(signal: Signal, told: &AtomicBool) -> Answer {
 
 /// Looks for room only once it is this message's turn: many that wait could each have found some.
 fn take(intake: &Intake, metrics: &Metrics, message: &Message, bytes_max: usize) -> Answer {
+    watch::computes();
     if !intake.has_room() {
         return Answer::Refused(Refusal::Busy(format!(
             "the spans taken hold {} bytes (`receiver.memory_mib_max`); there is room again once \

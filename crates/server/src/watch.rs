@@ -1,8 +1,10 @@
 //! [`Watched`]: how long a task holds its thread each time it is polled.
 //!
 //! The async threads carry every connection, so that none may hold them for long: what computes
-//! goes through [`crate::offload`]. This measures that it does, as a metric.
+//! goes through [`crate::offload`]. This measures that it does, as a metric, and in tests refuses
+//! what does not.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -11,6 +13,17 @@ use crate::metrics::Metrics;
 
 /// The longest that a task may hold an async thread.
 pub(crate) const POLL_TIME_MAX: Duration = Duration::from_micros(500);
+
+thread_local! {
+    /// Whether this thread is at a task that must not hold it.
+    static IS_POLLING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Said where work begins that takes longer than an async thread may be held: decompression,
+/// decoding, the making of reports.
+pub(crate) fn computes() {
+    debug_assert!(!IS_POLLING.get(), "it computes on an async thread: see `Offload`");
+}
 
 /// A future that reports the time of each poll.
 pub(crate) struct Watched<F> {
@@ -29,7 +42,9 @@ impl<F: Future> Future for Watched<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let began = Instant::now();
+        IS_POLLING.set(true);
         let polled = self.future.as_mut().poll(context);
+        IS_POLLING.set(false);
         self.metrics.polled(began.elapsed());
         polled
     }
@@ -46,5 +61,24 @@ where
 {
     fn execute(&self, future: F) {
         tokio::spawn(Watched::new(future, self.0.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offload::Offload;
+
+    #[tokio::test]
+    async fn what_is_offloaded_may_compute() {
+        let offload = Offload::new(1, Metrics::new());
+        let work = async move { offload.run(computes).await };
+        Watched::new(work, Metrics::new()).await.unwrap();
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "it computes on an async thread")]
+    async fn what_is_polled_may_not() {
+        Watched::new(async { computes() }, Metrics::new()).await;
     }
 }

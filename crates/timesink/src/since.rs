@@ -7,10 +7,7 @@ use arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch, StringViewArr
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use chrono::{DateTime, SecondsFormat};
-use timesink_model::NANOS_PER_SECOND;
-
-/// Units of a duration, with their seconds.
-const UNITS: [(char, i64); 4] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
+use timesink_model::parse_duration_nanos;
 
 /// A time, or how long ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +21,7 @@ pub(crate) enum Since {
 impl Since {
     /// Reads `2026-11-23T11:00:00Z` or `15m`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let ago = UNITS.iter().find_map(|&(unit, seconds)| {
-            let number: i64 = text.strip_suffix(unit)?.parse().ok()?;
-            number.checked_mul(seconds)?.checked_mul(NANOS_PER_SECOND)
-        });
-        if let Some(nanos) = ago.filter(|nanos| *nanos >= 0) {
+        if let Some(nanos) = parse_duration_nanos(text) {
             return Ok(Self::Ago(nanos));
         }
         let time = DateTime::parse_from_rfc3339(text).ok().and_then(|t| t.timestamp_nanos_opt());

@@ -38,6 +38,9 @@ const STACK_BYTES: usize = 16 << 20;
 const SHRINK_ABOVE: f64 = 0.7;
 const SHRINK_TO: f64 = 0.6;
 
+/// Example traces that the page draws for a finding.
+const EXAMPLES_A_FINDING: usize = 1;
+
 /// An analysis runs at most this share of the time, so that one large window does not take a core.
 const IDLE_TIMES_BUSY: u32 = 2;
 
@@ -188,11 +191,12 @@ impl Worker {
             not_before = Instant::now() + began.elapsed() * IDLE_TIMES_BUSY;
             let labels = vec![("outcome", outcome)];
             self.metrics.live().analyses.get_or_create(&labels).inc();
-            // Told last: whoever listens may be slow.
-            (self.on_analysis)(result.as_ref().map(|snapshot| match snapshot {
+            // Told last: whoever listens may be slow, and its panic is none of the window's.
+            let told = result.as_ref().map(|snapshot| match snapshot {
                 Some(snapshot) => &snapshot.analysis,
                 None => unreachable!("a round without an analysis is not told"),
-            }));
+            });
+            let _ = catch_unwind(AssertUnwindSafe(|| (self.on_analysis)(told)));
         }
     }
 
@@ -254,7 +258,9 @@ impl Worker {
             live.findings.get_or_create(&vec![("severity", severity)]).set(of_it.count() as i64);
         }
         let services = services(&settled.spans);
-        let snapshot = Arc::new(Snapshot { analysis, database: Some(database), services });
+        let examples = timesink_rules::examples(&database, &analysis.findings, EXAMPLES_A_FINDING);
+        let examples = examples.map_err(|error| Error::Internal(error.to_string()))?;
+        let snapshot = Arc::new(Snapshot { analysis, examples, services });
         self.has_expired = false;
         locked(&self.shared.window).analyzed(&settled.traces, Instant::now());
         let mut last = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);

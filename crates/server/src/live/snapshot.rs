@@ -1,15 +1,14 @@
 //! [`Snapshot`]: what the last analysis of the window found.
 
-use timesink_query::Database;
+use timesink_model::ExampleTrace;
 use timesink_rules::{Analysis, Outcome};
 
 /// The last analysis; readers keep it for as long as they answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     pub(crate) analysis: Analysis,
-    /// The spans that were analyzed, with what the trace pass knows of them; none before the first
-    /// analysis.
-    pub(crate) database: Option<Database>,
+    /// Traces to draw, of the first findings: the spans themselves are not kept beside the window.
+    pub(crate) examples: Vec<ExampleTrace>,
     /// Services among the spans.
     pub(crate) services: usize,
 }
@@ -23,7 +22,7 @@ impl Default for Snapshot {
             traces: 0,
             repeated_spans: 0,
         };
-        Self { analysis, database: None, services: 0 }
+        Self { analysis, examples: Vec::new(), services: 0 }
     }
 }
 

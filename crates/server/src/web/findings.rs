@@ -1,21 +1,17 @@
 //! `/api/v1/findings` and the page: what the last analysis of the window found.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Query, State as Extract};
 use http::{Response, StatusCode};
-use timesink_model::{Confidence, Finding, Severity};
+use timesink_model::{Confidence, Finding, Severity, parse_duration_nanos};
 use timesink_output::{Format, Report};
 
 use super::State;
 use super::answer::{internal, of_any_size, problem};
 use crate::live::{Shared, Snapshot};
-use crate::{Error, answer};
-
-/// Example traces that the page draws for a finding.
-const EXAMPLES_A_FINDING: usize = 1;
+use crate::{Error, answer, watch};
 
 /// Returns the findings that are asked for, by default all of them as one JSON document.
 pub(super) async fn list(
@@ -46,6 +42,7 @@ async fn answer(state: State, wanted: Wanted) -> Response<Body> {
 }
 
 fn render(live: &Shared, wanted: &Wanted, version: &str) -> Result<(Format, Vec<u8>), Error> {
+    watch::computes();
     let broken = |error: &dyn std::fmt::Display| Error::Internal(error.to_string());
     // Asked first: spans that come while the report is made are not missing from it.
     let provisional = live.is_provisional();
@@ -55,13 +52,7 @@ fn render(live: &Shared, wanted: &Wanted, version: &str) -> Result<(Format, Vec<
     let mut findings: Vec<Finding> = fitting.cloned().collect();
     let findings_total = findings.len();
     findings.truncate(wanted.top.unwrap_or(usize::MAX));
-    let examples = match (&snapshot.database, wanted.format) {
-        (Some(database), Format::Html) => {
-            timesink_rules::examples(database, &findings, EXAMPLES_A_FINDING)
-                .map_err(|error| broken(&error))?
-        }
-        _ => Vec::new(),
-    };
+    let examples = if wanted.format == Format::Html { snapshot.examples.as_slice() } else { &[] };
     let report = Report {
         findings: &findings,
         findings_total,
@@ -70,7 +61,7 @@ fn render(live: &Shared, wanted: &Wanted, version: &str) -> Result<(Format, Vec<
         traces: analysis.traces,
         services: snapshot.services,
         notices: snapshot.failed_rules().collect(),
-        examples: &examples,
+        examples,
         rules: live.rules(),
         provisional,
         version,
@@ -135,9 +126,9 @@ impl Wanted {
                         .ok_or_else(|| expected("`possible`, `likely` or `certain`, the least"))?;
                 }
                 "since" => {
-                    let age = parse_age(value)
+                    let nanos = parse_duration_nanos(value)
                         .ok_or_else(|| expected("a time back from now: 90s, 15m, 2h or 7d"))?;
-                    wanted.since = now.saturating_sub(age.as_nanos() as i64);
+                    wanted.since = now.saturating_sub(nanos);
                 }
                 "top" => {
                     let top = value.parse().ok().filter(|top| *top > 0);
@@ -160,21 +151,6 @@ impl Wanted {
             && finding.confidence >= self.confidence_min
             && finding.last_seen_unix_nano >= self.since
     }
-}
-
-/// Reads a number and a unit; at most a year, so that it can be counted in nanoseconds.
-fn parse_age(text: &str) -> Option<Duration> {
-    let unit = text.chars().last()?;
-    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 24 * 3600,
-        _ => return None,
-    };
-    let age = number.checked_mul(seconds).filter(|age| *age <= 366 * 24 * 3600)?;
-    Some(Duration::from_secs(age))
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use serde_json::Value;
 use timesink_otlp::{Decoder, DecoderOptions};
 use timesink_query::Limits;
 use timesink_rules::{Engine, RuleSet, RulesConfig};
-use timesink_server::{Exporter, LiveOptions, Purpose, ReceiverLimits, Server, ServerOptions};
+use timesink_server::{
+    Exporter, LiveOptions, OnAnalysis, Purpose, ReceiverLimits, Server, ServerOptions,
+};
 use timesink_testkit::notation;
 
 /// The year 2100: no span of these tests lies in its future.
@@ -34,6 +36,10 @@ struct Running {
 
 impl Running {
     fn start(live: LiveOptions, receiver: ReceiverLimits) -> Self {
+        Self::start_telling(live, receiver, Box::new(|_| {}))
+    }
+
+    fn start_telling(live: LiveOptions, receiver: ReceiverLimits, on_analysis: OnAnalysis) -> Self {
         let engine = Engine::new(RuleSet::embedded().expect("rules"), RulesConfig::default());
         let options = ServerOptions {
             web_address: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
@@ -44,7 +50,7 @@ impl Running {
         let purpose = Purpose::Live {
             engine: Box::new(engine.expect("an engine")),
             limits: Limits { partitions: 1, ..Limits::default() },
-            on_analysis: Box::new(|_| {}),
+            on_analysis,
         };
         let server = Server::start(&options, purpose).expect("it starts");
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -163,6 +169,18 @@ fn what_has_settled_is_found() {
     assert_eq!(again["findings"][0]["finding_id"], id.as_str());
     // Nothing arrives any more.
     running.json_when("/api/v1/findings", |answer| answer["provisional"] == false);
+}
+
+/// Scenario: what is told of each analysis panics.
+/// Guarantee: the window goes on.
+#[test]
+fn a_panic_of_who_is_told_costs_nothing() {
+    let telling: OnAnalysis = Box::new(|_| panic!("a listener fails, as this test wants"));
+    let running = Running::start_telling(quick(), ReceiverLimits::default(), telling);
+    for (round, traces) in [(0, 20), (1, 40)] {
+        running.export_round(LOOP, round).expect("it is taken");
+        running.json_when("/api/v1/findings", |answer| answer["traces"] == traces);
+    }
 }
 
 #[test]
