@@ -256,8 +256,49 @@ pub(crate) fn overlap(sections: &[Section], start: i64, end: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::RecordBatch;
+    use arrow::datatypes::{DataType, Field, Schema};
+
     use super::*;
     use crate::test_support::{Pass, Span, span};
+
+    /// Scenario: the server of one trace is late by its own clock, those of the others are not.
+    /// Guarantee: its path is the same alone as among the others, by the clocks that were found.
+    #[test]
+    fn the_path_of_one_trace_is_told_by_the_clocks_of_all() {
+        let call = |trace: u128, late: i64| {
+            let of = |span: Span| span.trace(trace);
+            let first = trace as u64 * 10;
+            [
+                of(span(first, 0, 0, 100).server()),
+                of(span(first + 1, first, 10, 90).client()),
+                of(span(first + 2, first + 1, late + 20, late + 80).server().service("b")),
+            ]
+        };
+        let all: Vec<Span> = (1..=7).flat_map(|t| call(t, if t == 7 { 500 } else { 0 })).collect();
+        let pass = Pass::over(&all);
+        let with_skew = |batch: &RecordBatch, facts: &RecordBatch| {
+            let mut fields = batch.schema().fields().to_vec();
+            fields.push(Arc::new(Field::new("skew_nanos", DataType::Int64, false)));
+            let mut columns = batch.columns().to_vec();
+            columns.push(Arc::clone(&facts["skew_nanos"]));
+            RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("beside each other")
+        };
+        let spans = with_skew(&pass.facts.spans[0], &pass.facts.facts[0]);
+        let path = |spans: RecordBatch| {
+            let options = crate::PassOptions::default();
+            crate::critical_path(&[spans], &options).expect("spans")
+        };
+        let mut expected = path(spans.clone());
+        let last = spans.num_rows() - 3;
+        let alone = path(spans.slice(last, 3));
+        expected.retain(|section| section.trace_id == alone[0].trace_id);
+        assert_eq!(alone, expected);
+        // Without them the server is moved into its client.
+        assert_ne!(path(pass.facts.spans[0].slice(last, 3)), expected);
+    }
 
     /// Checks the critical milliseconds of spans 1, 2, 3 ... and that they add up to their heads.
     fn check(spans: &[Span], expected: &[f64]) -> Pass {

@@ -320,7 +320,7 @@ impl Given {
             let mut arrays: Vec<ArrayRef> =
                 ids.collect::<Option<_>>().ok_or(Error::MissingColumn("span_id"))?;
             arrays.extend(columns.iter_mut().filter_map(Iterator::next));
-            Ok(packed::with_types_of(schema, arrays)?)
+            Ok(packed::with_types_of(schema, arrays, batch.num_rows())?)
         });
         batches.collect()
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, Int64Array, NullArray, PrimitiveArray, RecordBatch,
-    StringViewArray, UInt32Array, new_null_array,
+    RecordBatchOptions, StringViewArray, UInt32Array, new_null_array,
 };
 use arrow::buffer::{Buffer, NullBuffer};
 use arrow::compute::{cast, take};
@@ -26,6 +26,9 @@ use hashbrown::HashMap;
 ///
 /// None for columns of the tables.
 pub fn pack(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if column.is_empty() {
+        return Ok(Arc::clone(column));
+    }
     if column.null_count() == column.len() {
         return Ok(Arc::new(NullArray::new(column.len())));
     }
@@ -45,29 +48,32 @@ pub fn pack(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 /// As [`pack`].
 pub fn pack_batch(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().map(pack).collect::<Result<Vec<_>, _>>()?;
-    with_types_of(&batch.schema(), columns)
+    with_types_of(&batch.schema(), columns, batch.num_rows())
 }
 
-/// Makes a batch of columns, some of which may be packed; `schema` says what they are.
+/// Makes a batch of so many rows, of columns some of which may be packed; `schema` says what they
+/// are. There need not be any.
 ///
 /// # Errors
 ///
-/// An error when the columns are not of one length, or one is NULL that must not be.
+/// An error when the columns are not of that length, or one is NULL that must not be.
 pub fn with_types_of(
     schema: &SchemaRef,
     columns: Vec<ArrayRef>,
+    rows: usize,
 ) -> Result<RecordBatch, ArrowError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
     let is_as_it_is =
         |(field, column): (&Arc<Field>, &ArrayRef)| field.data_type() == column.data_type();
     if schema.fields().iter().zip(&columns).all(is_as_it_is) {
-        return RecordBatch::try_new(Arc::clone(schema), columns);
+        return RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options);
     }
     let stored = |(field, column): (&Arc<Field>, &ArrayRef)| {
         let is_nullable = field.is_nullable() || column.data_type() == &DataType::Null;
         Field::new(field.name(), column.data_type().clone(), is_nullable)
     };
     let stored: Vec<Field> = schema.fields().iter().zip(&columns).map(stored).collect();
-    RecordBatch::try_new(Arc::new(Schema::new(stored)), columns)
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(stored)), columns, &options)
 }
 
 /// Returns the column that a packed one stands for; one that is not packed is returned as it is.
@@ -98,7 +104,9 @@ pub fn unpack_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBat
     }
     let columns = batch.columns().iter().zip(schema.fields());
     let columns = columns.map(|(column, field)| unpack(column, field.data_type()));
-    RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
+    let columns = columns.collect::<Result<_, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
 }
 
 /// Buffers of no more than this are not worth a copy.
@@ -376,6 +384,17 @@ mod tests {
         check(&ints(&small), &DataType::Int32);
         let large = [Some(1), None, Some(i64::from(i32::MAX) + 1), Some(i64::MIN)];
         check(&ints(&large), &DataType::Int64);
+    }
+
+    #[test]
+    fn without_columns_or_rows_batches_stay_as_they_are() {
+        let options = RecordBatchOptions::new().with_row_count(Some(7));
+        let schema = Arc::new(Schema::empty());
+        let rows = RecordBatch::try_new_with_options(schema, Vec::new(), &options).expect("rows");
+        let packed = pack_batch(&rows).expect("rows");
+        assert_eq!(unpack_batch(&packed, rows.schema_ref()).expect("rows"), rows);
+        let empty = new_null_array(&DataType::Boolean, 0);
+        assert_eq!(pack(&empty).expect("a column").data_type(), &DataType::Boolean);
     }
 
     #[test]

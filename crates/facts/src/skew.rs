@@ -4,8 +4,10 @@
 //! parent is moved to the middle of it, and what hangs below it moves along. One call is noise, so
 //! the median over all calls from one host to the other decides here. Raw times are kept.
 
+use arrow::array::RecordBatch;
 use hashbrown::HashMap;
 
+use crate::batch::int;
 use crate::intern::Sym;
 use crate::rows::{Kind, NONE, Rows};
 use crate::tree::Tree;
@@ -27,6 +29,17 @@ pub(crate) fn correct(rows: &Rows, tree: &Tree, skew_nanos_max: i64) -> Vec<i64>
         }
     }
     skew
+}
+
+/// Returns what an earlier pass found, if the batches bring it along.
+pub(crate) fn known(rows: &Rows, batches: &[RecordBatch]) -> Option<Vec<i64>> {
+    let mut by_input = Vec::with_capacity(rows.len());
+    for batch in batches {
+        let skew = int(batch, "skew_nanos").ok()?;
+        by_input.extend((0..batch.num_rows()).map(|row| skew.value(row)));
+    }
+    let bounded = |skew: i64| skew.clamp(-SKEW_NANOS_MAX, SKEW_NANOS_MAX);
+    Some(rows.input.iter().map(|&row| bounded(by_input[row as usize])).collect())
 }
 
 /// Start and end of each span after correction.

@@ -25,7 +25,7 @@ pub(crate) fn write(report: &Report<'_>, out: &mut dyn Write) -> Result<(), Erro
         // They are ranked: the first ones cost most.
         let of_it = || report.findings.iter().filter(|finding| finding.severity == severity);
         for finding in of_it().take(ANNOTATIONS_MAX) {
-            writeln!(out, "{}", annotation(finding))?;
+            write_command(out, &annotation(finding))?;
         }
         let more = of_it().count().saturating_sub(ANNOTATIONS_MAX);
         if more > 0 {
@@ -46,9 +46,15 @@ pub(crate) fn write(report: &Report<'_>, out: &mut dyn Write) -> Result<(), Erro
     Ok(())
 }
 
-/// Writes a line of the log that is no command: those begin with `::` or `##[`.
+/// Writes a line of the log that is no command: those begin with `::`, or hold `##[` anywhere.
 fn write_line(out: &mut dyn Write, text: &str) -> Result<(), Error> {
-    writeln!(out, "timesink: {}", safe::line(text))?;
+    write_command(out, &format!("timesink: {}", safe::line(text)))
+}
+
+/// Writes a line with no command but the one that it begins with. The runner takes `##[` for the
+/// begin of a command wherever in a line it stands (`ActionCommand.TryParse` of actions/runner).
+fn write_command(out: &mut dyn Write, line: &str) -> Result<(), Error> {
+    writeln!(out, "{}", line.replace("##[", "# #["))?;
     Ok(())
 }
 
@@ -158,6 +164,8 @@ mod tests {
         assert_eq!(commands.len(), 1, "{text}");
         assert!(text.lines().skip(1).all(|line| line.starts_with("timesink: ")), "{text}");
         assert!(!text.contains(steers), "{text}");
+        // The runner looks for these anywhere in a line.
+        assert!(!text.contains("##[") && text.contains("# #[stop-commands]"), "{text}");
         let (properties, message) = commands[0][2..].split_once("::").unwrap();
         let names = properties.strip_prefix("warning ").unwrap().split(',');
         let names: Vec<&str> = names.map(|part| part.split('=').next().unwrap()).collect();

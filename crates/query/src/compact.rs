@@ -7,7 +7,8 @@
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::error::ArrowError;
 use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::TaskContext;
@@ -92,7 +93,9 @@ impl ExecutionPlan for CompactExec {
     }
 }
 
-fn compact(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
+/// A batch of a join may have rows and no columns, to be counted.
+fn compact(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().map(packed::compact).collect();
-    RecordBatch::try_new(batch.schema(), columns)
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(batch.schema(), columns, &options)
 }

@@ -1,12 +1,13 @@
 //! Why a query failed, by what the caller does next.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::error::DataFusionError;
 use tokio::task::JoinError;
 
 /// What went wrong with a query.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The text is not a query that these tables can answer: mend the query.
     #[error("failed to plan the query: {0}")]
@@ -34,10 +35,16 @@ pub enum Error {
     Execution(String),
     /// The trace pass refused the spans.
     #[error(transparent)]
-    Facts(#[from] timesink_facts::Error),
+    Facts(Arc<timesink_facts::Error>),
     /// Our own tables or views are broken: please report it.
     #[error("internal error, please report it: {0}")]
     Internal(String),
+}
+
+impl From<timesink_facts::Error> for Error {
+    fn from(error: timesink_facts::Error) -> Self {
+        Self::Facts(Arc::new(error))
+    }
 }
 
 impl Error {

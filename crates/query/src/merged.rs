@@ -58,7 +58,7 @@ pub(crate) fn merge(
             ENDPOINT => or_else(column, UNKNOWN_ENDPOINT),
             _ => Ok(Arc::clone(column)),
         });
-    packed::with_types_of(schema, filled.collect::<Result<_, _>>()?)
+    packed::with_types_of(schema, filled.collect::<Result<_, _>>()?, spans.num_rows())
 }
 
 fn or_else(column: &ArrayRef, unknown: &str) -> Result<ArrayRef, ArrowError> {

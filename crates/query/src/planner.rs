@@ -22,7 +22,7 @@ use crate::database::runtime;
 use crate::merged::{self, SPANS_WITH_FACTS};
 use crate::outline::{Outline, outlines, suited};
 use crate::session::{check_read_only, shared_state, with_tables};
-use crate::split::{relations, split, with_views};
+use crate::split::{expressions, relations, split, with_views};
 use crate::steps::parse;
 use crate::threads::Threads;
 use crate::views::{VIEWS, View};
@@ -84,8 +84,9 @@ impl Planner {
         let limits = Limits { partitions, ..limits };
         let views = views_of(queries);
         let words = named_in(queries, &views);
-        let (views_of_one, views) =
-            views.iter().copied().partition(|view| readers(view, queries, &views) == 1);
+        let (views_of_one, views) = views.iter().copied().partition(|view| {
+            readers(view, queries, &views) == 1 && !queries.iter().any(|sql| names(sql, view))
+        });
         let table = |name: &str, schema: &Schema| Outline {
             name: name.into(),
             schema: Arc::new(named_columns(schema, &words)),
@@ -268,6 +269,12 @@ fn views_of(queries: &[&str]) -> Vec<&'static View> {
 fn readers(view: &View, queries: &[&str], views: &[&View]) -> usize {
     let texts = queries.iter().copied().chain(views.iter().map(|view| view.sql));
     texts.filter(|text| words(text).any(|word| word.eq_ignore_ascii_case(view.name))).count()
+}
+
+/// Returns whether a query has an expression of its own by the name of a view, perhaps over it.
+fn names(sql: &str, view: &View) -> bool {
+    // What cannot be parsed is told where it is planned.
+    parse(sql).is_ok_and(|query| expressions(&query).any(|name| name == view.name))
 }
 
 /// Returns what can be a name in the text of a query.

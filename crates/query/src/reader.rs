@@ -26,7 +26,8 @@ pub struct Reader {
 #[derive(Debug)]
 struct View {
     query: Arc<PlannedQuery>,
-    rows: OnceCell<Arc<Kept>>,
+    /// Its rows, or why there are none: what reached a limit would reach it again.
+    rows: OnceCell<Result<Arc<Kept>, Error>>,
 }
 
 /// Rows that queries read, and the memory that counts for them.
@@ -117,9 +118,9 @@ impl Reader {
         let compute = || async {
             let query = Arc::clone(&view.query);
             let run = Box::pin(self.run(query, Tables::new(), Purpose::Kept));
-            Ok(Arc::new(self.kept(run.await?)))
+            run.await.map(|answer| Arc::new(self.kept(answer)))
         };
-        view.rows.get_or_try_init(compute).await.map(Arc::clone)
+        view.rows.get_or_init(compute).await.clone()
     }
 
     async fn run_parts(

@@ -57,9 +57,8 @@ pub(crate) fn split(mut query: Query, is_table: impl Fn(&str) -> bool) -> Vec<Pa
 /// [`Error::Query`] when a view of ours is broken.
 pub(crate) fn with_views(mut query: Query, views: &[&View]) -> Result<Query, Error> {
     let mut named: HashSet<String> = relations(&query).into_iter().collect();
+    let own: HashSet<String> = expressions(&query).collect();
     let mut with = query.with.take();
-    let own = with.iter().flat_map(|with| &with.cte_tables).map(|cte| folded(&cte.alias.name));
-    let own: HashSet<String> = own.collect();
     // A view reads those before it alone.
     for view in views.iter().rev() {
         if !named.contains(view.name) || own.contains(view.name) {
@@ -119,6 +118,12 @@ fn inlined<'a>(reads: &[String], before: &[Step<'a>]) -> Vec<&'a Cte> {
     }
     inlined.reverse();
     inlined
+}
+
+/// Returns the names of a query's common table expressions.
+pub(crate) fn expressions(query: &Query) -> impl Iterator<Item = String> {
+    let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+    tables.map(|cte| folded(&cte.alias.name))
 }
 
 /// Returns the names of the tables that a query reads, as often as it names them.

@@ -1,11 +1,12 @@
 //! What is wrong with a rule folder, told before it is run on anything.
 
+use timesink_model::schema::quarantine;
 use timesink_model::schema::spans::PROMOTED;
-use timesink_query::{Database, Limits, literals};
+use timesink_query::{Database, Limits, Planner, literals};
 
 use crate::engine::session;
 use crate::instances::{CONFIDENCE, FINDING_COLUMNS, check_columns, confidence, evidence_columns};
-use crate::params::ParamKeys;
+use crate::params::{self, ParamKeys, TABLE};
 use crate::rule::Rule;
 use crate::{Error, config::RuleSettings, template};
 
@@ -50,7 +51,9 @@ pub async fn check(rule: &Rule, limits: Limits) -> Result<Vec<Problem>, Error> {
     let mut problems = Vec::new();
     check_guide(rule, &mut problems);
     check_params(rule, &mut problems);
-    let database = Database::open(Vec::new(), limits)?;
+    let mut database = Database::open(Vec::new(), limits)?;
+    let quarantine = quarantine::table();
+    database.add(quarantine.name, quarantine.schema().into(), Vec::new());
     let keys = ParamKeys::find(&[]);
     let session = session(rule, &RuleSettings::default(), &database, &keys)?;
     match session.query(&rule.sql).await {
@@ -60,6 +63,10 @@ pub async fn check(rule: &Rule, limits: Limits) -> Result<Vec<Problem>, Error> {
             let confidences = literals(&rule.sql, CONFIDENCE[0])?;
             problems.extend(confidences.iter().filter_map(|word| confidence(word).err()));
             check_words(rule, &evidence_columns(&result), &mut problems);
+            // It is run by a plan that is made before there are rows, which takes a little less.
+            let planner = Planner::new(limits, &[&rule.sql]).await?;
+            let plan = planner.plan(&rule.sql, vec![(TABLE, params::schema(rule))]).await;
+            problems.extend(plan.err().map(|error| error.to_string()));
         }
     }
     let rule = rule.name().to_owned();

@@ -60,6 +60,16 @@ pub struct RuleRun {
     pub took: Duration,
 }
 
+impl RuleRun {
+    /// Returns a sentence that says why the rule could not be run, if so.
+    pub fn failure(&self) -> Option<String> {
+        match &self.outcome {
+            Outcome::Failed { reason } => Some(format!("rule `{}` failed: {reason}", self.rule)),
+            _ => None,
+        }
+    }
+}
+
 /// An endpoint of which a rule can say neither yes nor no.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Undecided {

@@ -1,8 +1,7 @@
 //! Connections: accepted up to a limit, given up when nothing comes, closed in order at the end.
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,17 +13,20 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 use crate::doors::Door;
+use crate::intake::locked;
 use crate::metrics::Metrics;
 use crate::watch::{Watched, WatchedExecutor};
 
 /// A connection that has not sent a request by then is closed.
 const FIRST_REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// The head of an HTTP/1.1 request may take so long, the wait for the next one included: exporters
-/// keep their connections, and export every few seconds.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(75);
+/// Without a request a connection is closed after so long, whatever else goes on in it: exporters
+/// keep their connections, and export every few seconds. The head of an HTTP/1.1 request may take
+/// so long, and the reading of an answer, too.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(75);
 
 /// HTTP/2 connections are asked for a sign of life every so often, and closed without one.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -113,27 +115,76 @@ fn waiting(listener: TcpListener) -> Vec<TcpStream> {
 
 /// Serves one connection to its end. How it ends is its client's business.
 async fn run(stream: TcpStream, door: Door, metrics: Metrics, watcher: Watcher) {
-    let has_asked = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&has_asked);
+    let requests = Requests::default();
+    let of_service = requests.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        asked.store(true, Ordering::Relaxed);
-        let door = door.clone();
-        async move { Ok::<Response<Body>, Infallible>(door.answer(request).await) }
+        let (door, open) = (door.clone(), of_service.begin());
+        async move {
+            let answer = door.answer(request).await;
+            drop(open);
+            Ok::<Response<Body>, Infallible>(answer)
+        }
     });
     let builder = builder(metrics);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let served = watcher.watch(connection);
     tokio::select! {
         _ = served => {}
-        () = silence(&has_asked) => {}
+        () = requests.silence() => {}
     }
 }
 
-/// Waits until the connection has been open for a while without a request; forever if it had one.
-async fn silence(has_asked: &AtomicBool) {
-    tokio::time::sleep(FIRST_REQUEST_TIME_MAX).await;
-    if has_asked.load(Ordering::Relaxed) {
-        std::future::pending::<()>().await;
+/// The requests of a connection.
+#[derive(Debug, Clone, Default)]
+struct Requests(Arc<Mutex<Count>>);
+
+#[derive(Debug, Default)]
+struct Count {
+    open: usize,
+    /// When the last one was answered, once one was.
+    answered: Option<Instant>,
+}
+
+impl Count {
+    /// Returns until when the connection, open since `began`, may be without a new request.
+    fn idle_until(&self, began: Instant, now: Instant) -> Instant {
+        match (self.open, self.answered) {
+            // Looked at again by then.
+            (1.., _) => now + FIRST_REQUEST_TIME_MAX,
+            (0, Some(answered)) => answered + IDLE_TIME_MAX,
+            (0, None) => began + FIRST_REQUEST_TIME_MAX,
+        }
+    }
+}
+
+/// A request that is not answered yet.
+struct Open(Requests);
+
+impl Requests {
+    fn begin(&self) -> Open {
+        locked(&self.0).open += 1;
+        Open(self.clone())
+    }
+
+    /// Waits until there was no request for as long as a connection may be idle.
+    async fn silence(&self) {
+        let began = Instant::now();
+        loop {
+            let now = Instant::now();
+            let until = locked(&self.0).idle_until(began, now);
+            if until <= now {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut count = locked(&self.0.0);
+        count.open -= 1;
+        count.answered = Some(Instant::now());
     }
 }
 
@@ -142,7 +193,7 @@ fn builder(metrics: Metrics) -> Builder<WatchedExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME_MAX)
+        .header_read_timeout(IDLE_TIME_MAX)
         .max_buf_size(HEAD_BYTES_MAX as usize);
     builder
         .http2()
@@ -154,4 +205,26 @@ fn builder(metrics: Metrics) -> Builder<WatchedExecutor> {
         .initial_connection_window_size(WINDOW_BYTES)
         .max_header_list_size(HEAD_BYTES_MAX);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_may_be_idle_for_a_while() {
+        let requests = Requests::default();
+        let began = Instant::now();
+        let until = |now: Instant| locked(&requests.0).idle_until(began, now);
+        assert_eq!(until(began), began + FIRST_REQUEST_TIME_MAX);
+        let first = requests.begin();
+        let late = began + 10 * IDLE_TIME_MAX;
+        assert!(until(late) > late, "a request is open");
+        let second = requests.begin();
+        drop(first);
+        assert!(until(late) > late, "another is");
+        drop(second);
+        let answered = locked(&requests.0).answered.expect("two were");
+        assert_eq!(until(late), answered + IDLE_TIME_MAX);
+    }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::Error;
 
@@ -27,6 +28,12 @@ impl Token {
         } else {
             Err(Error::Token { min: Self::LENGTH_MIN })
         }
+    }
+
+    /// Returns what shows it, as metadata of a call.
+    pub(crate) fn header(&self) -> MetadataValue<Ascii> {
+        let value = format!("Bearer {}", self.0).parse();
+        value.expect("`parse` took graphic characters only")
     }
 
     /// Returns whether the headers hold it: `Authorization: Bearer <token>` (RFC 6750, 2.1).

@@ -11,7 +11,7 @@ use arrow::error::ArrowError;
 use hashbrown::{HashMap, HashSet};
 use timesink_facts::packed::Text;
 use timesink_facts::{PassOptions, PathSection};
-use timesink_model::{Stretch, schema};
+use timesink_model::Stretch;
 use timesink_query::Database;
 
 use crate::Error;
@@ -89,11 +89,8 @@ impl Traces {
                 spans.push(rows);
             }
         }
-        // The path of a trace depends on no other trace.
-        let of_pass = (0..schema::spans::table().columns.len()).collect::<Vec<_>>();
-        let project = |batch: &RecordBatch| batch.project(&of_pass);
-        let alone = spans.iter().map(project).collect::<Result<Vec<_>, _>>().map_err(internal)?;
-        let sections = timesink_facts::critical_path(&alone, &PassOptions::default())
+        // The path of a trace depends on no other trace, but for its clocks, which are known.
+        let sections = timesink_facts::critical_path(&spans, &PassOptions::default())
             .map_err(timesink_query::Error::from)?;
         let gaps = of_traces(database.gaps(), &wanted)?;
         let places = places(&spans, &gaps, &sections)?;

@@ -1,7 +1,7 @@
 //! [`Snapshot`]: what the last analysis of the window found.
 
 use timesink_model::ExampleTrace;
-use timesink_rules::{Analysis, Outcome};
+use timesink_rules::Analysis;
 
 /// The last analysis; readers keep it for as long as they answer.
 #[derive(Debug, Clone)]
@@ -29,14 +29,6 @@ impl Default for Snapshot {
 impl Snapshot {
     /// Returns whether a rule could not be run.
     pub(crate) fn has_failed_rules(&self) -> bool {
-        self.failed_rules().next().is_some()
-    }
-
-    /// Returns a sentence for each rule that could not be run.
-    pub(crate) fn failed_rules(&self) -> impl Iterator<Item = String> {
-        self.analysis.runs.iter().filter_map(|run| match &run.outcome {
-            Outcome::Failed { reason } => Some(format!("rule `{}` failed: {reason}", run.rule)),
-            _ => None,
-        })
+        self.analysis.runs.iter().any(|run| run.failure().is_some())
     }
 }

@@ -27,15 +27,16 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// they asked for must not fill the memory.
 pub(super) const ANSWERS_BYTES_MAX: usize = 256 << 20;
 
-/// Returns an answer of any size, if it is within the limits.
+/// Returns an answer of any size, if it is within the limits; `way_out` says how to ask for less.
 pub(super) fn of_any_size(
     media_type: &'static str,
     body: Vec<u8>,
+    way_out: &str,
     answers: &InFlight,
 ) -> Response<Body> {
     if body.len() > ANSWER_BYTES_MAX {
         let message = format!(
-            "the answer has {} bytes, and may have {ANSWER_BYTES_MAX}: ask for less (`top`)",
+            "the answer has {} bytes, and may have {ANSWER_BYTES_MAX}: {way_out}",
             body.len()
         );
         return problem(StatusCode::PAYLOAD_TOO_LARGE, &message);

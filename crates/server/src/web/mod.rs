@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
+use http::header::WWW_AUTHENTICATE;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use self::answer::problem;
@@ -71,10 +72,16 @@ pub(crate) fn is_open_to_all(path: &str) -> bool {
 
 /// Returns the answer to a request that is not let in.
 pub(crate) fn denied(denied: Denied) -> Response<Body> {
-    match denied {
+    let mut response = match denied {
         Denied::Token => problem(StatusCode::UNAUTHORIZED, denied.message()),
         Denied::Host | Denied::Origin => problem(StatusCode::FORBIDDEN, denied.message()),
+    };
+    if response.status() == StatusCode::UNAUTHORIZED {
+        // RFC 9110, 11.6.1: an answer with this status names a scheme.
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
+    secure(&mut response);
+    response
 }
 
 async fn wrong_method(method: http::Method) -> Response<Body> {
@@ -88,9 +95,13 @@ async fn unknown(uri: http::Uri) -> Response<Body> {
 }
 
 async fn secured(mut response: Response<Body>) -> Response<Body> {
+    secure(&mut response);
+    response
+}
+
+fn secure(response: &mut Response<Body>) {
     for (name, value) in SECURITY_HEADERS {
         let headers = response.headers_mut();
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    response
 }

@@ -31,7 +31,10 @@ pub(super) async fn show(
         }))
     });
     match found.await {
-        Ok(Ok(Some(json))) => of_any_size("application/json", json.into_bytes(), &state.answers),
+        Ok(Ok(Some(json))) => {
+            let way_out = "a trace is not cut; the findings name its spans";
+            of_any_size("application/json", json.into_bytes(), way_out, &state.answers)
+        }
         Ok(Ok(None)) => {
             let message = format!(
                 "no span of trace `{id:032x}` is in the window: it is older, or has not come yet"

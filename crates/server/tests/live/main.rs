@@ -90,6 +90,12 @@ impl Running {
     }
 
     fn get_as(&self, path: &str, host: &str) -> (u16, String) {
+        let (status, body, _) = self.answer(path, host);
+        (status, body)
+    }
+
+    /// Returns status, body and headers.
+    fn answer(&self, path: &str, host: &str) -> (u16, String, String) {
         let address = self.server.addresses().web.expect("a web address");
         let mut stream = TcpStream::connect(address).expect("it listens");
         let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
@@ -98,7 +104,7 @@ impl Running {
         stream.read_to_string(&mut answer).expect("an answer comes");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
         let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
-        (status, body.to_owned())
+        (status, body.to_owned(), head.to_owned())
     }
 
     /// Sends one message of OTLP JSON.
@@ -292,7 +298,9 @@ fn it_says_how_it_is() {
     assert!(running.metric("timesink_live_lag_seconds_count") > 0.0);
     assert!(running.metric("timesink_async_poll_seconds_count") > 0.0);
     assert!(running.metric("timesink_live_findings{severity=\"warning\"}") > 0.0);
-    assert_eq!(running.get_as("/metrics", "evil.example").0, 403);
+    let (status, _, headers) = running.answer("/metrics", "evil.example");
+    assert_eq!(status, 403);
+    assert!(headers.contains("x-frame-options: DENY"), "{headers}");
     assert!(running.server.stop());
 }
 

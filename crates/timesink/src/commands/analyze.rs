@@ -31,10 +31,11 @@ pub(super) fn run(args: &AnalyzeArgs, run: &mut Run<'_>) -> Result<Ended> {
     once_written(written, ended(&analysis, &input, args.fail_on.map(FailOn::severity)))
 }
 
-/// Every finding counts, shown or not.
+/// Every finding counts, shown or not. A gate that had nothing to look at has not passed.
 pub(super) fn ended(analysis: &Analysis, input: &Input, fail_on: Option<Severity>) -> Ended {
     let failed = analysis.runs.iter().any(|run| matches!(run.outcome, Outcome::Failed { .. }));
-    if failed || !input.damaged.is_empty() {
+    let saw_nothing = fail_on.is_some() && analysis.spans == 0;
+    if failed || saw_nothing || !input.damaged.is_empty() {
         return Ended::Incomplete;
     }
     let trips = |severity| analysis.findings.iter().any(|finding| finding.severity >= severity);

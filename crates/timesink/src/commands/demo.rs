@@ -130,10 +130,11 @@ async fn send(recording: &Recording, exporter: &Exporter, run: &Run<'_>) -> Resu
 
 /// Sends all recordings to a server as `serve` starts it, and leaves that running.
 fn serve(run: &mut Run<'_>) -> Result<Ended> {
-    serve::run_after(run, |address, run| {
+    serve::run_after(run, |address, token, run| {
         let runtime = client_runtime()?;
         runtime.block_on(async {
             let exporter = Exporter::connect(&format!("http://{address}")).await?;
+            let exporter = token.map_or_else(|| exporter.clone(), |t| exporter.with_token(t));
             for recording in RECORDINGS {
                 send(recording, &exporter, run).await?;
             }

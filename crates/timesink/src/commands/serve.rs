@@ -5,8 +5,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use timesink_rules::{Analysis, Outcome};
-use timesink_server::{Error, OnAnalysis, Purpose, Server, ServerOptions};
+use timesink_rules::{Analysis, RuleRun};
+use timesink_server::{Error, OnAnalysis, Purpose, Server, ServerOptions, Token};
 
 use super::Run;
 use crate::analysis;
@@ -18,13 +18,13 @@ use crate::surroundings;
 const COLUMNS_MAX: usize = 1000;
 
 pub(super) fn run(run: &mut Run<'_>) -> Result<Ended> {
-    run_after(run, |_, _| Ok(()))
+    run_after(run, |_, _, _| Ok(()))
 }
 
-/// Serves; does something with its OTLP/gRPC address once it is ready.
+/// Serves; does something with its OTLP/gRPC address and token once it is ready.
 pub(super) fn run_after(
     run: &mut Run<'_>,
-    first: impl FnOnce(SocketAddr, &Run<'_>) -> Result<()>,
+    first: impl FnOnce(SocketAddr, Option<&Token>, &Run<'_>) -> Result<()>,
 ) -> Result<Ended> {
     let config = &run.config;
     let engine = Box::new(analysis::engine(config, &[])?);
@@ -45,7 +45,7 @@ pub(super) fn run_after(
     let web = addresses.web.map(|web| format!(", web http://{web}")).unwrap_or_default();
     writeln!(run.console.out, "timesink is ready: grpc {grpc}, http {http}{web}")?;
     run.console.out.flush()?;
-    first(grpc, run)?;
+    first(grpc, options.token.as_ref(), run)?;
     server.wait_for_signal();
     if !server.stop() {
         run.console.warn("some requests were cut off: they did not end in time");
@@ -89,7 +89,7 @@ impl Told {
     /// Returns the lines of what is new, and keeps what is told now.
     fn news(&mut self, analysis: Result<&Analysis, &Error>, paint: Paint) -> Vec<String> {
         let failures = match analysis {
-            Ok(analysis) => failures(analysis),
+            Ok(analysis) => analysis.runs.iter().filter_map(RuleRun::failure).collect(),
             Err(error) => vec![format!("analysis failed: {error}")],
         };
         let findings = analysis.map_or(&[][..], |analysis| &analysis.findings);
@@ -106,14 +106,6 @@ impl Told {
         self.failures = failures.into_iter().collect();
         news
     }
-}
-
-fn failures(analysis: &Analysis) -> Vec<String> {
-    let failed = analysis.runs.iter().filter_map(|run| match &run.outcome {
-        Outcome::Failed { reason } => Some(format!("rule `{}` failed: {reason}", run.rule)),
-        _ => None,
-    });
-    failed.collect()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use anyhow::Result;
 use timesink_output::words::{self, Line};
-use timesink_rules::{Analysis, Outcome};
+use timesink_rules::{Analysis, RuleRun};
 
 use super::wrap::wrap;
 use super::{Console, safe};
@@ -61,10 +61,8 @@ pub(crate) fn write_warnings(console: &Console, analysis: &Analysis, input: &Inp
         console.warn(&Shown::all(analysis, 0).headline());
     }
     warn_of_losses(console, input);
-    for run in &analysis.runs {
-        if let Outcome::Failed { reason } = &run.outcome {
-            console.warn(&format!("rule `{}` failed: {reason}", run.rule));
-        }
+    for failure in analysis.runs.iter().filter_map(RuleRun::failure) {
+        console.warn(&failure);
     }
 }
 

@@ -129,6 +129,33 @@ fn place_with_rule(sql: &str) -> Place {
     place
 }
 
+/// Scenario: queries that only one of the two ways to plan takes, or took.
+/// Guarantee: what is checked without a problem is run, and what is run is checked so.
+#[test]
+fn what_is_checked_is_what_is_run() {
+    const COLUMNS: &str = "service_name, trace_id, span_id, 'x' AS subject, 1 AS occurrences, \
+                           1 AS wasted_nanos";
+    let own = format!(
+        "WITH service_edges AS (SELECT * FROM service_edges) SELECT {COLUMNS} FROM service_edges"
+    );
+    for sql in [
+        format!("SELECT {COLUMNS} FROM quarantine"),
+        format!(
+            "SELECT {COLUMNS} FROM spans WHERE (SELECT count(*) FROM entries JOIN gaps \
+                 USING (trace_id)) > 0"
+        ),
+        format!("SELECT {COLUMNS} FROM public.entries"),
+        own,
+    ] {
+        let place = place_with_rule(&sql);
+        let checked = place.run(&["rules", "check", "rules"]);
+        let is_fine = !checked.stderr.contains("plan") && !checked.stderr.contains("not found");
+        let ran = place.run(&["analyze", "--rules-dir", "rules", "--rule", "mine", "in.json"]);
+        let has_run = !ran.stdout.contains("failed") && !ran.stderr.contains("failed");
+        assert_eq!(is_fine, has_run, "{sql}: {checked:?} {ran:?}");
+    }
+}
+
 fn check_problem(columns: &str, expected: &str) {
     let place = place_with_rule(&format!("SELECT {columns} FROM spans"));
     let output = place.run(&["rules", "check", "rules"]);

@@ -103,6 +103,8 @@ fn a_file_without_spans_is_not_clean() {
     assert_eq!(lines.stdout, "");
     assert_eq!(lines.stderr, "warning: no spans: there is nothing to look at\n");
     assert_eq!((text.code, lines.code), (0, 0));
+    // A gate must not pass because there was nothing to look at.
+    assert_eq!(place.run(&["analyze", "--fail-on", "error", "in.json"]).code, 2);
 }
 
 #[test]

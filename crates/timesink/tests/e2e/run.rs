@@ -111,6 +111,27 @@ fn a_command_that_sent_nothing_is_told_why_that_may_be() {
     assert!(said.contains("opentelemetry-instrument"), "{said}");
 }
 
+/// Scenario: nothing came, and somebody reads the report or the exit code.
+/// Guarantee: an older report is replaced; a gate does not pass; the command's own failure is told.
+#[test]
+fn nothing_is_no_success() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = folder.path().join("report.json");
+    std::fs::write(&report, "yesterday's").expect("it is ours");
+    let file = report.to_string_lossy();
+    let output = run(&["--format", "json", "-o", &file, "--", "true"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let written = std::fs::read_to_string(&report).expect("a report");
+    assert!(written.contains("\"spans\": 0"), "{written}");
+    assert_eq!(run(&["--fail-on", "error", "--", "true"]).status.code(), Some(2));
+    let gone = folder.path().join("gone");
+    std::fs::create_dir(&gone).expect("a folder");
+    let (kept, script) = (gone.join("kept.jsonl"), format!("rm -r {}; exit 5", gone.display()));
+    let output = run(&["--save", &kept.to_string_lossy(), "--", "sh", "-c", &script]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(text(&output.stderr).contains("kept.jsonl"), "{}", text(&output.stderr));
+}
+
 /// Scenario: a command sends more than may be held.
 /// Guarantee: what is looked at is not taken for the whole.
 #[test]
@@ -122,8 +143,10 @@ fn spans_beyond_the_memory_are_told() {
         .replace("'SELECT * FROM item WHERE id = ?'", "'SELECT ' + 'x' * 4000");
     let mut command = timesink();
     command.args(["run", "--receiver-memory-mib-max", "1", "--", &python, "-c", &flood]);
-    let said = text(&command.output().expect("it starts").stderr);
+    let output = command.output().expect("it starts");
+    let said = text(&output.stderr);
     assert!(said.contains("`receiver.memory_mib_max`"), "{said}");
+    assert_eq!(output.status.code(), Some(2), "{said}");
 }
 
 /// Scenario: `run` itself is told to end.

@@ -2,7 +2,9 @@
 
 use std::io::Read;
 
-use crate::support::{Serve, kill, text, timesink};
+use timesink_testkit::notation;
+
+use crate::support::{PATIENCE, Serve, kill, text, timesink};
 
 #[test]
 fn it_ends_in_order_when_it_is_told_to() {
@@ -34,6 +36,51 @@ fn findings_are_told_as_they_are_found() {
     serve.rest.read_line(&mut line).expect("a line");
     assert!(line.starts_with("warning[n-plus-one-query]: "), "{line}");
     assert!(line.ends_with("; shop-web GET api/orders/recent\n"), "{line}");
+}
+
+/// Scenario: findings of more text than a pipe holds, and nobody reads what is told of them.
+/// Guarantee: the analysis goes on.
+#[test]
+fn output_that_nobody_reads_holds_nothing_up() {
+    const SERVICES: usize = 800;
+    let quick = ["--live-settle-seconds", "1", "--live-interval-seconds", "1"];
+    let serve = Serve::start(&quick);
+    for (round, spans) in [("first", 11 * SERVICES), ("again", 22 * SERVICES)] {
+        let traces = (0..SERVICES).map(|number| {
+            format!(
+                "{round}{number} SERVER GET /cart 0ms 120ms\n  {round}{number} CLIENT Q 5ms 10ms \
+                 x10 db.system.name=mysql db.query.text=\"SELECT a FROM t WHERE id = ?\"\n"
+            )
+        });
+        let json = notation::otlp_json(&traces.collect::<Vec<_>>().join("---\n"));
+        // Ids of its own for each round.
+        let prefix = if round == "first" { "1" } else { "2" };
+        let json = json.replace("\"traceId\":\"0", &format!("\"traceId\":\"{prefix}"));
+        serve.post(&json);
+        serve.wait_for(spans as u64);
+    }
+    let (_, body) = serve.get("/api/v1/findings?format=jsonl", "");
+    assert_eq!(body.lines().count(), 2 * SERVICES);
+}
+
+#[test]
+fn the_demo_shows_the_token_that_it_asks_for() {
+    const TOKEN: &str = "0123456789abcdef";
+    let mut demo = timesink();
+    demo.args(["demo", "--serve"]).env("TIMESINK_TOKEN", TOKEN);
+    let serve = Serve::start_by(&mut demo, &[]);
+    let header = format!("authorization: Bearer {TOKEN}\r\n");
+    let began = std::time::Instant::now();
+    loop {
+        let (status, body) = serve.get("/api/v1/findings?format=jsonl", &header);
+        assert_eq!(status, 200, "{body}");
+        if !body.is_empty() {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "no finding");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(serve.get("/api/v1/findings", "").0, 401);
 }
 
 #[test]

@@ -75,9 +75,13 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn start(options: &[&str]) -> Self {
+        Self::start_by(timesink().arg("serve"), options)
+    }
+
+    /// Starts a command that serves.
+    pub(crate) fn start_by(command: &mut Command, options: &[&str]) -> Self {
         let free = "127.0.0.1:0";
-        let mut child = timesink()
-            .arg("serve")
+        let mut child = command
             .args(["--grpc-address", free, "--http-address", free, "--web-address", free])
             .args(options)
             .stdout(Stdio::piped())
@@ -85,7 +89,11 @@ impl Serve {
             .expect("it starts");
         let mut rest = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut line = String::new();
-        rest.read_line(&mut line).expect("it says where it listens");
+        while !line.contains("grpc ") {
+            line.clear();
+            let read = rest.read_line(&mut line).expect("it says where it listens");
+            assert!(read > 0, "it ended: {:?}", child.wait());
+        }
         let address = |name: &str| {
             let rest = line.split_once(name).unwrap_or_else(|| panic!("no `{name}` in `{line}`")).1;
             rest.split([',', '\n']).next().unwrap_or_default().to_owned()
@@ -105,6 +113,21 @@ impl Serve {
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
         let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
         (status.expect("a status"), body.to_owned())
+    }
+
+    /// Sends a message of OTLP JSON, which has to be taken.
+    pub(crate) fn post(&self, json: &str) {
+        let mut stream = TcpStream::connect(&self.http).expect("it listens");
+        let length = json.len();
+        let head = format!(
+            "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("it reads");
+        stream.write_all(json.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer comes");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     /// Waits until so many spans were analyzed, and nothing arrives any more.

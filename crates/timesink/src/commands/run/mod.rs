@@ -11,6 +11,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
 use timesink_otlp::Decoded;
+use timesink_rules::Engine;
 use timesink_server::{Purpose, Server, ServerOptions};
 
 use self::child::Exit;
@@ -37,29 +38,50 @@ pub(super) fn run(args: &RunArgs, run: &mut Run<'_>) -> Result<Ended> {
     let exit = child::run(&args.command, &environment)?;
     server.stop();
     let mut input = Input::of_receiver(server.take());
-    warn_of_lost(server.turned_away(), run);
+    let turned_away = server.turned_away();
+    warn_of_lost(turned_away, run);
     drop(server);
+    if spans(&input) == 0 {
+        tell_why_nothing_came(&environment, exit, run);
+    }
+    let ended = look(args, &engine, &mut input, run);
+    if exit.code() == 0 {
+        return ended.map(|ended| if turned_away > 0 { Ended::Incomplete } else { ended });
+    }
+    // The command's own failure is the one to tell.
+    if let Err(error) = ended {
+        run.console.error(&format!("{error:#}"));
+    }
+    Ok(Ended::Command(exit.code()))
+}
+
+fn spans(input: &Input) -> usize {
+    input.decoded.spans.iter().map(RecordBatch::num_rows).sum()
+}
+
+/// Analyzes what came, and writes what was asked for: a file also when nothing came, so that no
+/// older one is taken for it.
+fn look(args: &RunArgs, engine: &Engine, input: &mut Input, run: &mut Run<'_>) -> Result<Ended> {
     if let Some(path) = &args.save {
         save(&input.decoded, path)?;
     }
-    let spans: usize = input.decoded.spans.iter().map(RecordBatch::num_rows).sum();
-    if spans == 0 {
-        tell_why_nothing_came(&input, &environment, exit, run);
-        return Ok(Ended::Command(exit.code()));
-    }
+    let is_for_people = args.report.format.of_file().is_none();
+    let came = spans(input) > 0;
     let runtime = analysis::runtime(run.surroundings.cores)?;
-    let database = analysis::database(&mut input, &engine, &run.config, run.console)?;
-    let analysis = analysis::analyze(&runtime, &engine, &database, run.console)?;
-    writeln!(run.console.out)?;
+    let database = analysis::database(input, engine, &run.config, run.console)?;
+    let analysis = analysis::analyze(&runtime, engine, &database, run.console)?;
+    if came && is_for_people {
+        writeln!(run.console.out)?;
+    }
     let material =
-        Material { analysis: &analysis, database: &database, input: &input, rules: engine.rules() };
-    let written = report::write(&args.report, material, run);
-    let fail_on = args.fail_on.map(FailOn::severity);
-    let ended = match analyze::ended(&analysis, &input, fail_on) {
-        ended if exit.code() == 0 => ended,
-        _ => Ended::Command(exit.code()),
+        Material { analysis: &analysis, database: &database, input, rules: engine.rules() };
+    let written = if came || !is_for_people || args.report.output.is_some() {
+        report::write(&args.report, material, run)
+    } else {
+        output::warn_of_losses(run.console, input);
+        Ok(())
     };
-    once_written(written, ended)
+    once_written(written, analyze::ended(&analysis, input, args.fail_on.map(FailOn::severity)))
 }
 
 /// Listens on any free port of this machine.
@@ -93,9 +115,8 @@ fn save(decoded: &Decoded, path: &Path) -> Result<()> {
 }
 
 /// Says that nothing came, and what that may be.
-fn tell_why_nothing_came(input: &Input, environment: &Environment, exit: Exit, run: &Run<'_>) {
+fn tell_why_nothing_came(environment: &Environment, exit: Exit, run: &Run<'_>) {
     let mut text = NO_SPANS.to_owned();
-    output::warn_of_losses(run.console, input);
     for reason in environment.why_nothing_came() {
         text.push('\n');
         text.push_str(&reason);
