@@ -8,7 +8,7 @@
 mod test_support;
 
 use libfuzzer_sys::fuzz_target;
-use pulldown_cmark::{Event, Options, Parser, Tag};
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use serde_json::Value;
 use test_support::{example, finding, written_with};
 use timesink_model::{Finding, MeasureValue};
@@ -146,9 +146,14 @@ fn check_github(texts: &Texts<'_>) {
 fn markup(texts: &Texts<'_>) -> Vec<String> {
     let text = report(Format::Markdown, texts);
     for reference in ["@", "#"] {
-        // GitHub looks for mentions and issues in what is no code.
+        // GitHub looks for mentions and issues in what is neither code nor a link.
+        let mut in_link = false;
         let mut outside = Parser::new_ext(&text, Options::all()).filter_map(|event| match event {
-            Event::Text(text) => Some(text),
+            Event::Start(Tag::Link { .. }) | Event::End(TagEnd::Link) => {
+                in_link = !in_link;
+                None
+            }
+            Event::Text(text) if !in_link => Some(text),
             _ => None,
         });
         let is_read = |text: &str| {
