@@ -50,8 +50,12 @@ fuzz_target!(|bytes: &[u8]| {
         code_location: parts.next(),
         next_step: parts.next(),
     };
-    // Empty texts leave out what is made of them, in hostile and plain reports alike.
-    let plain = |text: &str| if text.is_empty() { "" } else { "a" };
+    // Empty and blank texts leave out what is made of them, in hostile and plain reports alike.
+    let plain = |text: &str| match text.trim_matches(' ') {
+        "" if text.is_empty() => "",
+        "" => " ",
+        _ => "a",
+    };
     let plain = Texts {
         service_name: plain(texts.service_name),
         endpoint: plain(texts.endpoint),
