@@ -31,7 +31,7 @@ use crate::values::{NESTING_MAX, Value, parse_base64, parse_decimal, parse_doubl
 /// Takes an object with `data`, a list of traces, or one trace.
 ///
 /// # Errors
-/// The text is not JSON; the spans before the break are kept.
+/// The text is not JSON, or a part is of a wrong type; the spans that could be read are kept.
 pub(crate) fn decode(document: &[u8], decoder: &mut Decoder) -> Result<(), Syntax> {
     let mut request = Request::default();
     let mut cursor = Cursor::new(document);
@@ -49,6 +49,8 @@ const TRACES_MAX: usize = 1;
 
 /// Reads a trace, or a document of traces. Processes mostly stand behind the spans that name them,
 /// so spans are read last.
+///
+/// A part of a wrong type costs itself: the error is that of the first, and the others are read.
 fn read_trace(
     cursor: &mut Cursor<'_>,
     decoder: &mut Decoder,
@@ -57,15 +59,22 @@ fn read_trace(
 ) -> Result<(), Syntax> {
     let mut trace = Trace::default();
     let mut spans = Vec::new();
-    let read = each_member(cursor, |cursor, key| match key {
-        b"data" if traces_max > 0 => {
-            each_element(cursor, |cursor| read_trace(cursor, decoder, request, traces_max - 1))
-        }
-        b"traceID" => {
+    let mut whole = Ok(());
+    let walked = each_member(cursor, |cursor, key| match key {
+        b"data" if traces_max > 0 => read_or_skip(cursor, &mut whole, |cursor, whole| {
+            each_in(cursor, "an array in `data`", |cursor| {
+                read_or_skip(cursor, whole, |cursor, _| {
+                    read_trace(cursor, decoder, request, traces_max - 1)
+                })
+            })
+        }),
+        b"traceID" => read_or_skip(cursor, &mut whole, |cursor, _| {
             trace.id = text(cursor)?;
             Ok(())
+        }),
+        b"processes" => {
+            read_or_skip(cursor, &mut whole, |cursor, whole| trace.read_processes(cursor, whole))
         }
-        b"processes" => trace.read_processes(cursor),
         b"spans" => {
             spans.push(cursor.clone());
             cursor.skip_value()
@@ -73,16 +82,41 @@ fn read_trace(
         _ => cursor.skip_value(),
     });
     for mut spans in spans {
-        let to_the_break = each_element(&mut spans, |cursor| {
+        let read = each_in(&mut spans, "an array in `spans`", |cursor| {
             cursor.peek();
             let mut span = cursor.clone();
             cursor.skip_value()?;
             trace.read_span(&mut span, decoder, request);
             Ok(())
         });
-        debug_assert!(to_the_break.is_ok() || read.is_err(), "what was walked before is whole");
+        whole = whole.and(read);
     }
-    read
+    whole.and(walked)
+}
+
+/// Reads a value, or steps over it and notes in `whole` what was expected in its place.
+fn read_or_skip<'a>(
+    cursor: &mut Cursor<'a>,
+    whole: &mut Result<(), Syntax>,
+    read: impl FnOnce(&mut Cursor<'a>, &mut Result<(), Syntax>) -> Result<(), Syntax>,
+) -> Result<(), Syntax> {
+    let start = cursor.clone();
+    let Err(syntax) = read(cursor, whole) else { return Ok(()) };
+    *whole = whole.and(Err(syntax));
+    *cursor = start;
+    cursor.skip_value()
+}
+
+/// Calls `read` at each element of an array, named by `expected`; `null` has none.
+fn each_in<'a>(
+    cursor: &mut Cursor<'a>,
+    expected: &'static str,
+    read: impl FnMut(&mut Cursor<'a>) -> Result<(), Syntax>,
+) -> Result<(), Syntax> {
+    match cursor.peek() {
+        Some(b'[' | b'n') => each_element(cursor, read),
+        _ => cursor.expected(expected),
+    }
 }
 
 /// What the spans of a trace share.
@@ -94,15 +128,20 @@ struct Trace {
 }
 
 impl Trace {
-    fn read_processes(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Syntax> {
+    fn read_processes(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        whole: &mut Result<(), Syntax>,
+    ) -> Result<(), Syntax> {
+        if !matches!(cursor.peek(), Some(b'{' | b'n')) {
+            return cursor.expected("an object in `processes`");
+        }
         each_member(cursor, |cursor, name| {
-            let mut process = cursor.clone();
-            cursor.skip_value()?;
-            // A process that is not an object is like one that is not there.
-            if let Ok(resource) = read_process(&mut process) {
+            read_or_skip(cursor, whole, |cursor, whole| {
+                let resource = read_process(cursor, whole)?;
                 self.processes.insert(name.to_vec(), resource);
-            }
-            Ok(())
+                Ok(())
+            })
         })
     }
 
@@ -128,17 +167,25 @@ impl Trace {
     }
 }
 
-/// Reads a process and writes it as a `Resource`.
-fn read_process(cursor: &mut Cursor<'_>) -> Result<Vec<u8>, Syntax> {
+/// Reads a process and writes it as a `Resource`, without its parts of a wrong type.
+fn read_process(
+    cursor: &mut Cursor<'_>,
+    whole: &mut Result<(), Syntax>,
+) -> Result<Vec<u8>, Syntax> {
+    if !matches!(cursor.peek(), Some(b'{' | b'n')) {
+        return cursor.expected("an object as a process");
+    }
     let mut attributes = Attributes::new();
-    each_member(cursor, |cursor, key| match key {
-        b"serviceName" => {
-            let name = text(cursor)?.filter(|name| !name.is_empty() && name != NO_SERVICE_NAME);
-            attributes.extend(name.map(|name| (b"service.name".to_vec(), Value::String(name))));
-            Ok(())
-        }
-        b"tags" => read_tags(cursor, &mut attributes),
-        _ => cursor.skip_value(),
+    each_member(cursor, |cursor, key| {
+        read_or_skip(cursor, whole, |cursor, _| match key {
+            b"serviceName" => {
+                let name = text(cursor)?.filter(|name| !name.is_empty() && name != NO_SERVICE_NAME);
+                attributes.extend(name.map(|name| (b"service.name".to_vec(), Value::String(name))));
+                Ok(())
+            }
+            b"tags" => read_tags(cursor, &mut attributes),
+            _ => cursor.skip_value(),
+        })
     })?;
     for (jaeger, current) in
         [("hostname", "host.name"), ("ip", "host.ip"), ("client-uuid", "service.instance.id")]
@@ -190,7 +237,11 @@ impl JaegerSpan {
                 b"startTime" => self.start_micros = self.time(cursor)?,
                 b"duration" => self.duration_micros = self.time(cursor)?.unwrap_or_default(),
                 b"processID" => self.process_id = text(cursor)?,
-                b"process" if !cursor.null() => self.process = Some(read_process(cursor)?),
+                b"process" if cursor.peek() != Some(b'n') => {
+                    let mut whole = Ok(());
+                    self.process = Some(read_process(cursor, &mut whole)?);
+                    whole?;
+                }
                 b"references" => each_element(cursor, |cursor| self.read_reference(cursor))?,
                 b"tags" => read_tags(cursor, &mut self.tags)?,
                 b"logs" => each_element(cursor, |cursor| self.read_log(cursor))?,
@@ -352,7 +403,7 @@ fn take_status(attributes: &mut Attributes) -> (u64, Vec<u8>) {
 
 /// Reads tags, which logs call fields.
 fn read_tags(cursor: &mut Cursor<'_>, attributes: &mut Attributes) -> Result<(), Syntax> {
-    each_element(cursor, |cursor| {
+    each_in(cursor, "an array of tags", |cursor| {
         let (mut name, mut kind, mut value) = (None, None, None);
         each_member(cursor, |cursor, key| {
             match key {

@@ -327,6 +327,137 @@ fn says_where_json_breaks() {
     check("[{\"traceId\":\"1\",\"id\":", "line 1 (byte 21): expected a value, found the end");
 }
 
+/// *Scenario*: a list or object of a document is a number. *Guarantee*: the document is refused,
+/// and the error names the part, its place and what was expected, whatever the layout.
+#[test]
+fn a_part_of_a_wrong_type_is_named() {
+    let check = |document: &str, expected: &str| {
+        let byte = document.find('0').expect("a number");
+        let expected = format!("(byte {byte}): {expected}, found `0`");
+        for text in [document.to_owned(), format!("{document}\n{document}\n")] {
+            let error = error(text.as_bytes());
+            assert!(error.contains(&expected), "{text}: {error}\ndoes not contain\n{expected}");
+        }
+    };
+    for (member, expected) in [
+        ("\"spans\":0", "expected an array in `spans`"),
+        ("\"spans\":[],\"processes\":0", "expected an object in `processes`"),
+        ("\"processes\":0,\"spans\":[]", "expected an object in `processes`"),
+        ("\"processes\":{\"p\":0},\"spans\":[]", "expected an object as a process"),
+        ("\"processes\":{\"p\":{\"tags\":0}},\"spans\":[]", "expected an array of tags"),
+    ] {
+        check(&format!("{{\"traceID\":\"1\",{member}}}"), expected);
+        check(&format!("{{\"data\":[{{\"traceID\":\"1\",{member}}}]}}"), expected);
+    }
+    check("{\"resourceSpans\":0}", "expected `[`");
+    check("{\"resourceSpans\":[0]}", "expected `{`");
+    check("{\"resourceSpans\":[{\"scopeSpans\":0}]}", "expected `[`");
+    check("{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":0}]}]}", "expected `[`");
+    let error = error(b"{\"data\":0}");
+    assert!(error.contains("found an object with the keys `data`"), "{error}");
+}
+
+/// *Scenario*: a part of a Jaeger trace is of a wrong type. *Guarantee*: what else there is in the
+/// trace and behind it is read, and what was passed over is named.
+#[test]
+fn a_part_of_a_wrong_type_costs_itself() {
+    let check = |members: &str, services: &[&str], expected: &[&str]| {
+        let good = "{\"traceID\":\"2\",\"spans\":[{\"spanID\":\"2\",\"startTime\":1}]}";
+        for text in [
+            format!("{{\"data\":[{{\"traceID\":\"1\",{members}}},{good}]}}"),
+            format!("[{{\"traceID\":\"1\",{members}}},{good}]"),
+            format!("{{\"traceID\":\"1\",{members}}}\n{good}\n"),
+        ] {
+            let read = content(text.as_bytes());
+            let service = |span: &Value| {
+                let attributes = &span["resource"]["attributes"];
+                attributes[0]["value"]["stringValue"].as_str().unwrap_or_default().to_owned()
+            };
+            let found: Vec<String> = spans(&read).iter().map(service).collect();
+            let mut services = services.to_vec();
+            services.push("");
+            let rejected = read.decoded.rejected.total();
+            assert_eq!((found.len(), rejected), (services.len(), 0), "{text}");
+            assert!(services.iter().all(|name| found.iter().any(|it| it == name)), "{text}");
+            let broken = broken(&read);
+            assert_eq!(broken.len(), expected.len(), "{text}: {broken:?}");
+            for (broken, expected) in broken.iter().zip(expected) {
+                assert!(broken.ends_with(expected), "{text}: {broken}");
+            }
+        }
+    };
+    let span = "{\"spanID\":\"1\",\"startTime\":1,\"processID\":\"p\"}";
+    let shop = "\"processes\":{\"q\":0,\"p\":{\"tags\":0,\"serviceName\":\"shop\"}}";
+    let process = "expected an object as a process, found `0`";
+    check(&format!("{shop},\"spans\":[{span}]"), &["shop"], &[process]);
+    check(&format!("\"spans\":[{span}],{shop}"), &["shop"], &[process]);
+    check(
+        &format!("\"processes\":0,\"spans\":[{span}]"),
+        &[""],
+        &["expected an object in `processes`, found `0`"],
+    );
+    check("\"spans\":0", &[], &["expected an array in `spans`, found `0`"]);
+    check(
+        &format!("\"spans\":{{}},\"spans\":[{span}],\"processes\":{{}}"),
+        &[""],
+        &["expected an array in `spans`, found `{`"],
+    );
+    // A process of `null` is none.
+    let span = "{\"spanID\":\"1\",\"startTime\":1,\"process\":null,\"processID\":\"p\"}";
+    let shop = "\"processes\":{\"p\":{\"serviceName\":\"shop\"}}";
+    check(&format!("\"spans\":[{span}],{shop}"), &["shop"], &[]);
+}
+
+/// *Scenario*: a member of a span is of a wrong type. *Guarantee*: it costs its span, which is
+/// counted, and no other.
+#[test]
+fn a_member_of_a_wrong_type_costs_its_span() {
+    let check = |format: Format, member: &str| {
+        let text = if format == JaegerJson {
+            let good = "{\"spanID\":\"2\",\"startTime\":1}";
+            let bad = format!("{{\"spanID\":\"1\",\"startTime\":1,{member}}}");
+            format!("{{\"data\":[{{\"traceID\":\"1\",\"spans\":[{bad},{good}]}}]}}")
+        } else {
+            let ids = "\"traceId\":\"1\",\"timestamp\":1,\"id\"";
+            format!("[{{{ids}:\"1\",{member}}},{{{ids}:\"2\"}}]")
+        };
+        let read = content(text.as_bytes());
+        let rejected = rejected(&read);
+        assert_eq!((read.format, span_count(&read), broken(&read)), (format, 1, vec![]), "{text}");
+        let [(Reason::Malformed, 1, example)] = rejected.as_slice() else {
+            panic!("{text}: {rejected:?}");
+        };
+        assert!(example.contains("`1`"), "{text}: {example}");
+    };
+    for member in [
+        "\"tags\":0",
+        "\"tags\":[0]",
+        "\"logs\":0",
+        "\"logs\":[0]",
+        "\"logs\":[{\"timestamp\":1,\"fields\":0}]",
+        "\"references\":0",
+        "\"references\":[0]",
+        "\"warnings\":0",
+        "\"process\":0",
+        "\"process\":{\"tags\":0}",
+        "\"operationName\":[]",
+    ] {
+        check(JaegerJson, member);
+    }
+    for member in [
+        "\"tags\":0",
+        "\"tags\":{\"a\":[]}",
+        "\"annotations\":0",
+        "\"annotations\":[0]",
+        "\"localEndpoint\":0",
+        "\"remoteEndpoint\":0",
+        "\"remoteEndpoint\":{\"port\":\"x\"}",
+        "\"name\":[]",
+    ] {
+        check(ZipkinJson, member);
+    }
+}
+
 #[test]
 fn takes_empty_requests() {
     for text in

@@ -8,7 +8,7 @@
 mod test_support;
 
 use libfuzzer_sys::fuzz_target;
-use pulldown_cmark::{Event, Options, Parser, Tag};
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use serde_json::Value;
 use test_support::{example, finding, written_with};
 use timesink_model::{Finding, MeasureValue};
@@ -50,8 +50,12 @@ fuzz_target!(|bytes: &[u8]| {
         code_location: parts.next(),
         next_step: parts.next(),
     };
-    // Empty texts leave out what is made of them, in hostile and plain reports alike.
-    let plain = |text: &str| if text.is_empty() { "" } else { "a" };
+    // Empty and blank texts leave out what is made of them, in hostile and plain reports alike.
+    let plain = |text: &str| match text.trim_matches(' ') {
+        "" if text.is_empty() => "",
+        "" => " ",
+        _ => "a",
+    };
     let plain = Texts {
         service_name: plain(texts.service_name),
         endpoint: plain(texts.endpoint),
@@ -61,7 +65,7 @@ fuzz_target!(|bytes: &[u8]| {
         confidence_reason: plain(texts.confidence_reason),
         measure: plain(texts.measure),
         version: plain(texts.version),
-        reference: plain(texts.reference),
+        reference: if is_page(texts.reference) { "https://a" } else { plain(texts.reference) },
         notice: plain(texts.notice),
         code_location: texts.code_location.map(plain),
         next_step: texts.next_step.map(plain),
@@ -76,6 +80,11 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{format}: {text:?}");
     }
 });
+
+/// A reference to a page is a link, whatever else it says.
+fn is_page(reference: &str) -> bool {
+    reference.starts_with("https://") || reference.starts_with("http://")
+}
 
 fn hostile(texts: &Texts<'_>) -> Finding {
     let mut finding = finding();
@@ -141,9 +150,14 @@ fn check_github(texts: &Texts<'_>) {
 fn markup(texts: &Texts<'_>) -> Vec<String> {
     let text = report(Format::Markdown, texts);
     for reference in ["@", "#"] {
-        // GitHub looks for mentions and issues in what is no code.
+        // GitHub looks for mentions and issues in what is neither code nor a link.
+        let mut in_link = false;
         let mut outside = Parser::new_ext(&text, Options::all()).filter_map(|event| match event {
-            Event::Text(text) => Some(text),
+            Event::Start(Tag::Link { .. }) | Event::End(TagEnd::Link) => {
+                in_link = !in_link;
+                None
+            }
+            Event::Text(text) if !in_link => Some(text),
             _ => None,
         });
         let is_read = |text: &str| {

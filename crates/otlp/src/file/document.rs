@@ -395,6 +395,8 @@ struct Elements<'a> {
     text: &'a [u8],
     /// Where they start in the document.
     offset: usize,
+    /// The number of the value that they are of.
+    value_number: u64,
     frame: Arc<Frame>,
     /// Whether the last element is broken. The walk has noted that.
     is_cut: bool,
@@ -418,22 +420,25 @@ const ELEMENT_BYTES_MAX: usize = 16 << 20;
 const OTLP_LISTS: &[&str] = &["scopeSpans", "spans"];
 
 impl Piece<'_> {
-    fn decode(self, reading: &Reading<'_>) -> Part {
+    /// Also returns the numbers of values of which something could not be read, in order.
+    fn decode(self, reading: &Reading<'_>) -> (Part, Vec<u64>) {
         // The document as a whole is bounded.
         let mut decoder = reading.decoder(reading.options.document_bytes_max);
         let mut part = Part::default();
+        let mut broken_values = Vec::new();
         match self {
             Self::Zipkin(spans) => zipkin::decode(&spans, &mut decoder),
             Self::Elements(lists) => {
                 for elements in lists {
                     if let Some(broken) = elements.decode(&mut decoder) {
                         part.note_broken(broken);
+                        broken_values.push(elements.value_number);
                     }
                 }
             }
         }
         part.close(decoder);
-        part
+        (part, broken_values)
     }
 }
 
@@ -456,6 +461,7 @@ fn decode_values<'t>(
 ) -> (Part, Option<Broken>) {
     let mut noted = Part::default();
     let mut unread = None;
+    let (mut values, mut broken_values) = (0, Vec::new());
     let produce = |send: &mut dyn FnMut(Piece<'t>)| {
         let mut walk = Walk {
             text,
@@ -463,13 +469,21 @@ fn decode_values<'t>(
             waiting_bytes: 0,
             zipkin: Vec::new(),
             noted: &mut noted,
+            broken_values: &mut broken_values,
             send,
+            value_number: 0,
             is_astray: false,
         };
         unread = walk.values(start);
+        values = walk.value_number;
         walk.finish();
     };
     let parts = pool::run(reading.options.threads, produce, |piece| piece.decode(reading));
+    let (parts, broken_in_parts): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    broken_values.extend(broken_in_parts.into_iter().flatten());
+    broken_values.sort_unstable();
+    broken_values.dedup();
+    noted.messages = values - broken_values.len() as u64;
     let mut part = Part::join(parts);
     part.add(noted);
     (part, unread)
@@ -510,7 +524,11 @@ struct Walk<'a, 'w> {
     waiting_bytes: usize,
     zipkin: Vec<&'a [u8]>,
     noted: &'w mut Part,
+    /// The numbers of values that are no JSON, or unknown.
+    broken_values: &'w mut Vec<u64>,
     send: &'w mut dyn FnMut(Piece<'a>),
+    /// The number of the value that is walked.
+    value_number: u64,
     /// Whether a break was passed: values may then be parts of the broken one, and what is unknown
     /// is passed by without a word.
     is_astray: bool,
@@ -528,11 +546,14 @@ impl<'a> Walk<'a, '_> {
                 continue;
             }
             let broken_before = self.noted.broken_count;
-            match self.value(&mut cursor, ARRAYS_MAX) {
-                Ok(()) if self.noted.broken_count == broken_before => self.noted.messages += 1,
-                Ok(()) => {}
-                Err(syntax) => unread = self.pass(syntax, &mut cursor),
+            let walked = self.value(&mut cursor, ARRAYS_MAX);
+            if walked.is_err() || self.noted.broken_count > broken_before {
+                self.broken_values.push(self.value_number);
             }
+            if let Err(syntax) = walked {
+                unread = self.pass(syntax, &mut cursor);
+            }
+            self.value_number += 1;
         }
         unread
     }
@@ -776,8 +797,8 @@ impl<'a> Walk<'a, '_> {
 
     fn send(&mut self, elements: Range<usize>, frame: &Arc<Frame>, is_cut: bool) {
         let (text, offset) = (&self.text[elements.clone()], elements.start);
-        let frame = Arc::clone(frame);
-        self.waiting.push(Elements { text, offset, frame, is_cut });
+        let (value_number, frame) = (self.value_number, Arc::clone(frame));
+        self.waiting.push(Elements { text, offset, value_number, frame, is_cut });
         self.waiting_bytes += text.len() + size_of::<Elements<'_>>();
         if self.waiting_bytes >= PIECE_BYTES {
             self.flush();
