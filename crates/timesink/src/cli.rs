@@ -15,7 +15,8 @@ use crate::since::Since;
 /// Reads OTLP JSON and protobuf, Jaeger JSON and Zipkin JSON, plain, gzip or zstd, and says what
 /// each finding costs and how to fix it.
 ///
-/// Exit codes: 0 done, 1 `--fail-on` tripped, 2 wrong usage or unreadable input, 3 internal error.
+/// Exit codes: 0 done, 1 `--fail-on` tripped, 2 wrong usage, unreadable input, or no span for
+/// `--fail-on` to look at, 3 internal error.
 #[derive(Debug, Parser)]
 #[command(name = "timesink", version, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Cli {

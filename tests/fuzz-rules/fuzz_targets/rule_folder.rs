@@ -46,7 +46,7 @@ impl Bench {
     fn new() -> Self {
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
         let spans = notation::spans(SPANS);
-        let database = Database::open(&spans, limits()).expect("a database");
+        let database = Database::open(spans, limits()).expect("a database");
         let directory = std::env::temp_dir().join(format!("timesink-fuzz-{}", std::process::id()));
         fs::create_dir_all(directory.join(NAME)).expect("a folder");
         Self { runtime, database, directory }

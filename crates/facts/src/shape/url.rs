@@ -2,7 +2,7 @@
 
 use super::name::{is_hex_id, is_uuid_start};
 
-/// The longest URL shape in bytes; a longer one ends in `…`.
+/// The longest URL shape in bytes; a longer one ends in `…` behind its last whole part.
 pub const URL_SHAPE_BYTES_MAX: usize = 1024;
 
 /// How many query parameters are named. `…` stands for more.
@@ -18,6 +18,9 @@ const TRAILING_DIGITS_MIN: usize = 5;
 const PARAMETER_BYTES_MAX: usize = 40;
 
 const ID: &str = "{}";
+
+/// Stands for what is left out, also in a shape that is shaped again.
+const MORE: &str = "…";
 
 /// Returns the shape of a URL: host and port, the path with ids as `{}`, the names of its
 /// parameters.
@@ -125,14 +128,15 @@ fn push_parameters(shape: &mut String, query: &str) {
     shape.push('?');
     shape.push_str(&names.join("&"));
     if more {
-        shape.push_str("&…");
+        shape.push('&');
+        shape.push_str(MORE);
     }
 }
 
 /// Returns `name={}`; what stands without a value may itself be one.
 fn parameter_shape(parameter: &str) -> String {
     let Some((name, _)) = parameter.split_once('=') else {
-        return ID.to_owned();
+        return if parameter == MORE { MORE } else { ID }.to_owned();
     };
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.[]$:{}".contains(&b);
     let mut shape = String::new();
@@ -150,6 +154,7 @@ fn push_segment(shape: &mut String, segment: &str) {
     let segment = segment.split_once(';').map_or(segment, |(before, _)| before);
     match segment.as_bytes() {
         b"" | b"." | b".." => shape.push_str(segment),
+        _ if segment == MORE => shape.push_str(MORE),
         bytes if is_value(bytes) => shape.push_str(ID),
         _ if is_version(segment) => shape.push_str(segment),
         _ => push_pieces(shape, segment),
@@ -248,12 +253,13 @@ fn is_token(bytes: &[u8]) -> bool {
 }
 
 fn cut(mut shape: String) -> String {
-    const ELLIPSIS: char = '…';
     if shape.len() > URL_SHAPE_BYTES_MAX {
-        let room = URL_SHAPE_BYTES_MAX - ELLIPSIS.len_utf8();
+        let room = URL_SHAPE_BYTES_MAX - MORE.len();
         let end = (0..=room).rev().find(|&at| shape.is_char_boundary(at)).unwrap_or(0);
-        shape.truncate(end);
-        shape.push(ELLIPSIS);
+        // Half a part would be another part when it is shaped again.
+        let part = shape[..end].rfind(['/', '?', '&']).map_or(end, |at| at + 1);
+        shape.truncate(part);
+        shape.push_str(MORE);
     }
     shape
 }
@@ -350,7 +356,23 @@ mod tests {
         check("\\\\server\\share\\17", "server/share/{}");
         check("http:////x/1", "/x/{}");
         let long = url_shape(&format!("http://h/{}", "a/".repeat(10_000)));
-        assert_eq!(long.len(), URL_SHAPE_BYTES_MAX);
-        assert!(long.ends_with('…'));
+        assert!((URL_SHAPE_BYTES_MAX - 1..=URL_SHAPE_BYTES_MAX).contains(&long.len()));
+        assert!(long.ends_with("/a/…"));
+    }
+
+    #[test]
+    fn a_long_shape_is_its_own_shape() {
+        let names: Vec<String> = (0..9).map(|at| format!("{}{at}=1", "n".repeat(39))).collect();
+        for url in [
+            format!("/{}", "a/".repeat(520)),
+            format!("http://{}/x", "h".repeat(2000)),
+            format!("/{}?{}", "ab/".repeat(300), names.join("&")),
+            format!("/q?{}", names.join("&")),
+            format!("/{}?a=1", "é".repeat(40)),
+        ] {
+            let shape = url_shape(&url);
+            assert!(shape.len() <= URL_SHAPE_BYTES_MAX, "{shape}");
+            assert_eq!(url_shape(&shape), shape, "{url}");
+        }
     }
 }
