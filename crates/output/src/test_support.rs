@@ -16,7 +16,8 @@ pub(crate) const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 /// Text of a span that tries to be something else in each of the formats.
 pub(crate) const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}\u{2066}<script>alert(1)\
     </script></style>]]>\r\n::error::owned\n=HYPERLINK(\"http://e.org\")|`code` ``` @octocat #123 \
-    GH-7 ##[stop-commands]x ![i](http://e.org/i.png) [l](javascript:alert(1)) <!-- www.e.org https://e.org %0A \
+    ##[stop-commands]x GH-7 ![i](http://e.org/i.png) [l](javascript:alert(1)) <!-- www.e.org \
+    https://e.org %0A \
     {{ 7 * 7 }} {% raw %} {0} $x$ & &amp; **b** _i_ ~~s~~ \\ ' \" \u{2028}</details>";
 
 /// The rule of [`finding`]: the first one shipped.
