@@ -6,6 +6,7 @@ use hashbrown::{HashMap, HashSet};
 use timesink_facts::packed::{Int, Text};
 
 use crate::Error;
+use crate::columns::{column, int, text};
 use crate::test_cases::TestCases;
 
 /// The columns of spans and facts that findings are made of.
@@ -45,9 +46,7 @@ struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     fn read(batch: &'a RecordBatch) -> Result<Self, Error> {
-        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| missing(name));
-        let text = |name: &str| Text::of(column(name)?).ok_or_else(|| missing(name));
-        let int = |name: &str| Int::of(column(name)?).ok_or_else(|| missing(name));
+        let (text, int) = (|name: &str| text(batch, name), |name: &str| int(batch, name));
         Ok(Self {
             trace_id: text("trace_id")?,
             span_id: text("span_id")?,
@@ -58,7 +57,7 @@ impl<'a> Batch<'a> {
             scope: text("scope_name")?,
             start: int("start_time_unix_nano")?,
             end: int("end_time_unix_nano")?,
-            adjusted_count: column("adjusted_count")?.as_primitive_opt::<Float64Type>(),
+            adjusted_count: column(batch, "adjusted_count")?.as_primitive_opt::<Float64Type>(),
         })
     }
 }
@@ -71,10 +70,6 @@ impl Batch<'_> {
     fn end(&self, row: usize) -> i64 {
         self.end.get(row).unwrap_or_default()
     }
-}
-
-fn missing(column: &str) -> Error {
-    Error::Internal(format!("spans_with_facts has no column `{column}`"))
 }
 
 /// One endpoint of a service.

@@ -4,6 +4,7 @@
 //! No rule is named in code outside `registry`. Read [`Engine`] first.
 
 mod check;
+mod columns;
 mod config;
 mod context;
 mod engine;

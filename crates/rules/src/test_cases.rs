@@ -1,10 +1,11 @@
 //! [`TestCases`]: in which test of a suite each span ran.
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{BooleanArray, RecordBatch};
 use hashbrown::HashMap;
 use timesink_facts::packed::{Int, Text};
 
 use crate::Error;
+use crate::columns::{flag, int, text};
 
 /// The tests that spans name, by `test.case.name`; empty where none does.
 #[derive(Debug, Default)]
@@ -102,20 +103,14 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     fn read(batch: &'a RecordBatch) -> Result<Self, Error> {
-        let missing =
-            |name: &str| Error::Internal(format!("spans_with_facts has no column `{name}`"));
-        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| missing(name));
-        let text = |name: &str| Text::of(column(name)?).ok_or_else(|| missing(name));
-        let int = |name: &str| Int::of(column(name)?).ok_or_else(|| missing(name));
+        let (text, int) = (|name: &str| text(batch, name), |name: &str| int(batch, name));
         Ok(Self {
             trace_id: text("trace_id")?,
             span_id: text("span_id")?,
             parent: text("parent_span_id")?,
             test_case: text("test_case_name")?,
             process: int("process_id")?,
-            is_known: column("has_process_identity")?
-                .as_boolean_opt()
-                .ok_or_else(|| missing("has_process_identity"))?,
+            is_known: flag(batch, "has_process_identity")?,
             depth: int("depth")?,
             start: int("start_time_unix_nano")?,
             end: int("end_time_unix_nano")?,
