@@ -5,6 +5,7 @@
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use proptest::prelude::*;
+use timesink_facts::PassOptions;
 use timesink_model::Finding;
 use timesink_query::{Database, Limits};
 use timesink_rules::{Engine, RuleSet, RulesConfig};
@@ -22,6 +23,24 @@ fn findings(runtime: &Runtime, spans: &[RecordBatch], threads: usize) -> Vec<Fin
         let database = Database::open(spans.to_vec(), limits).unwrap();
         engine.analyze(&database).await.unwrap().findings
     })
+}
+
+/// As [`findings`], of tables as `analyze` makes them of many spans: with the columns that rules
+/// need, and those packed.
+fn findings_of_packed(runtime: &Runtime, spans: &[RecordBatch], threads: usize) -> Vec<Finding> {
+    let limits = Limits { partitions: threads, ..Limits::default() };
+    let engine = Engine::new(RuleSet::embedded().unwrap(), RulesConfig::default()).unwrap();
+    let options = PassOptions {
+        columns: engine.columns(),
+        span_columns: engine.columns_after_pass(),
+        packed_spans_min: 0,
+        ..PassOptions::default()
+    };
+    let facts = timesink_facts::run(spans.to_vec(), &options).unwrap();
+    let is_packed = facts.facts.iter().any(|batch| batch.schema() != facts.facts_schema);
+    assert!(is_packed, "some columns of these repeat");
+    let database = Database::of_facts(facts, limits).unwrap();
+    runtime.block_on(engine.analyze(&database)).unwrap().findings
 }
 
 fn cut(spans: &RecordBatch, at: &[usize]) -> Vec<RecordBatch> {
@@ -68,7 +87,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     /// Scenario: the same spans come in another order, cut into other batches, some of them twice,
-    /// and are looked at with another number of threads.
+    /// and are looked at with another number of threads, packed or not.
     /// Guarantee: the findings are the same to the last field.
     #[test]
     fn findings_do_not_depend_on_how_spans_arrive(
@@ -88,7 +107,9 @@ proptest! {
         let shuffled = take_record_batch(&all, &UInt32Array::from(order)).unwrap();
         let mut at: Vec<usize> = cuts.iter().map(|c| c.index(shuffled.num_rows())).collect();
         at.sort_unstable();
-        prop_assert_eq!(findings(&runtime, &cut(&shuffled, &at), threads), expected);
+        let spans = cut(&shuffled, &at);
+        prop_assert_eq!(&findings(&runtime, &spans, threads), &expected);
+        prop_assert_eq!(findings_of_packed(&runtime, &spans, threads), expected);
     }
 }
 
