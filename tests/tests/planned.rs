@@ -1,0 +1,63 @@
+//! A query planned before there are rows answers as one that is asked of a session.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::util::pretty::pretty_format_batches;
+use timesink_query::{Database, Limits, Planner, Reader};
+use timesink_testkit::notation;
+use tokio::runtime::Builder;
+
+/// More spans than a query keeps as they are.
+const TRACES: &str = "\
+shop SERVER GET/{i} 0ms 100ms x1100
+  shop CLIENT SELECT 1ms 1ms x60 db.system.name=mysql db.query.text=\"SELECT a FROM t WHERE i = {i}\"
+";
+
+/// Kept, because it is read twice: texts that repeat and texts that do not, integers that are
+/// narrow and integers that are not, columns that are NULL in some rows and in all.
+const QUERY: &str = "
+WITH kept AS (
+    SELECT
+        trace_id, span_id, parent_span_id, name, duration_nanos, start_time_unix_nano, db_query_text,
+        query_shape, http_route, is_leaf, wire_nanos
+    FROM spans_with_facts
+)
+SELECT
+    count(*) AS rows,
+    count(DISTINCT a.span_id) AS spans,
+    count(a.parent_span_id) AS children,
+    count(DISTINCT a.name) AS names,
+    min(a.name) AS name_first,
+    max(b.db_query_text) AS text_last,
+    count(DISTINCT b.db_query_text) AS texts,
+    max(a.query_shape) AS shape,
+    sum(a.duration_nanos) AS nanos,
+    sum(a.start_time_unix_nano - b.start_time_unix_nano) AS apart,
+    count(a.http_route) AS routes,
+    sum(CASE WHEN b.is_leaf THEN 1 ELSE 0 END) AS leaves,
+    max(a.wire_nanos) AS wire
+FROM kept AS a
+JOIN kept AS b ON a.trace_id = b.trace_id AND a.span_id = b.span_id";
+
+fn shown(batches: &[RecordBatch]) -> String {
+    pretty_format_batches(batches).expect("a table").to_string()
+}
+
+#[test]
+fn rows_that_are_packed_meanwhile_read_the_same() {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build();
+    let limits = Limits { partitions: 1, ..Limits::default() };
+    let database = Database::open(notation::spans(TRACES), limits).expect("a database");
+    assert!(database.spans() > 1 << 16, "{} spans", database.spans());
+    let answers = runtime.expect("a runtime").block_on(async {
+        let asked = database.session().expect("a session").query(QUERY).await;
+        let planner = Planner::new(limits, &[QUERY]).await.expect("a planner");
+        let plan = planner.plan(QUERY, Vec::new()).await.expect("a plan");
+        let reader = Reader::new(planner, &database).expect("a reader");
+        let planned = reader.query(Arc::new(plan), Vec::new()).await;
+        [asked, planned].map(|answer| shown(&answer.expect("an answer").batches))
+    });
+    assert_eq!(answers[0], answers[1]);
+    assert!(answers[0].contains("| 67100 "), "{}", answers[0]);
+}
