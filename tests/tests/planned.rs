@@ -55,8 +55,8 @@ fn rows_that_are_packed_meanwhile_read_the_same() {
         let planner = Planner::new(limits, &[QUERY]).await.expect("a planner");
         let plan = planner.plan(QUERY, Vec::new()).await.expect("a plan");
         let reader = Reader::new(planner, &database).expect("a reader");
-        let planned = reader.query(Arc::new(plan), Vec::new()).await;
-        [asked, planned].map(|answer| shown(&answer.expect("an answer").batches))
+        let answered = reader.query(Arc::new(plan), Vec::new()).await;
+        [asked, answered].map(|answer| shown(&answer.expect("an answer").batches))
     });
     assert_eq!(answers[0], answers[1]);
     assert!(answers[0].contains("| 67100 "), "{}", answers[0]);
