@@ -11,7 +11,7 @@ use tokio::runtime::Builder;
 /// More spans than a query keeps as they are.
 const TRACES: &str = "\
 shop SERVER GET/{i} 0ms 100ms x1100
-  shop CLIENT SELECT 1ms 1ms x60 db.system.name=mysql db.query.text=\"SELECT a FROM t WHERE i = {i}\"
+  shop CLIENT Q 1ms 1ms x60 db.system.name=mysql db.query.text=\"SELECT a FROM t WHERE i = {i}\"
 ";
 
 /// Kept, because it is read twice: texts that repeat and texts that do not, integers that are
@@ -19,8 +19,8 @@ shop SERVER GET/{i} 0ms 100ms x1100
 const QUERY: &str = "
 WITH kept AS (
     SELECT
-        trace_id, span_id, parent_span_id, name, duration_nanos, start_time_unix_nano, db_query_text,
-        query_shape, http_route, is_leaf, wire_nanos
+        trace_id, span_id, parent_span_id, name, duration_nanos, start_time_unix_nano,
+        db_query_text, query_shape, http_route, is_leaf, wire_nanos
     FROM spans_with_facts
 )
 SELECT
