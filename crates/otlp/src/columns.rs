@@ -114,14 +114,15 @@ impl Arena {
     }
 }
 
-/// Returns the view in a place if it is of this text. What was stored there may have been forgotten
-/// meanwhile, and other text be where it was: the bytes decide.
+/// Returns a view of the text if it lies where the view in its place points. What was stored there
+/// may have been forgotten meanwhile, and other text be where it was: the bytes decide, and the
+/// view, which repeats the first of them, is made anew.
 #[inline]
 fn known(seen: &[u128], bytes: &[u8], place: usize, text: &[u8]) -> Option<u128> {
     let view = *seen.get(place)?;
     let (length, offset) = (view as u32 as usize, (view >> 96) as usize);
     let stored = bytes.get(offset..offset.checked_add(length)?)?;
-    (length == text.len() && stored == text).then_some(view)
+    (length == text.len() && stored == text).then(|| long_view(text, Arena::BUFFER, offset))
 }
 
 /// The place of a text of more than 12 bytes: by its length, its first and its last bytes.
@@ -390,6 +391,24 @@ mod tests {
         let again = arena.put_again(b"a text of a refused span");
         assert_ne!(again, forgotten);
         assert_eq!(&arena.bytes[30..], b"a text of a refused span");
+    }
+
+    /// Scenario: as before, and the text that lies there now comes again, in the same place.
+    #[test]
+    fn a_text_where_another_was_forgotten_has_its_own_view() {
+        let stored = b"the text that lies there now";
+        let mut texts = (0_u32..).map(|number| format!("{number:028}").into_bytes());
+        let is_mate = |text: &Vec<u8>| place(text) == place(stored);
+        let forgotten = texts.find(is_mate).expect("one of 512 has the place");
+        let mut arena = Arena::default();
+        arena.put_again(&forgotten);
+        arena.bytes.clear();
+        let view = arena.put(stored);
+        assert_eq!(arena.put_again(stored), view);
+        let mut column = TextColumn::default();
+        column.put(0, view);
+        let array = column.finish(1, &[Buffer::from_vec(arena.bytes)]).unwrap();
+        assert_eq!(array.as_string_view().value(0).as_bytes(), stored);
     }
 
     #[test]
