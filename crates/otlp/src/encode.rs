@@ -42,6 +42,36 @@ pub fn encode_json(batch: &RecordBatch) -> Vec<u8> {
     out
 }
 
+/// Rows that are encoded between two looks at how much it is.
+const ROWS_AT_A_TIME: usize = 256;
+
+/// Returns the rows of all batches as one OTLP JSON object, or `None` when it would have more than
+/// `bytes_max` bytes: not much more than that is held.
+///
+/// # Panics
+/// As [`encode_json`].
+pub fn encode_json_within(batches: &[RecordBatch], bytes_max: usize) -> Option<Vec<u8>> {
+    let mut out = b"{\"resourceSpans\":[".to_vec();
+    let mut is_first = true;
+    for batch in batches {
+        for at in (0..batch.num_rows()).step_by(ROWS_AT_A_TIME) {
+            let slice = batch.slice(at, ROWS_AT_A_TIME.min(batch.num_rows() - at));
+            if !std::mem::take(&mut is_first) {
+                out.push(b',');
+            }
+            let rows = Rows::new(&slice);
+            push_separated(&mut out, rows.resources(), |out, scopes| {
+                push_resource_spans(out, &rows, &scopes);
+            });
+            if out.len() > bytes_max {
+                return None;
+            }
+        }
+    }
+    out.extend_from_slice(b"]}");
+    (out.len() <= bytes_max).then_some(out)
+}
+
 type Row = usize;
 
 /// The columns that OTLP has a place for.

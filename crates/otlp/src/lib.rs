@@ -30,7 +30,7 @@ mod wire;
 mod zipkin;
 
 pub use decoder::{Decoded, Decoder, DecoderOptions, MessageError, Signal};
-pub use encode::{encode_json, encode_protobuf};
+pub use encode::{encode_json, encode_json_within, encode_protobuf};
 pub use file::{
     BROKEN_MAX, Broken, Compression, DECODED_BYTES_MAX, DOCUMENT_BYTES_MAX, FILE_BYTES_MAX,
     FileContent, FileError, Format, MESSAGE_BYTES_MAX, ReadOptions, read,

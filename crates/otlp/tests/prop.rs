@@ -17,7 +17,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
 use timesink_model::schema::{Columns, spans};
-use timesink_otlp::{Decoded, Decoder, DecoderOptions, encode_json, encode_protobuf};
+use timesink_otlp::{
+    Decoded, Decoder, DecoderOptions, encode_json, encode_json_within, encode_protobuf,
+};
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -374,6 +376,11 @@ proptest! {
                 let again = decode(|decoder| decoder.json(&encode_json(batch)));
                 prop_assert_eq!(rows(&again.spans), batch.num_rows());
             }
+            let all = encode_json_within(&decoded.spans, usize::MAX).expect("there is no limit");
+            let again = decode(|decoder| decoder.json(&all));
+            prop_assert_eq!(rows(&again.spans), rows(&decoded.spans));
+            let is_within = |bytes_max| encode_json_within(&decoded.spans, bytes_max).is_some();
+            prop_assert!(is_within(all.len()) && !is_within(all.len() - 1));
         }
     }
 }

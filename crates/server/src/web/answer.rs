@@ -21,7 +21,7 @@ pub(super) fn of(
 
 /// The largest answer, bytes: as much as a message may hold. A trace or a report beyond it is to be
 /// asked for in parts.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+pub(super) const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes that all answers may hold together until they were sent: clients that do not read what
 /// they asked for must not fill the memory.

@@ -4,11 +4,16 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as Extract};
 use http::{Response, StatusCode};
+use timesink_otlp::encode_json_within;
 use timesink_output::safe;
 
 use super::State;
-use super::answer::{internal, of_any_size, problem};
+use super::answer::{ANSWER_BYTES_MAX, internal, of_any_size, problem};
 use crate::live::parse_trace_id;
+use crate::watch;
+
+/// What is said of a trace that is too large.
+const WAY_OUT: &str = "a trace is not cut; the findings name its spans";
 
 /// Returns all spans of a trace that came, settled or not: one `ExportTraceServiceRequest`.
 pub(super) async fn show(
@@ -24,16 +29,21 @@ pub(super) async fn show(
         return problem(StatusCode::NOT_FOUND, "no traces are kept here");
     };
     let found = state.offload.run(move || {
+        watch::computes();
         let spans = live.trace(id)?;
-        Ok::<_, crate::Error>(spans.map(|spans| {
-            let json = timesink_otlp::encode_json(&spans);
-            safe::json(&String::from_utf8_lossy(&json)).into_owned()
-        }))
+        let json = encode_json_within(&spans, ANSWER_BYTES_MAX).map(|json| {
+            let json = String::from_utf8_lossy(&json);
+            safe::json(&json).into_owned()
+        });
+        Ok::<_, crate::Error>((!spans.is_empty()).then_some(json))
     });
     match found.await {
-        Ok(Ok(Some(json))) => {
-            let way_out = "a trace is not cut; the findings name its spans";
-            of_any_size("application/json", json.into_bytes(), way_out, &state.answers)
+        Ok(Ok(Some(Some(json)))) => {
+            of_any_size("application/json", json.into_bytes(), WAY_OUT, &state.answers)
+        }
+        Ok(Ok(Some(None))) => {
+            let message = format!("the trace has more than {ANSWER_BYTES_MAX} bytes: {WAY_OUT}");
+            problem(StatusCode::PAYLOAD_TOO_LARGE, &message)
         }
         Ok(Ok(None)) => {
             let message = format!(
