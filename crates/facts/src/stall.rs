@@ -426,17 +426,29 @@ impl Counts {
         }
     }
 
+    fn decidable(&self) -> u32 {
+        self.blocked + self.clear
+    }
+
+    fn all(&self) -> f64 {
+        f64::from(self.decidable() + self.unknown)
+    }
+
+    /// Returns whether enough of them can be told one by one.
+    fn is_decidable(&self, test: &StallTest) -> bool {
+        self.decidable() >= test.decidable_min
+            && f64::from(self.decidable()) >= test.decidable_share_min * self.all()
+    }
+
     fn blocks(&self, test: &StallTest, endpoint_traces: u32) -> bool {
-        let decidable = self.blocked + self.clear;
-        let all = f64::from(decidable + self.unknown);
-        decidable >= test.decidable_min
-            && f64::from(decidable) >= test.decidable_share_min * all
-            && f64::from(self.blocked) >= test.blocked_share_min * f64::from(decidable)
-            && all >= test.endpoint_share_min * f64::from(endpoint_traces)
+        self.is_decidable(test)
+            && f64::from(self.blocked) >= test.blocked_share_min * f64::from(self.decidable())
+            && self.all() >= test.endpoint_share_min * f64::from(endpoint_traces)
     }
 
     fn blocks_together(&self, test: &StallTest, endpoint_traces: u32) -> bool {
-        !self.is_heard
+        !self.is_decidable(test)
+            && !self.is_heard
             && self.accompanied >= test.decidable_min
             && f64::from(self.accompanied) >= test.together_share_min * f64::from(endpoint_traces)
             && self.expected_edges >= test.together_edges_min
@@ -606,6 +618,12 @@ mod tests {
         let mut gap = count(20, 4.0, 0);
         gap.add(&silence(30 * NANOS_PER_MILLI, 4.0, 0), Verdict::Unknown, Stretch::Gap);
         assert!(!gap.blocks_together(&test, 21));
+        let mut decidable = count(12, 4.0, 0);
+        for _ in 0..8 {
+            decidable.add(&silence(50 * NANOS_PER_MILLI, 8.0, 0), Verdict::Blocked, Stretch::Span);
+        }
+        assert!(decidable.blocks(&test, 30));
+        assert!(!decidable.blocks_together(&test, 30), "those that can be told tell");
     }
 
     #[test]
