@@ -17,6 +17,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{Query, Statement as SqlStatement};
 use timesink_model::schema::{facts, gaps, quarantine, spans};
+use tokio::sync::Mutex;
 
 use crate::database::runtime;
 use crate::merged::{self, SPANS_WITH_FACTS};
@@ -62,6 +63,9 @@ pub(crate) struct PlannedPart {
     pub(crate) plan: Arc<dyn ExecutionPlan>,
     /// The tables that it reads.
     pub(crate) reads: Vec<Arc<str>>,
+    /// Held by a run. Runs of one plan share what some nodes keep, the values of subqueries for
+    /// example, and one that is over its time goes on until its next step.
+    pub(crate) turn: Mutex<()>,
 }
 
 impl PlannedQuery {
@@ -166,7 +170,7 @@ impl Planner {
                 tables.push(Outline { name: Arc::clone(name), ..self.part(plan.schema()) });
             }
             let reads = outlines(&plan).map_err(|error| Error::of_planning(&error))?;
-            parts.push(PlannedPart { name, plan, reads });
+            parts.push(PlannedPart { name, plan, reads, turn: Mutex::default() });
         }
         Ok(PlannedQuery { parts })
     }

@@ -143,6 +143,7 @@ impl Reader {
         tables: &Tables,
         purpose: Purpose,
     ) -> Result<Answer, Error> {
+        let _turn = part.turn.lock().await;
         let limits = self.planner.limits;
         let (plain_max, limits) = match purpose {
             Purpose::Answer => (usize::MAX, limits),
