@@ -263,7 +263,7 @@ mod tests {
         let body = Scripted(parts.iter().map(|part| Bytes::copy_from_slice(part)).collect());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let metrics = Metrics::new();
-        let offload = Offload::new(1, metrics.clone());
+        let offload = Offload::start(1, metrics.clone()).unwrap();
         let patience = Duration::from_secs(5);
         let received = receive(body, bytes_max, patience, in_flight, &offload, &metrics);
         runtime.block_on(received).map(|received| received.bytes.to_vec())

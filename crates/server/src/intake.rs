@@ -1,8 +1,10 @@
 //! [`Intake`]: from messages to batches of spans, within a budget of memory.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
+use crate::Error;
 use timesink_otlp::{Decoded, Decoder, DecoderOptions, MessageError, Rejected};
 
 /// How the message of a request is encoded.
@@ -54,6 +56,18 @@ pub(crate) struct Harvest {
     pub(crate) decoded: Decoded,
     /// What it holds, about.
     pub(crate) bytes: u64,
+    /// Decoders whose spans are lost, because of a fault of ours.
+    pub(crate) broken: usize,
+}
+
+impl Harvest {
+    /// Returns an error when something that came is not in it.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match self.broken {
+            0 => Ok(()),
+            broken => Err(Error::Internal(format!("a panic in {broken} decoders: spans are lost"))),
+        }
+    }
 }
 
 impl Intake {
@@ -134,25 +148,35 @@ impl Intake {
     /// Returns all that came, and begins anew.
     pub(crate) fn harvest(&self) -> Harvest {
         let mut parts = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut broken) = (0, 0);
         for slot in &self.slots {
             let fresh = Slot::new(self.message_bytes_max, self.clock);
             let Slot { decoder, bytes: held } = std::mem::replace(&mut *locked(slot), fresh);
-            parts.push(decoder.finish());
             // Counted as kept before it is not pending any more: never less than what there is.
             self.kept_bytes.fetch_add(held, Ordering::Relaxed);
             self.pending_bytes.fetch_sub(held, Ordering::Relaxed);
-            bytes += held;
+            // A panic costs the spans of this decoder, not those of the others.
+            match catch_unwind(AssertUnwindSafe(|| decoder.finish())) {
+                Ok(part) => {
+                    parts.push(part);
+                    bytes += held;
+                }
+                Err(_) => broken += 1,
+            }
         }
         let mut decoded = Decoded::merge(parts);
         decoded.rejected.merge(std::mem::take(&mut *locked(&self.rejected)));
-        Harvest { decoded, bytes }
+        Harvest { decoded, bytes, broken }
     }
 
     fn free_slot(&self) -> MutexGuard<'_, Slot> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let slot = |at: usize| &self.slots[(first + at) % self.slots.len()];
-        let free = (0..self.slots.len()).find_map(|at| slot(at).try_lock().ok());
+        let free = (0..self.slots.len()).find_map(|at| match slot(at).try_lock() {
+            Ok(slot) => Some(slot),
+            Err(TryLockError::Poisoned(slot)) => Some(slot.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        });
         free.unwrap_or_else(|| locked(slot(0)))
     }
 }
@@ -203,6 +227,30 @@ mod tests {
         assert!(harvest.bytes > 0);
         assert_eq!(harvest.decoded.rejected.total(), 3);
         assert_eq!(rows(&intake.harvest()), 0);
+    }
+
+    /// Scenario: work panics with a decoder, and another decoder is in use.
+    /// Guarantee: the first is free again.
+    #[test]
+    fn a_panic_leaves_a_decoder_free() {
+        let intake = intake(1 << 30);
+        let panicked = std::thread::scope(|scope| {
+            let work = || {
+                let _slot = intake.free_slot();
+                panic!("of the test");
+            };
+            scope.spawn(work).join()
+        });
+        assert!(panicked.is_err());
+        let in_use = intake.free_slot();
+        drop(intake.free_slot());
+        // It looks first at the one that is in use.
+        assert_eq!(intake.take(Encoding::Json, SPAN).accepted, 1);
+        drop(in_use);
+        let harvest = intake.harvest();
+        assert_eq!(harvest.decoded.spans.len(), 1);
+        assert!(harvest.check().is_ok());
+        assert!(Harvest { broken: 1, ..harvest }.check().is_err());
     }
 
     #[test]

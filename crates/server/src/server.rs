@@ -122,7 +122,7 @@ impl Server {
         let (stopping, stops) = watch::channel(false);
         let connections = |max| Connections::new(max, metrics.clone(), stops.clone());
         let otlp_connections = connections(limits.connections_max);
-        let offload = Offload::new(threads, metrics.clone());
+        let offload = Offload::start(threads, metrics.clone())?;
         let is_ready = Arc::new(AtomicBool::new(true));
         let live = match purpose {
             Purpose::Collect => None,
@@ -146,7 +146,7 @@ impl Server {
             let state = web::State {
                 live: live.as_ref().map(Live::shared),
                 metrics: metrics.clone(),
-                offload: Offload::new(1, metrics.clone()),
+                offload: Offload::start(1, metrics.clone())?,
                 answers: web::answers(&metrics),
                 is_ready: Arc::clone(&is_ready),
                 version: options.version,
@@ -166,10 +166,15 @@ impl Server {
     }
 
     /// Returns everything taken since the last call.
-    pub fn take(&self) -> Decoded {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] when a part of it is lost.
+    pub fn take(&self) -> Result<Decoded, Error> {
         let harvest = self.intake.harvest();
         self.intake.keep(0);
-        harvest.decoded
+        harvest.check()?;
+        Ok(harvest.decoded)
     }
 
     /// Returns how many messages were turned away because the spans taken hold all the memory that

@@ -109,7 +109,7 @@ impl Receiver {
     /// Sends a recording and returns what the receiver made of it.
     fn pass(&self, recording: &Recording, run: &Run<'_>) -> Result<Input> {
         self.runtime.block_on(send(recording, &self.exporter, run))?;
-        Ok(Input::of_receiver(self.server.take()))
+        Ok(Input::of_receiver(self.server.take()?))
     }
 }
 

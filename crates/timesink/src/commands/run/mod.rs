@@ -36,17 +36,15 @@ pub(super) fn run(args: &RunArgs, run: &mut Run<'_>) -> Result<Ended> {
     let address = *server.addresses().otlp.first().context("one address was asked for")?;
     let environment = Environment::of(&args.command, address);
     let exit = child::run(&args.command, &environment)?;
-    server.stop();
-    let mut input = Input::of_receiver(server.take());
-    let turned_away = server.turned_away();
-    warn_of_lost(turned_away, run);
+    let is_whole = warn_of_lost(server.stop(), server.turned_away(), run);
+    let mut input = Input::of_receiver(server.take()?);
     drop(server);
     if spans(&input) == 0 {
         tell_why_nothing_came(&environment, exit, run);
     }
     let ended = look(args, &engine, &mut input, run);
     if exit.code() == 0 {
-        return ended.map(|ended| if turned_away > 0 { Ended::Incomplete } else { ended });
+        return ended.map(|ended| if is_whole { ended } else { Ended::Incomplete });
     }
     // The command's own failure is the one to tell.
     if let Err(error) = ended {
@@ -93,8 +91,15 @@ fn start(run: &Run<'_>) -> Result<Server> {
     Ok(Server::start(&options, Purpose::Collect)?)
 }
 
-/// Exporters try again for some seconds, but here no room is made before the command ends.
-fn warn_of_lost(turned_away: u64, run: &Run<'_>) {
+/// Exporters try again for some seconds, but here no room is made before the command ends. Returns
+/// whether nothing was lost.
+fn warn_of_lost(has_ended: bool, turned_away: u64, run: &Run<'_>) -> bool {
+    if !has_ended {
+        run.console.warn(
+            "exports that were under way when the command ended were cut off after 10 seconds: \
+             does a process outlive the command?",
+        );
+    }
     if turned_away > 0 {
         let mib = run.config.server.receiver.memory_bytes_max >> 20;
         run.console.warn(&format!(
@@ -102,6 +107,7 @@ fn warn_of_lost(turned_away: u64, run: &Run<'_>) {
              {turned_away} exports were turned away, and what they held is not looked at"
         ));
     }
+    has_ended && turned_away == 0
 }
 
 /// Writes the spans as OTLP JSON lines, quarantined ones too.
