@@ -44,6 +44,8 @@ pub(crate) enum Refusal {
     Forbidden(&'static str),
     /// To ask for something else.
     Unknown(String),
+    /// To keep to gRPC.
+    Protocol(String),
     /// To report it.
     Internal(String),
 }
@@ -89,6 +91,7 @@ impl Answer {
                 Refusal::Unauthenticated(_) => "unauthenticated",
                 Refusal::Forbidden(_) => "forbidden",
                 Refusal::Unknown(_) => "unknown_request",
+                Refusal::Protocol(_) => "protocol_error",
                 Refusal::Internal(_) => "internal_error",
             },
         }
@@ -105,6 +108,7 @@ impl Refusal {
             | Self::TooSlow(text)
             | Self::Compression(text)
             | Self::Unknown(text)
+            | Self::Protocol(text)
             | Self::Internal(text) => text,
             Self::Unauthenticated(text) | Self::Forbidden(text) => text,
         }

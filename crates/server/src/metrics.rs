@@ -245,7 +245,7 @@ impl Live {
             lag: Histogram::new(ANALYSIS_SECONDS),
             findings: Family::default(),
         };
-        registry.register("spans", "Spans in the window", live.spans.clone());
+        registry.register("spans", "Spans that the window holds", live.spans.clone());
         registry.register("traces", "Traces in the window", live.traces.clone());
         let help = "Traces of the window with spans that no analysis had";
         registry.register("traces_unanalyzed", help, live.traces_unanalyzed.clone());

@@ -4,21 +4,11 @@
 //! thread, and says `OUT_OF_RANGE` of what is too large, which exporters send again.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use tonic::{Code, Status};
 
 use crate::answer::{Refusal, too_large};
 
 /// A flag, then the length of the message in four bytes.
 pub(super) const HEADER_BYTES: usize = 5;
-
-/// Why a body is not one message.
-#[derive(Debug)]
-pub(super) enum Unframed {
-    /// A limit of ours.
-    Refused(Refusal),
-    /// The protocol was not kept.
-    Protocol(Status),
-}
 
 /// The one message of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,8 +18,8 @@ pub(super) struct Frame {
 }
 
 /// Reads the one message that a body has to hold.
-pub(super) fn parse(body: &Bytes, bytes_max: usize) -> Result<Frame, Unframed> {
-    let protocol = |message: &str| Err(Unframed::Protocol(Status::new(Code::Internal, message)));
+pub(super) fn parse(body: &Bytes, bytes_max: usize) -> Result<Frame, Refusal> {
+    let protocol = |message: &str| Err(Refusal::Protocol(message.to_owned()));
     let Some((header, rest)) = body.split_first_chunk::<HEADER_BYTES>() else {
         return protocol(match body.len() {
             0 => "expected a message, found an empty body",
@@ -42,7 +32,7 @@ pub(super) fn parse(body: &Bytes, bytes_max: usize) -> Result<Frame, Unframed> {
         return protocol("the frame's compressed-flag is neither 0 nor 1");
     }
     if length > bytes_max {
-        return Err(Unframed::Refused(too_large(length, bytes_max)));
+        return Err(too_large(length, bytes_max));
     }
     match rest.len() {
         found if found < length => protocol("the body ends within the message"),
@@ -92,10 +82,8 @@ mod tests {
                     prop_assert!(is_whole && frame.message.len() <= bytes_max);
                     prop_assert_eq!(&body[HEADER_BYTES..], &frame.message[..]);
                 }
-                Err(Unframed::Refused(refusal)) => {
-                    prop_assert!(length as usize > bytes_max, "{refusal:?}");
-                }
-                Err(Unframed::Protocol(status)) => prop_assert!(!is_whole, "{status:?}"),
+                Err(Refusal::Protocol(why)) => prop_assert!(!is_whole, "{why}"),
+                Err(refusal) => prop_assert!(length as usize > bytes_max, "{refusal:?}"),
             }
         }
     }
@@ -103,14 +91,8 @@ mod tests {
     #[test]
     fn what_is_not_one_message_is_refused() {
         let check = |body: &'static [u8], expected: &str| {
-            let text = match parse(&Bytes::from_static(body), 10).unwrap_err() {
-                Unframed::Refused(refusal) => refusal.message().to_owned(),
-                Unframed::Protocol(status) => {
-                    assert_eq!(status.code(), Code::Internal);
-                    status.message().to_owned()
-                }
-            };
-            assert!(text.contains(expected), "{text}");
+            let refusal = parse(&Bytes::from_static(body), 10).unwrap_err();
+            assert!(refusal.message().contains(expected), "{refusal:?}");
         };
         check(b"", "an empty body");
         check(b"\0\0\0\0", "within the frame's header");

@@ -6,10 +6,9 @@ mod status;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use tonic::{Code, Status};
 
-use self::frame::{HEADER_BYTES, Unframed, parse};
-use self::status::{of_status, response};
+use self::frame::{HEADER_BYTES, parse};
+use self::status::response;
 use crate::access::Denied;
 use crate::answer::{Answer, Refusal};
 use crate::body::{discard, receive};
@@ -50,17 +49,18 @@ where
         return refused(Refusal::Unknown(crate::answer::bounded(&message)), receiver);
     };
     if request.method() != Method::POST {
+        let message = format!("expected POST, found {}", request.method());
+        discard(request.into_body(), receiver.limits.request_time_max).await;
+        let refusal = Refusal::Protocol(crate::answer::bounded(&message));
+        receiver.metrics.answered(Protocol::Grpc, Some(signal), &Answer::Refused(refusal));
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
         return response;
     }
-    match export(request, signal, receiver).await {
-        Ok(answer) => {
-            receiver.metrics.answered(Protocol::Grpc, Some(signal), &answer);
-            response(&answer)
-        }
-        Err(status) => of_status(status),
-    }
+    let exported = export(request, signal, receiver).await;
+    let answer = exported.unwrap_or_else(Answer::Refused);
+    receiver.metrics.answered(Protocol::Grpc, Some(signal), &answer);
+    response(&answer)
 }
 
 /// The methods of the collector services (opentelemetry-proto 1.11).
@@ -77,7 +77,7 @@ async fn export<B>(
     request: Request<B>,
     signal: Signal,
     receiver: &Receiver,
-) -> Result<Answer, Status>
+) -> Result<Answer, Refusal>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -90,24 +90,15 @@ where
     let (in_flight, offload, metrics) = (&receiver.in_flight, &receiver.offload, &receiver.metrics);
     let bytes_max_framed = bytes_max + HEADER_BYTES;
     let body = receive(body, bytes_max_framed, time_max, in_flight, offload, metrics).await;
-    let whole = match body {
-        Ok(whole) => whole,
-        Err(refusal) => return Ok(Answer::Refused(refusal)),
-    };
-    let frame = match parse(&whole.bytes, bytes_max) {
-        Ok(frame) => frame,
-        Err(Unframed::Refused(refusal)) => return Ok(Answer::Refused(refusal)),
-        Err(Unframed::Protocol(status)) => return Err(status),
-    };
-    let compression = match (frame.is_compressed, Compression::parse(named.as_deref())) {
-        (_, Err(refusal)) => return Ok(Answer::Refused(refusal)),
-        (false, Ok(_)) => Compression::Identity,
-        // gRPC, "Compression": such a message fails with INTERNAL.
-        (true, Ok(Compression::Identity)) => {
+    let whole = body?;
+    let frame = parse(&whole.bytes, bytes_max)?;
+    let compression = match (frame.is_compressed, Compression::parse(named.as_deref())?) {
+        (false, _) => Compression::Identity,
+        (true, Compression::Identity) => {
             let message = "the frame is marked as compressed, but no `grpc-encoding` says how";
-            return Err(Status::new(Code::Internal, message));
+            return Err(Refusal::Protocol(message.to_owned()));
         }
-        (true, Ok(compression)) => compression,
+        (true, compression) => compression,
     };
     let message = Message {
         protocol: Protocol::Grpc,

@@ -40,7 +40,7 @@ pub(super) fn response(answer: &Answer) -> Response<Body> {
 }
 
 /// Returns a response that is a status alone.
-pub(super) fn of_status(status: Status) -> Response<Body> {
+fn of_status(status: Status) -> Response<Body> {
     let accepted = HeaderValue::from_static(Compression::ACCEPTED);
     let mut response = status.into_http::<Body>();
     response.headers_mut().insert(GRPC_ACCEPT_ENCODING, accepted);
@@ -75,7 +75,8 @@ fn status(refusal: &Refusal) -> Status {
         Refusal::Compression(_) | Refusal::Unknown(_) => Code::Unimplemented,
         Refusal::Unauthenticated(_) => Code::Unauthenticated,
         Refusal::Forbidden(_) => Code::PermissionDenied,
-        Refusal::Internal(_) => Code::Internal,
+        // gRPC, "Responses" and "Compression": what breaks the protocol fails with INTERNAL.
+        Refusal::Protocol(_) | Refusal::Internal(_) => Code::Internal,
     };
     Status::new(code, refusal.message())
 }

@@ -100,7 +100,7 @@ fn codes(refusal: &Refusal) -> (StatusCode, i32) {
         Refusal::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, 16),
         Refusal::Forbidden(_) => (StatusCode::FORBIDDEN, 7),
         Refusal::Unknown(_) => (StatusCode::NOT_FOUND, 5),
-        Refusal::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, 13),
+        Refusal::Protocol(_) | Refusal::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, 13),
     }
 }
 

@@ -38,9 +38,6 @@ const STACK_BYTES: usize = 16 << 20;
 const SHRINK_ABOVE: f64 = 0.7;
 const SHRINK_TO: f64 = 0.6;
 
-/// Example traces that the page draws for a finding.
-const EXAMPLES_A_FINDING: usize = 1;
-
 /// An analysis runs at most this share of the time, so that one large window does not take a core.
 const IDLE_TIMES_BUSY: u32 = 2;
 
@@ -75,7 +72,7 @@ struct Worker {
     runtime: Runtime,
     on_analysis: OnAnalysis,
     /// Whether traces went since the last analysis: what it found of them has to go, too.
-    has_expired: bool,
+    has_gone: bool,
 }
 
 impl Live {
@@ -113,7 +110,7 @@ impl Live {
             metrics,
             runtime,
             on_analysis,
-            has_expired: false,
+            has_gone: false,
         };
         let thread = std::thread::Builder::new()
             .name(THREAD_NAME.to_owned())
@@ -155,9 +152,9 @@ impl Shared {
         self.intake.has_pending() || locked(&self.window).unanalyzed() > 0
     }
 
-    /// Returns the spans of a trace, settled or not, if there are any.
-    pub(crate) fn trace(&self, id: u128) -> Result<Option<RecordBatch>, Error> {
-        // Picked out without the lock: exports wait for whoever has it.
+    /// Returns the spans of a trace, settled or not; none if it is not in the window.
+    pub(crate) fn trace(&self, id: u128) -> Result<Vec<RecordBatch>, Error> {
+        // Picked out without the lock: the analysis waits for whoever has it.
         let spans = locked(&self.window).trace(id);
         spans.picked().map_err(|error| Error::Internal(error.to_string()))
     }
@@ -203,31 +200,38 @@ impl Worker {
     /// Takes what came, lets go what is old, and analyzes if something is due. Returns what the
     /// analysis found.
     fn round(&mut self, may_analyze: bool) -> Result<Option<Arc<Snapshot>>, Error> {
-        let settled = self.tidy(may_analyze).map_err(|error| Error::Internal(error.to_string()))?;
+        let settled = self.tidy(may_analyze)?;
         settled.map(|settled| self.analyze(&settled)).transpose()
     }
 
-    fn tidy(&mut self, may_analyze: bool) -> Result<Option<Settled>, arrow::error::ArrowError> {
-        let Harvest { decoded, bytes } = self.intake.harvest();
+    fn tidy(&mut self, may_analyze: bool) -> Result<Option<Settled>, Error> {
+        let internal = |error: arrow::error::ArrowError| Error::Internal(error.to_string());
+        // Locked first: what is not pending any more is in the window for whoever looks.
+        let mut window = locked(&self.shared.window);
+        let harvest = self.intake.harvest();
+        let whole = harvest.check();
+        let Harvest { decoded, bytes, .. } = harvest;
         let quarantined = decoded.quarantine.iter().map(|batch| batch.num_rows() as u64).sum();
         self.metrics.harvested(quarantined, &decoded.repaired);
         let (now, options) = (Instant::now(), &self.shared.options);
-        let mut window = locked(&self.shared.window);
-        window.add(decoded.spans, decoded.quarantine, bytes, now)?;
-        let expired = window.expire(now, options.window)?;
+        window.add(decoded.spans, decoded.quarantine, bytes, now).map_err(internal)?;
+        let expired = window.expire(now, options.window).map_err(internal)?;
         self.evicted("age", expired);
-        self.has_expired |= expired > 0;
         let max = self.intake.memory_bytes_max() as f64;
-        if window.bytes() as f64 > max * SHRINK_ABOVE {
-            let shed = window.shrink((max * SHRINK_TO) as u64)?;
-            self.evicted("memory", shed);
-        }
+        let shed = if window.bytes() as f64 > max * SHRINK_ABOVE {
+            window.shrink((max * SHRINK_TO) as u64).map_err(internal)?
+        } else {
+            0
+        };
+        self.evicted("memory", shed);
+        self.has_gone |= expired + shed > 0;
         self.intake.keep(window.bytes());
         self.measure(&window);
-        if !may_analyze || !(self.has_expired || window.is_due(now, options.settle)) {
+        whole?;
+        if !may_analyze || !(self.has_gone || window.is_due(now, options.settle)) {
             return Ok(None);
         }
-        window.settled(now, options.settle).map(Some)
+        window.settled(now, options.settle).map(Some).map_err(internal)
     }
 
     fn evicted(&self, reason: &'static str, traces: usize) {
@@ -258,13 +262,19 @@ impl Worker {
             live.findings.get_or_create(&vec![("severity", severity)]).set(of_it.count() as i64);
         }
         let services = services(&settled.spans);
-        let examples = timesink_rules::examples(&database, &analysis.findings, EXAMPLES_A_FINDING);
+        let examples = timesink_rules::examples(
+            &database,
+            &analysis.findings,
+            timesink_output::EXAMPLES_DRAWN,
+        );
         let examples = examples.map_err(|error| Error::Internal(error.to_string()))?;
         let snapshot = Arc::new(Snapshot { analysis, examples, services });
-        self.has_expired = false;
-        locked(&self.shared.window).analyzed(&settled.traces, Instant::now());
+        self.has_gone = false;
         let mut last = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
         *last = Arc::clone(&snapshot);
+        drop(last);
+        // Noted last: until then whoever asks is told that findings may change.
+        locked(&self.shared.window).analyzed(&settled.traces);
         Ok(snapshot)
     }
 

@@ -1,6 +1,7 @@
 //! [`Window`]: the spans of the last minutes, and which of their traces have settled.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringViewArray};
@@ -8,8 +9,9 @@ use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 
-/// A batch with fewer rows is joined with others of its kind.
+/// A batch with fewer rows and bytes is joined with others of its kind.
 const SMALL_ROWS: usize = 4096;
+const SMALL_BYTES: u64 = 16 << 20;
 
 /// So many small batches are joined into one: seldom, so that a row is copied few times.
 const SMALL_BATCHES_MAX: usize = 16;
@@ -38,7 +40,7 @@ pub(crate) struct Window {
 struct Chunk {
     batch: RecordBatch,
     /// The trace of each row.
-    traces: Vec<u128>,
+    traces: Arc<[u128]>,
     bytes: u64,
 }
 
@@ -52,7 +54,7 @@ struct Quarantined {
 
 #[derive(Debug)]
 struct Trace {
-    /// When its first span came, or when it was analyzed last.
+    /// When the first of its spans came that no analysis had; none of them were before.
     since: Instant,
     last_arrival: Instant,
     /// Whether an analysis had all of its spans.
@@ -84,7 +86,7 @@ impl Window {
             let bytes = share(bytes, batch.num_rows(), rows) + ROW_BYTES * batch.num_rows() as u64;
             let traces = trace_ids(&batch);
             self.note(&traces, now);
-            self.chunks.push(Chunk { batch, traces, bytes });
+            self.chunks.push(Chunk { batch, traces: traces.into(), bytes });
         }
         for batch in quarantined {
             let bytes = share(bytes, batch.num_rows(), rows);
@@ -102,7 +104,10 @@ impl Window {
                 was_analyzed: false,
             });
             trace.last_arrival = now;
-            trace.is_analyzed = false;
+            if std::mem::take(&mut trace.is_analyzed) {
+                // What comes late has to settle, too.
+                trace.since = now;
+            }
         }
     }
 
@@ -113,6 +118,7 @@ impl Window {
         spans + quarantine + TRACE_BYTES * self.traces.len() as u64
     }
 
+    /// Returns how many spans are held, also those that are not looked at any more.
     pub(crate) fn spans(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.batch.num_rows()).sum()
     }
@@ -148,10 +154,10 @@ impl Window {
     }
 
     /// Notes that traces were analyzed with all the spans that the window has of them.
-    pub(crate) fn analyzed(&mut self, traces: &[u128], now: Instant) {
+    pub(crate) fn analyzed(&mut self, traces: &[u128]) {
         for id in traces {
             if let Some(trace) = self.traces.get_mut(id) {
-                (trace.is_analyzed, trace.was_analyzed, trace.since) = (true, true, now);
+                (trace.is_analyzed, trace.was_analyzed) = (true, true);
             }
         }
     }
@@ -223,7 +229,7 @@ impl Window {
     }
 
     fn join_small(&mut self) -> Result<(), ArrowError> {
-        let is_small = |chunk: &Chunk| chunk.traces.len() < SMALL_ROWS;
+        let is_small = |chunk: &Chunk| chunk.traces.len() < SMALL_ROWS && chunk.bytes < SMALL_BYTES;
         if self.chunks.iter().filter(|chunk| is_small(chunk)).count() < SMALL_BATCHES_MAX {
             return Ok(());
         }
@@ -251,12 +257,10 @@ pub(crate) struct TraceSpans {
 }
 
 impl TraceSpans {
-    /// Returns the spans in one batch, if there are any. It copies them.
-    pub(crate) fn picked(&self) -> Result<Option<RecordBatch>, ArrowError> {
+    /// Returns the spans, of which there may be none.
+    pub(crate) fn picked(&self) -> Result<Vec<RecordBatch>, ArrowError> {
         let parts = self.chunks.iter().map(|chunk| chunk.filtered(|of| *of == self.id));
-        let parts: Vec<RecordBatch> = parts.filter(has_rows).collect::<Result<_, _>>()?;
-        let schema = parts.first().map(RecordBatch::schema);
-        schema.map(|schema| concat_batches(&schema, &parts)).transpose()
+        parts.filter(has_rows).collect()
     }
 }
 
@@ -280,7 +284,7 @@ impl Chunk {
     /// Returns the rows of some traces in memory of their own.
     fn compacted(&self, is_wanted: impl Fn(&u128) -> bool) -> Result<Self, ArrowError> {
         let batch = self.filtered(&is_wanted)?;
-        let traces: Vec<u128> = self.traces.iter().copied().filter(&is_wanted).collect();
+        let traces: Arc<[u128]> = self.traces.iter().copied().filter(&is_wanted).collect();
         let bytes = share(self.bytes, traces.len(), self.traces.len());
         Ok(Self { batch: own_texts(&batch)?, traces, bytes })
     }
@@ -298,8 +302,8 @@ impl Chunk {
 /// Copies texts out of buffers that hold those of other rows as well.
 fn own_texts(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().map(|column| match column.as_string_view_opt() {
-        Some(texts) => std::sync::Arc::new(texts.gc()) as _,
-        None => std::sync::Arc::clone(column),
+        Some(texts) => Arc::new(texts.gc()) as _,
+        None => Arc::clone(column),
     });
     RecordBatch::try_new(batch.schema(), columns.collect())
 }
@@ -384,12 +388,15 @@ mod tests {
         assert_eq!(settled(&window, after(10)), Some(vec![1]));
         assert_eq!(settled(&window, after(15)), Some(vec![1, 2]));
         assert_eq!(window.unanalyzed(), 2);
-        window.analyzed(&[1, 2], after(15));
+        window.analyzed(&[1, 2]);
         assert_eq!(settled(&window, after(16)), None);
         assert_eq!(window.unanalyzed(), 0);
         window.add(spans(&[1]), Vec::new(), 100, after(20)).unwrap();
         assert_eq!(settled(&window, after(29)), None, "a late span: it has to settle again");
         assert_eq!(settled(&window, after(30)), Some(vec![1, 2]));
+        window.analyzed(&[1, 2]);
+        window.add(spans(&[1]), Vec::new(), 100, after(1000)).unwrap();
+        assert_eq!(settled(&window, after(1009)), None, "however late it is");
     }
 
     /// Scenario: a trace gets spans without end, before and after it was analyzed.
@@ -404,7 +411,7 @@ mod tests {
             assert_eq!(settled(&window, after(seconds)), None, "{seconds}");
         }
         assert_eq!(settled(&window, after(60)), Some(vec![1]));
-        window.analyzed(&[1], after(60));
+        window.analyzed(&[1]);
         window.add(spans(&[1, 2]), Vec::new(), 100, after(61)).unwrap();
         window.add(spans(&[1]), Vec::new(), 100, after(70)).unwrap();
         assert_eq!(settled(&window, after(71)), Some(vec![1, 2]), "it comes with the other");
@@ -429,7 +436,7 @@ mod tests {
         let mut window = window(at, &[(0, &[1]), (1, &[2]), (2, &[3]), (3, &[4])]);
         let half = window.bytes() / 2;
         assert_eq!(window.shrink(2 * half).unwrap(), 0);
-        window.analyzed(&[2, 3, 4], at + Duration::from_secs(5));
+        window.analyzed(&[2, 3, 4]);
         assert_eq!(window.shrink(half).unwrap(), 2);
         assert!(window.bytes() <= half, "{} of {half}", window.bytes());
         assert_eq!(settled(&window, at + SETTLE + SETTLE), Some(vec![1, 4]));
@@ -460,7 +467,7 @@ mod tests {
         let window = window(at, &arrivals);
         assert!(window.chunks.len() < SMALL_BATCHES_MAX, "{}", window.chunks.len());
         assert_eq!(settled(&window, at + SETTLE), Some((1..=40).collect()));
-        let rows = |id| window.trace(id).picked().unwrap().map(|batch| batch.num_rows());
-        assert_eq!((rows(7), rows(99)), (Some(1), None));
+        let rows = |id| window.trace(id).picked().unwrap().iter().map(RecordBatch::num_rows).sum();
+        assert_eq!((rows(7), rows(99)), (1_usize, 0_usize));
     }
 }

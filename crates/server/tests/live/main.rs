@@ -109,11 +109,15 @@ impl Running {
 
     /// Sends one message of OTLP JSON.
     fn post(&self, json: &str) {
+        self.post_to("/v1/traces", "application/json", json);
+    }
+
+    fn post_to(&self, path: &str, content_type: &str, body: &str) {
         let mut stream = TcpStream::connect(self.server.addresses().otlp[0]).expect("it listens");
-        let length = json.len();
+        let length = body.len();
         let request = format!(
-            "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{json}"
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-type: {content_type}\r\ncontent-length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).expect("it reads");
         let mut answer = String::new();
@@ -298,6 +302,10 @@ fn it_says_how_it_is() {
     assert!(running.metric("timesink_live_lag_seconds_count") > 0.0);
     assert!(running.metric("timesink_async_poll_seconds_count") > 0.0);
     assert!(running.metric("timesink_live_findings{severity=\"warning\"}") > 0.0);
+    let export = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    running.post_to(export, "application/grpc", "no frame");
+    let broken = "protocol=\"grpc\",signal=\"traces\",outcome=\"protocol_error\"";
+    assert!(running.metric(&format!("timesink_receiver_requests_total{{{broken}}}")) > 0.0);
     let (status, _, headers) = running.answer("/metrics", "evil.example");
     assert_eq!(status, 403);
     assert!(headers.contains("x-frame-options: DENY"), "{headers}");
