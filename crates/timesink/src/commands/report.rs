@@ -18,9 +18,6 @@ use crate::input::Input;
 use crate::output::{self, Console, Detail};
 use crate::replace;
 
-/// Traces that are drawn for a finding.
-const EXAMPLES: usize = 1;
-
 /// What reports are made of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Material<'a> {
@@ -82,7 +79,9 @@ pub(super) fn write_file(
     console: &mut Console,
 ) -> Result<()> {
     let traces = match format {
-        Format::Html => examples(material.database, shown.findings, EXAMPLES)?,
+        Format::Html => {
+            examples(material.database, shown.findings, timesink_output::EXAMPLES_DRAWN)?
+        }
         _ => Vec::new(),
     };
     let report = Report {

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use timesink_server::{LiveOptions, ReceiverLimits, Token};
 
 use super::{MIB_MAX, Options, Sources, bytes, within};
@@ -62,13 +62,12 @@ fn receiver(flags: &Options, file: &Options, sources: &Sources<'_>) -> Result<Re
     let connections = receiver.connections_max.unwrap_or(defaults.connections_max as u64);
     let seconds = receiver.request_seconds_max.unwrap_or(defaults.request_time_max.as_secs());
     let memory = receiver.memory_mib_max.unwrap_or(defaults.memory_bytes_max >> 20);
+    let key = "receiver.inflight_mib_max";
+    let inflight = bytes(key, receiver.inflight_mib_max, defaults.inflight_bytes_max)?;
+    sources.naming(key, holds_a_message(inflight >> 20, message as usize))?;
     Ok(ReceiverLimits {
         message_bytes_max: (message << 20) as usize,
-        inflight_bytes_max: bytes(
-            "receiver.inflight_mib_max",
-            receiver.inflight_mib_max,
-            defaults.inflight_bytes_max,
-        )?,
+        inflight_bytes_max: inflight,
         connections_max: within("receiver.connections_max", connections, 1_000_000, "connections")?
             as usize,
         request_time_max: Duration::from_secs(within(
@@ -79,6 +78,17 @@ fn receiver(flags: &Options, file: &Options, sources: &Sources<'_>) -> Result<Re
         )?),
         memory_bytes_max: within("receiver.memory_mib_max", memory, MIB_MAX, "MiB")? << 20,
     })
+}
+
+/// Whoever sends what can never be taken would be told to try again, for ever.
+fn holds_a_message(inflight_mib: usize, message_mib: usize) -> Result<()> {
+    if inflight_mib < message_mib {
+        bail!(
+            "`receiver.inflight_mib_max` is {inflight_mib} MiB: expected at least the \
+             {message_mib} MiB that one message may have (`receiver.message_mib_max`)"
+        );
+    }
+    Ok(())
 }
 
 fn live(flags: &Options, file: &Options, sources: &Sources<'_>) -> Result<LiveOptions> {

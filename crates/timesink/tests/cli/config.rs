@@ -52,6 +52,21 @@ fn what_is_shown_is_a_configuration() {
     assert_eq!(without_sources(&page), without_sources(&again));
 }
 
+/// What is in flight has to hold one message at least: it could never be taken otherwise.
+#[test]
+fn one_message_has_to_fit() {
+    let place = Place::new();
+    place.write("timesink.toml", "[receiver]\ninflight_mib_max = 32\n");
+    check_refusal(
+        &place.run(&["config", "show"]),
+        "error: configuration `timesink.toml`: `receiver.inflight_mib_max` is 32 MiB: \
+         expected at least the 64 MiB that one message may have (`receiver.message_mib_max`)\n",
+    );
+    place.write("timesink.toml", "[receiver]\ninflight_mib_max = 32\nmessage_mib_max = 32\n");
+    let page = shown(&place, &[], &[]);
+    check_line(&page, &["inflight_mib_max", "=", "32", "#", "timesink.toml"]);
+}
+
 #[test]
 fn a_named_file_has_to_be_there() {
     check_refusal(

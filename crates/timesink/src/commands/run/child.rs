@@ -5,8 +5,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, getpgrp, kill_process};
@@ -54,19 +53,17 @@ pub(super) fn run(command: &[OsString], environment: &Environment) -> Result<Exi
         .enable_all()
         .build()
         .context("failed to start a thread")?;
-    let running = Arc::new(AtomicI32::new(NONE));
+    let running = Running::default();
     {
         let _guard = runtime.enter();
         for (signal, is_from_terminal) in SIGNALS {
-            runtime.spawn(pass_on(signal, is_from_terminal, listen(signal)?, Arc::clone(&running)));
+            runtime.spawn(pass_on(signal, is_from_terminal, listen(signal)?, running.clone()));
         }
     }
     let exit = runtime.block_on(async {
-        let mut child = start(command, environment)?;
-        let id = child.id().and_then(|id| i32::try_from(id).ok());
-        running.store(id.unwrap_or(NONE), Ordering::SeqCst);
+        let mut child = running.start(command, environment)?;
         let status = child.wait().await.context("failed to wait for the command");
-        running.store(NONE, Ordering::SeqCst);
+        *running.locked() = None;
         Ok(Exit::from(status?))
     });
     // Who listens for signals does so to the end of the process: the system's own answer to them is
@@ -75,8 +72,23 @@ pub(super) fn run(command: &[OsString], environment: &Environment) -> Result<Exi
     exit
 }
 
-/// No command runs.
-const NONE: i32 = 0;
+/// The command that runs.
+#[derive(Debug, Clone, Default)]
+struct Running(Arc<Mutex<Option<Pid>>>);
+
+impl Running {
+    fn locked(&self) -> MutexGuard<'_, Option<Pid>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the command; a signal that comes meanwhile waits for it.
+    fn start(&self, command: &[OsString], environment: &Environment) -> Result<Child> {
+        let mut running = self.locked();
+        let child = start(command, environment)?;
+        *running = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        Ok(child)
+    }
+}
 
 fn listen(number: Signal) -> Result<tokio::signal::unix::Signal> {
     signal(SignalKind::from_raw(number.as_raw())).context("failed to listen for signals")
@@ -87,10 +99,10 @@ async fn pass_on(
     number: Signal,
     is_from_terminal: bool,
     mut signals: tokio::signal::unix::Signal,
-    running: Arc<AtomicI32>,
+    running: Running,
 ) {
     while signals.recv().await.is_some() {
-        match Pid::from_raw(running.load(Ordering::SeqCst)) {
+        match *running.locked() {
             Some(_) if is_from_terminal && has_terminal() => {}
             // A command that has just ended gets no signal, and needs none.
             Some(pid) => drop(kill_process(pid, number)),

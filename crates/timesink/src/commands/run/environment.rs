@@ -10,6 +10,7 @@ use crate::surroundings::variable;
 
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
 const TRACES_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
+const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
@@ -49,9 +50,8 @@ impl Environment {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}").into()),
             ("OTEL_EXPORTER_OTLP_INSECURE", "true".into()),
         ];
-        for name in ["NO_PROXY", "no_proxy"] {
-            variables.push((name, without_proxy(name, address)));
-        }
+        let without_proxy = without_proxy(NO_PROXY.map(variable), address);
+        variables.extend(NO_PROXY.map(|name| (name, without_proxy.clone())));
         if variable(PROTOCOL).is_none() && variable(TRACES_PROTOCOL).is_none() {
             let protocol = if speaks_grpc(installed.as_ref()) { "grpc" } else { "http/protobuf" };
             variables.push((PROTOCOL, protocol.into()));
@@ -107,23 +107,19 @@ fn lacking(installed: &Installed) -> Option<String> {
     })
 }
 
-/// The user's own choice first; then what is installed; HTTP, which needs less, if both are.
+/// What is installed; HTTP, which needs less, if both are.
 fn speaks_grpc(installed: Option<&Installed>) -> bool {
-    let chosen = variable(TRACES_PROTOCOL).or_else(|| variable(PROTOCOL));
-    match chosen {
-        Some(protocol) => protocol == "grpc",
-        None => installed.is_some_and(|installed| installed.grpc && !installed.http),
-    }
+    installed.is_some_and(|installed| installed.grpc && !installed.http)
 }
 
-/// Exporters send what goes to this machine to a proxy as well, unless they are told not to.
-fn without_proxy(name: &str, address: SocketAddr) -> OsString {
-    let mut hosts = variable(name).unwrap_or_default();
-    if !hosts.is_empty() {
-        hosts.push(",");
-    }
-    hosts.push(address.ip().to_string());
-    hosts
+/// Exporters send what goes to this machine to a proxy as well, unless they are told not to. Some
+/// programs read one of the variables, some the other first: both get all hosts of both.
+fn without_proxy(hosts: [Option<OsString>; 2], address: SocketAddr) -> OsString {
+    let [upper, lower] = hosts.map(Option::unwrap_or_default);
+    let lower = if lower == upper { OsString::new() } else { lower };
+    let all = [upper, lower, address.ip().to_string().into()];
+    let all: Vec<OsString> = all.into_iter().filter(|hosts| !hosts.is_empty()).collect();
+    all.join(OsStr::new(","))
 }
 
 /// Without a name of its own a service would be `unknown_service`: it is named after the folder.
@@ -133,4 +129,23 @@ fn service_name() -> Option<OsString> {
             .is_some_and(|text| text.to_string_lossy().contains("service.name="));
     let folder = std::env::current_dir().ok()?;
     folder.file_name().filter(|_| !named).map(OsStr::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_without_a_proxy_keep_to_be() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 4318));
+        let check = |upper: Option<&str>, lower: Option<&str>, expected: &str| {
+            let hosts = [upper, lower].map(|hosts| hosts.map(OsString::from));
+            assert_eq!(without_proxy(hosts, address), expected);
+        };
+        check(None, None, "127.0.0.1");
+        check(Some(".corp"), None, ".corp,127.0.0.1");
+        check(None, Some(".corp"), ".corp,127.0.0.1");
+        check(Some(".corp"), Some(".corp"), ".corp,127.0.0.1");
+        check(Some(".corp"), Some("db"), ".corp,db,127.0.0.1");
+    }
 }
