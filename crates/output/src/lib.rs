@@ -25,7 +25,7 @@ pub use columns::finding_json;
 pub use error::Error;
 pub use format::Format;
 pub use github::ANNOTATIONS_MAX;
-pub use html::guide_html;
+pub use html::{EXAMPLES_DRAWN, guide_html};
 pub use markdown::MARKDOWN_CHARS_MAX;
 pub use report::Report;
 

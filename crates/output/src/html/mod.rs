@@ -228,6 +228,9 @@ struct Measure {
     value: String,
 }
 
+/// Example traces that are drawn for a finding.
+pub const EXAMPLES_DRAWN: usize = 1;
+
 fn card(number: usize, finding: &Finding, examples: &[ExampleTrace], guides: &[Guide]) -> Card {
     let remediation = &finding.remediation;
     let evidence = &finding.evidence;
