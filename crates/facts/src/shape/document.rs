@@ -170,18 +170,19 @@ impl<'a> Writer<'a> {
         }
         let is_part = |b: u8| b.is_ascii_alphanumeric() || b"_$.@-?/".contains(&b);
         let starts_well =
-            content.starts_with(|c: char| c.is_ascii_alphabetic() || "_$@".contains(c));
-        if content.len() <= KEY_BYTES_MAX && starts_well && content.bytes().all(is_part) {
-            let name = name_shape(content);
-            self.push(&name, Last::Word);
-            if name != content {
-                self.output.literal("", content);
-            }
+            |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic() || "_$@".contains(c));
+        let is_name = content.len() <= KEY_BYTES_MAX && starts_well(content);
+        let name = if is_name && content.bytes().all(is_part) {
+            name_shape(content)
         } else {
-            self.push("?", Last::Value);
-            if content != "?" {
-                self.output.literal("", content);
-            }
+            "?".to_owned()
+        };
+        // What begins with an id is one, and no name that is a name again.
+        let (name, last) =
+            if starts_well(&name) { (name.as_str(), Last::Word) } else { ("?", Last::Value) };
+        self.push(name, last);
+        if name != content {
+            self.output.literal("", content);
         }
     }
 
@@ -302,6 +303,7 @@ mod tests {
             "{'items.17.name': 1, 'user_42': 2, '2020': 3, 'a b': 4}",
             "{items.?.name: ?, user_?: ?, ?: ?, ?: ?}",
         );
+        check("{'e4bf92f357?b33d': 1, 'e4bf92f357': 2}", "{?: ?, ?: ?}");
     }
 
     #[test]
