@@ -61,3 +61,34 @@ fn rows_that_are_packed_meanwhile_read_the_same() {
     assert_eq!(answers[0], answers[1]);
     assert!(answers[0].contains("| 67100 "), "{}", answers[0]);
 }
+
+/// The engine keeps the value of such a subquery in the plan, while it runs.
+const LONGEST: &str = "
+SELECT count(*) AS spans
+FROM spans_with_facts
+WHERE duration_nanos = (SELECT max(duration_nanos) FROM spans_with_facts)";
+
+/// Scenario: one plan runs over two databases at the same time, again and again.
+/// Guarantee: each run has the values of its own rows.
+#[test]
+fn runs_of_one_plan_do_not_meet() {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build();
+    let limits = Limits { partitions: 2, ..Limits::default() };
+    let (few, many) = ("shop SERVER GET/a 0ms 10ms x3\n", "shop SERVER GET/b 0ms 20ms x500\n");
+    let databases = [few, many].map(|text| Database::open(notation::spans(text), limits).unwrap());
+    runtime.expect("a runtime").block_on(async {
+        let planner = Planner::new(limits, &[LONGEST]).await.expect("a planner");
+        let plan = Arc::new(planner.plan(LONGEST, Vec::new()).await.expect("a plan"));
+        let readers = databases.map(|database| Reader::new(planner.clone(), &database).unwrap());
+        let runs = (0..100).map(|number| {
+            let (reader, plan) = (readers[number % 2].clone(), Arc::clone(&plan));
+            tokio::spawn(async move { (number, reader.query(plan, Vec::new()).await) })
+        });
+        for run in runs.collect::<Vec<_>>() {
+            let (number, answer) = run.await.expect("it does not panic");
+            let spans = shown(&answer.expect("an answer").batches);
+            let expected = if number % 2 == 0 { "| 3     |" } else { "| 500   |" };
+            assert!(spans.contains(expected), "run {number}: {spans}");
+        }
+    });
+}

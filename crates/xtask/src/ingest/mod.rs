@@ -51,8 +51,16 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     let bytes: usize = messages.iter().map(Vec::len).sum();
     println!("{} messages of up to {MESSAGE_SPANS} spans, {bytes} bytes\n", messages.len());
     println!(
-        "{:>10}{:>10}{:>14}{:>14}{:>18}{:>12}{:>14}",
-        "exporters", "gzip", "spans", "spans/s", "spans/CPU second", "peak MiB", "longest poll"
+        "{:>10}{:>6}{:>10}{:>10}{:>18}{:>10}{:>14}{:>9}{:>10}",
+        "exporters",
+        "gzip",
+        "spans",
+        "spans/s",
+        "spans/CPU second",
+        "peak MiB",
+        "longest poll",
+        "polls",
+        "too long"
     );
     for gzip in [false, true] {
         for exporters in EXPORTERS {
@@ -105,12 +113,14 @@ fn receive(messages: &[Vec<u8>], exporters: usize, gzip: bool) -> Result<()> {
     let (took, cpu) = (began.elapsed().as_secs_f64(), serving.cpu_time()?.saturating_sub(cpu));
     let spans = serving.metric("timesink_receiver_spans_accepted_total{protocol=\"grpc\"}")?;
     println!(
-        "{exporters:>10}{:>10}{spans:>14.0}{:>14.0}{:>18.0}{:>12.0}{:>11.2} ms",
+        "{exporters:>10}{:>6}{spans:>10.0}{:>10.0}{:>18.0}{:>10.0}{:>11.2} ms{:>9.0}{:>10.0}",
         if gzip { "yes" } else { "no" },
         spans / took,
         spans / cpu.as_secs_f64(),
         serving.peak_bytes()? as f64 / 1_048_576.0,
         serving.metric("timesink_async_poll_longest_seconds")? * 1e3,
+        serving.metric("timesink_async_poll_seconds_count")?,
+        serving.metric("timesink_async_polls_too_long_total")?,
     );
     Ok(())
 }
