@@ -151,6 +151,27 @@ fn spans_beyond_the_memory_are_told() {
 
 /// Scenario: `run` itself is told to end.
 /// Guarantee: the command gets the signal, and its end is passed on.
+/// A program that begins an export and ends, while a process of its own holds the connection.
+const HALF: &str = "
+import os, socket, time
+host, port = os.environ['OTEL_EXPORTER_OTLP_ENDPOINT'].removeprefix('http://').split(':')
+connection = socket.create_connection((host, int(port)))
+connection.sendall(b'POST /v1/traces HTTP/1.1\\r\\nhost: localhost\\r\\n'
+    b'content-type: application/json\\r\\ncontent-length: 100\\r\\n\\r\\n{')
+if os.fork() == 0:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 1), os.dup2(nothing, 2)
+    time.sleep(30)
+";
+
+#[test]
+fn an_export_that_does_not_end_is_told() {
+    let output = run(&["--", &python().to_string_lossy(), "-c", HALF]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("were cut off after 10 seconds"), "{said}");
+}
+
 #[test]
 fn signals_are_passed_on() {
     let mut command = timesink();
