@@ -6,5 +6,6 @@
 //! [`notation`] first.
 
 pub mod cases;
+pub mod disk;
 pub mod notation;
 pub mod sarif;

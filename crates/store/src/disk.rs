@@ -1,0 +1,106 @@
+//! [`Disk`]: what the store asks of a file system.
+//!
+//! A byte is safe once its file was synced, and the file once its folder was (POSIX, `fsync`).
+
+use std::fmt::Debug;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// A file system.
+pub trait Disk: Debug + Send + Sync {
+    /// Makes a folder, and those above it, if they are not there.
+    ///
+    /// # Errors
+    /// Those of the system, as for all of these.
+    fn create_folder(&self, folder: &Path) -> io::Result<()>;
+
+    /// Makes a file that is not there yet.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Returns all bytes of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// Returns the names of the files in a folder, sorted.
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes safe what is in a file, whoever wrote it.
+    fn sync(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes safe which files are in a folder.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+}
+
+/// A file that is written at its end.
+pub trait DiskFile: Debug + Send {
+    /// Appends bytes: after an error, some of them.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes safe what was written.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// Cuts the file to a length.
+    fn truncate(&mut self, bytes: u64) -> io::Result<()>;
+}
+
+/// The system's own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LocalDisk;
+
+impl Disk for LocalDisk {
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        // Appending: after a cut the next bytes go to the new end.
+        let file = OpenOptions::new().append(true).create_new(true).open(path)?;
+        Ok(Box::new(LocalFile(file)))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
+        let names = names.collect::<io::Result<Vec<_>>>()?;
+        // Whatever has another name is none of ours.
+        let mut names: Vec<String> =
+            names.into_iter().filter_map(|name| name.into_string().ok()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_data()
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+}
+
+#[derive(Debug)]
+struct LocalFile(File);
+
+impl DiskFile for LocalFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+}

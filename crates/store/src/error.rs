@@ -1,0 +1,25 @@
+//! Why the store could not do something, by what the caller does next.
+
+use std::io;
+use std::path::PathBuf;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused: a full or read-only disk, a missing folder. Nothing of it was kept; it
+    /// may work later.
+    #[error("failed to {action} `{}`: {cause}", path.display())]
+    Io { action: &'static str, path: PathBuf, cause: io::Error },
+    /// A file was written by a later version, or is none of ours: nothing is done to it.
+    #[error("`{}` is no log of this version: {found}", path.display())]
+    Foreign { path: PathBuf, found: String },
+    /// A record is larger than the log takes: it is to be split.
+    #[error("a record of {bytes} bytes is over the limit of {bytes_max} bytes")]
+    RecordTooLarge { bytes: usize, bytes_max: usize },
+}
+
+impl Error {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, cause: io::Error) -> Self {
+        Self::Io { action, path: path.into(), cause }
+    }
+}

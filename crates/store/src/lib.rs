@@ -1,0 +1,12 @@
+//! The durable store: what was acknowledged is there after a crash or a power cut.
+//!
+//! [`log`] is the write-ahead log: records are appended, synced together, and read again after a
+//! crash. Everything asks the file system through [`Disk`], so that tests can put one under it that
+//! forgets what was not synced.
+
+mod disk;
+mod error;
+pub mod log;
+
+pub use disk::{Disk, DiskFile, LocalDisk};
+pub use error::Error;

@@ -1,0 +1,226 @@
+//! [`Log`]: the one that writes.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::record::{Header, RECORD_BYTES_MAX, Record, Salt};
+use super::replay::{Replayed, replay};
+use super::segment_name;
+use crate::{Disk, DiskFile, Error};
+
+/// How the log uses its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogOptions {
+    /// A segment with so many bytes is ended: what is removed is removed by the segment.
+    pub segment_bytes: u64,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20 }
+    }
+}
+
+/// A log that is open to be written, by one writer at a time.
+///
+/// What [`Log::append`] takes is safe once [`Log::sync`] has returned.
+pub struct Log {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    options: LogOptions,
+    /// The first sequences of the segments that are ended, in order.
+    ended: Vec<u64>,
+    /// The segment that is written, if one was begun.
+    current: Option<Segment>,
+    /// The sequence of the last record; 0 for none.
+    last: u64,
+    /// All records up to this one are safe.
+    synced: u64,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { folder, last, synced, .. } = self;
+        f.debug_struct("Log")
+            .field("folder", folder)
+            .field("last", last)
+            .field("synced", synced)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Segment {
+    first: u64,
+    path: PathBuf,
+    file: Box<dyn DiskFile>,
+    salt: Salt,
+    bytes: u64,
+}
+
+impl Log {
+    /// Opens the log in a folder, which is made if it is not there, and gives each record behind
+    /// `after` to `visit`, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the system refuses, [`Error::Foreign`] when a segment is none of ours, and
+    /// those of `visit`.
+    pub fn open<E: From<Error>>(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        options: LogOptions,
+        after: u64,
+        visit: impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<(Self, Replayed), E> {
+        let io = |action, cause| Error::io(action, folder, cause);
+        disk.create_folder(folder).map_err(|cause| io("create", cause))?;
+        let replayed = replay(&*disk, folder, after, visit)?;
+        // What was read may never have reached the disk: a killed process leaves it to the system.
+        for first in &replayed.segments {
+            let path = folder.join(segment_name(*first));
+            disk.sync(&path).map_err(|cause| Error::io("sync", &path, cause))?;
+        }
+        disk.sync_folder(folder).map_err(|cause| io("sync", cause))?;
+        let log = Self {
+            disk,
+            folder: folder.to_owned(),
+            options,
+            ended: replayed.segments.clone(),
+            current: None,
+            last: replayed.last,
+            synced: replayed.last,
+        };
+        Ok((log, replayed))
+    }
+
+    /// Returns the sequence of the last record; 0 for none.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Returns up to which sequence all records are safe.
+    pub fn synced(&self) -> u64 {
+        self.synced
+    }
+
+    /// Writes records, in order, and returns the sequence of the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RecordTooLarge`], and nothing is written; [`Error::Io`], and the records may be
+    /// found after a crash, or not: they are not to be acknowledged.
+    pub fn append(&mut self, records: &[(u32, &[u8])]) -> Result<u64, Error> {
+        if let Some((_, payload)) = records.iter().find(|(_, p)| p.len() > RECORD_BYTES_MAX) {
+            let (bytes, bytes_max) = (payload.len(), RECORD_BYTES_MAX);
+            return Err(Error::RecordTooLarge { bytes, bytes_max });
+        }
+        let (synced, first) = (self.synced, self.last + 1);
+        let segment = self.segment()?;
+        let mut bytes = Vec::with_capacity(records.iter().map(|(_, p)| p.len() + 64).sum());
+        for (sequence, (kind, payload)) in (first..).zip(records) {
+            Record { sequence, synced, kind: *kind, payload }.write(segment.salt, &mut bytes);
+        }
+        if let Err(cause) = segment.file.append(&bytes) {
+            let error = Error::io("write", &segment.path, cause);
+            // On a full disk what was written of them must not stay there.
+            if segment.file.truncate(segment.bytes).is_err() {
+                self.last += records.len() as u64;
+                self.abandon();
+            }
+            return Err(error);
+        }
+        segment.bytes += bytes.len() as u64;
+        self.last += records.len() as u64;
+        Ok(self.last)
+    }
+
+    /// Makes safe what was written, and returns up to which sequence.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]: what was not safe before may be found after a crash, or not.
+    pub fn sync(&mut self) -> Result<u64, Error> {
+        if let Some(segment) = &mut self.current
+            && self.synced < self.last
+        {
+            if let Err(cause) = segment.file.sync() {
+                let error = Error::io("sync", &segment.path, cause);
+                self.abandon();
+                return Err(error);
+            }
+            self.synced = self.last;
+        }
+        Ok(self.synced)
+    }
+
+    /// Removes the segments that hold nothing behind a sequence: it is safe elsewhere. Returns how
+    /// many went.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the system refuses: what is left goes with the next call.
+    pub fn remove_through(&mut self, sequence: u64) -> Result<usize, Error> {
+        let current = self.current.as_ref().map(|segment| segment.first);
+        let next = self.ended.iter().skip(1).copied().chain(current);
+        let needless = next.take_while(|next| *next <= sequence.saturating_add(1)).count();
+        for _ in 0..needless {
+            let path = self.folder.join(segment_name(self.ended[0]));
+            self.disk.remove(&path).map_err(|cause| Error::io("remove", &path, cause))?;
+            self.ended.remove(0);
+        }
+        Ok(needless)
+    }
+
+    /// After a failed sync nobody knows what is on the disk: the next records go into a segment of
+    /// their own.
+    fn abandon(&mut self) {
+        self.ended.extend(self.current.take().map(|segment| segment.first));
+    }
+
+    /// Returns the segment for the next record, with a header that is safe.
+    fn segment(&mut self) -> Result<&mut Segment, Error> {
+        if self.current.as_ref().is_some_and(|s| s.bytes >= self.options.segment_bytes) {
+            // A segment is safe before the next one begins.
+            self.sync()?;
+            self.abandon();
+        }
+        let segment = match self.current.take() {
+            Some(segment) => segment,
+            None => self.begin()?,
+        };
+        Ok(self.current.insert(segment))
+    }
+
+    fn begin(&mut self) -> Result<Segment, Error> {
+        let first = self.last + 1;
+        let path = self.folder.join(segment_name(first));
+        // One that was begun before, and holds nothing.
+        match self.disk.remove(&path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &path, cause));
+            }
+            _ => self.ended.retain(|ended| *ended != first),
+        }
+        let mut salt = Salt([0; 8]);
+        getrandom::fill(&mut salt.0).map_err(|cause| Error::io("begin", &path, cause.into()))?;
+        let header = Header { salt, safe: self.synced }.write();
+        let create = || {
+            let mut file = self.disk.create(&path)?;
+            file.append(&header)?;
+            file.sync()?;
+            self.disk.sync_folder(&self.folder)?;
+            Ok(file)
+        };
+        match create() {
+            Ok(file) => Ok(Segment { first, path, file, salt, bytes: header.len() as u64 }),
+            Err(cause) => {
+                // What cannot be removed now is removed with the next try.
+                let _ = self.disk.remove(&path);
+                Err(Error::io("begin", &path, cause))
+            }
+        }
+    }
+}

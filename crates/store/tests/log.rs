@@ -1,0 +1,243 @@
+//! The write-ahead log: what was synced is there again, whatever happens.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use timesink_store::log::{Log, LogOptions, Replayed};
+use timesink_store::{Disk, Error, LocalDisk};
+use timesink_testkit::disk::{Fault, ForgetfulDisk, Survival};
+
+const FOLDER: &str = "data/log";
+
+/// So small that a few records fill a segment.
+const OPTIONS: LogOptions = LogOptions { segment_bytes: 300 };
+
+/// A record that was read: sequence, kind, payload.
+type Read = (u64, u32, Vec<u8>);
+
+fn open_on(
+    disk: Arc<dyn Disk>,
+    folder: &Path,
+    after: u64,
+) -> Result<(Log, Replayed, Vec<Read>), Error> {
+    let mut read = Vec::new();
+    let (log, replayed) = Log::open(disk, folder, OPTIONS, after, |record| {
+        read.push((record.sequence, record.kind, record.payload.to_vec()));
+        Ok::<_, Error>(())
+    })?;
+    Ok((log, replayed, read))
+}
+
+fn open(disk: &ForgetfulDisk, after: u64) -> Result<(Log, Replayed, Vec<Read>), Error> {
+    open_on(Arc::new(disk.clone()), Path::new(FOLDER), after)
+}
+
+fn payload(number: u64) -> Vec<u8> {
+    format!("payload {number} ").repeat(1 + number as usize % 5).into_bytes()
+}
+
+/// Appends groups of one to three records and syncs each; removes what is old now and then. Returns
+/// what was said to be safe, also when the disk fails, and goes on after a failure.
+fn work(disk: &ForgetfulDisk, groups: u64) -> Vec<Vec<u8>> {
+    let mut safe = Vec::new();
+    let Ok((mut log, _, _)) = open(disk, 0) else { return safe };
+    for group in 0..groups {
+        let payloads: Vec<Vec<u8>> = (0..=group % 3).map(|n| payload(10 * group + n)).collect();
+        let records: Vec<(u32, &[u8])> = payloads.iter().map(|p| (1, p.as_slice())).collect();
+        if log.append(&records).and_then(|_| log.sync()).is_ok() {
+            safe.extend(payloads);
+        }
+    }
+    safe
+}
+
+/// Checks that what was safe is there, in order, and nothing is said to be lost.
+fn check(disk: &ForgetfulDisk, safe: &[Vec<u8>], what: &str) {
+    let (mut log, replayed, read) = open(disk, 0).expect("it opens");
+    assert_eq!(replayed.lost, [], "{what}");
+    let mut read: Vec<Vec<u8>> = read.into_iter().map(|(_, _, payload)| payload).collect();
+    let mut found = read.iter();
+    for payload in safe {
+        assert!(found.any(|read| read == payload), "{what}: {payload:?} is gone");
+    }
+    // It goes on behind what there is.
+    log.append(&[(2, b"later")]).and_then(|_| log.sync()).expect("it works again");
+    read.push(b"later".to_vec());
+    let (_, _, again) = open(disk, 0).expect("it opens");
+    let again: Vec<Vec<u8>> = again.into_iter().map(|(_, _, payload)| payload).collect();
+    assert_eq!(again, read, "{what}");
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let disk = ForgetfulDisk::default();
+    let safe = work(&disk, 20);
+    let (log, replayed, read) = open(&disk, 0).expect("it opens");
+    assert_eq!((log.last(), replayed.records, replayed.bytes_skipped), (39, 39, 0));
+    let sequences: Vec<u64> = read.iter().map(|(sequence, _, _)| *sequence).collect();
+    assert_eq!(sequences, (1..=39).collect::<Vec<_>>());
+    assert_eq!(read.into_iter().map(|(_, _, payload)| payload).collect::<Vec<_>>(), safe);
+    let (_, replayed, read) = open(&disk, 30).expect("it opens");
+    assert_eq!((replayed.last, read.first().map(|(sequence, _, _)| *sequence)), (39, Some(31)));
+}
+
+/// Scenario: the power is cut at each operation, and more or less of what was not synced survives.
+/// Guarantee: every record that was said to be safe is there.
+#[test]
+fn a_power_cut_takes_nothing_that_was_safe() {
+    let whole = ForgetfulDisk::default();
+    work(&whole, 12);
+    for at in 0..=whole.operations() {
+        let disk = ForgetfulDisk::default();
+        disk.fail(Fault::PowerCut { at });
+        let safe = work(&disk, 12);
+        for survival in Survival::ALL {
+            check(&disk.after_power_cut(survival), &safe, &format!("cut at {at}, {survival:?}"));
+        }
+    }
+}
+
+/// Scenario: one operation fails, whichever, and the log goes on; then the power is cut.
+#[test]
+fn a_fault_takes_nothing_that_was_safe() {
+    let whole = ForgetfulDisk::default();
+    work(&whole, 12);
+    for at in 0..whole.operations() {
+        let disk = ForgetfulDisk::default();
+        disk.fail(Fault::Once { at });
+        let safe = work(&disk, 12);
+        for survival in Survival::ALL {
+            check(&disk.after_power_cut(survival), &safe, &format!("fault at {at}, {survival:?}"));
+        }
+    }
+}
+
+/// Scenario: the process is killed before it synced, opens the log again, and then the power is cut.
+/// Guarantee: what it read when it opened is safe.
+#[test]
+fn what_is_found_is_safe() {
+    let disk = ForgetfulDisk::default();
+    let (mut log, _, _) = open(&disk, 0).expect("it opens");
+    log.append(&[(1, b"written, and not synced")]).expect("it works");
+    drop(log);
+    let (log, _, found) = open(&disk, 0).expect("it opens");
+    assert_eq!((log.synced(), found.len()), (1, 1));
+    check(&disk.after_power_cut(Survival::Synced), &[found[0].2.clone()], "found");
+}
+
+/// Scenario: the disk is full for a while, and exporters try again and again.
+#[test]
+fn a_full_disk_hurts_nothing_and_is_not_filled_with_rests() {
+    let disk = ForgetfulDisk::default();
+    let (mut log, _, _) = open(&disk, 0).expect("it opens");
+    log.append(&[(1, b"before")]).and_then(|_| log.sync()).expect("there is room");
+    let names = disk.list(Path::new(FOLDER)).expect("a folder");
+    disk.set_bytes_max(Some(100));
+    for _ in 0..50 {
+        let error = log.append(&[(1, &[7; 500])]).expect_err("the disk is full");
+        assert!(error.to_string().starts_with("failed to write `data/log/"), "{error}");
+    }
+    assert_eq!(disk.list(Path::new(FOLDER)).expect("a folder"), names);
+    disk.set_bytes_max(None);
+    log.append(&[(1, b"after")]).and_then(|_| log.sync()).expect("there is room again");
+    let (_, replayed, read) = open(&disk.after_power_cut(Survival::Synced), 0).expect("it opens");
+    assert_eq!(read, [(1, 1, b"before".to_vec()), (2, 1, b"after".to_vec())]);
+    assert_eq!((replayed.lost, replayed.bytes_skipped), (Vec::new(), 0));
+}
+
+#[test]
+fn segments_go_once_all_of_them_is_safe_elsewhere() {
+    let disk = ForgetfulDisk::default();
+    let safe = work(&disk, 20);
+    let (mut log, _, _) = open(&disk, 0).expect("it opens");
+    let segments = disk.list(Path::new(FOLDER)).expect("a folder").len();
+    assert!(segments > 4, "{segments} segments");
+    assert_eq!(log.remove_through(0).expect("it works"), 0);
+    let gone = log.remove_through(20).expect("it works");
+    assert!(gone > 0 && gone < segments, "{gone} of {segments}");
+    let (_, replayed, read) = open(&disk, 20).expect("it opens");
+    assert_eq!((replayed.lost, read.len()), (Vec::new(), 19));
+    assert_eq!(read.last().map(|(_, _, payload)| payload), safe.last());
+    log.append(&[(1, b"the segment that is written stays")]).expect("it works");
+    log.remove_through(u64::MAX).expect("it works");
+    assert_eq!(disk.list(Path::new(FOLDER)).expect("a folder").len(), 1);
+}
+
+/// Scenario: a byte of a record, or a whole segment, is damaged once it was safe.
+/// Guarantee: the others are there, and it is said which are not.
+#[test]
+fn damage_costs_itself_and_is_told() {
+    let disk = ForgetfulDisk::default();
+    work(&disk, 20);
+    let names = disk.list(Path::new(FOLDER)).expect("a folder");
+    disk.damage(&Path::new(FOLDER).join(&names[1]), |bytes| bytes[80] ^= 1);
+    let (_, replayed, read) = open(&disk, 0).expect("it opens");
+    assert_eq!((replayed.lost.len(), read.len()), (1, 38));
+    assert!(replayed.bytes_skipped > 0);
+    let lost = replayed.lost[0].clone();
+    assert_eq!(lost.start(), lost.end());
+    // What is safe elsewhere is not lost.
+    let (_, replayed, _) = open(&disk, *lost.end()).expect("it opens");
+    assert_eq!(replayed.lost, []);
+    disk.remove(&Path::new(FOLDER).join(&names[2])).expect("a file");
+    let (_, replayed, read) = open(&disk, 0).expect("it opens");
+    let lost: u64 = replayed.lost.iter().map(|lost| lost.end() - lost.start() + 1).sum();
+    assert_eq!(lost + read.len() as u64, 39);
+}
+
+#[test]
+fn what_is_none_of_ours_is_left_alone() {
+    let disk = ForgetfulDisk::default();
+    work(&disk, 5);
+    let first = Path::new(FOLDER).join("00000000000000000001.log");
+    disk.damage(&first, |bytes| bytes[3] ^= 1);
+    let refused = |disk: &ForgetfulDisk| open(disk, 0).expect_err("it is refused").to_string();
+    assert!(refused(&disk).contains("it has no header"), "{}", refused(&disk));
+    disk.damage(&first, |bytes| {
+        bytes[3] ^= 1;
+        bytes[20] ^= 1;
+    });
+    assert!(refused(&disk).contains("its header is damaged"), "{}", refused(&disk));
+}
+
+#[test]
+fn it_works_on_a_real_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("deep/log");
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+    let (mut log, _, _) = open_on(Arc::clone(&disk), &path, 0).expect("it opens");
+    for number in 0..20 {
+        log.append(&[(3, &payload(number))]).and_then(|_| log.sync()).expect("it works");
+    }
+    log.remove_through(5).expect("it works");
+    let (_, replayed, read) = open_on(disk, &path, 5).expect("it opens");
+    assert_eq!((replayed.last, read.len(), replayed.lost.len()), (20, 15, 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Any bytes may be changed: it opens or names the file, and gives nothing that was not written.
+    #[test]
+    fn any_damage_is_survived(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let disk = ForgetfulDisk::default();
+        let written = work(&disk, 12);
+        let names = disk.list(Path::new(FOLDER)).expect("a folder");
+        for (name, at, byte) in changes {
+            let path = Path::new(FOLDER).join(name.get(&names));
+            disk.damage(&path, |bytes| {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            });
+        }
+        if let Ok((_, _, read)) = open(&disk, 0) {
+            let mut written = written.iter();
+            for (_, _, payload) in read {
+                prop_assert!(written.any(|written| *written == payload), "{payload:?}");
+            }
+        }
+    }
+}
