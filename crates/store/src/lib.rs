@@ -4,6 +4,7 @@
 //! crash. Everything asks the file system through [`Disk`], so that tests can put one under it that
 //! forgets what was not synced.
 
+mod batch;
 mod disk;
 mod error;
 pub mod log;
