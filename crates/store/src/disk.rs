@@ -7,12 +7,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// A file system.
+/// A file system. Errors are those of the system.
+#[expect(clippy::missing_errors_doc, reason = "the same for all of them")]
 pub trait Disk: Debug + Send + Sync {
     /// Makes a folder, and those above it, if they are not there.
-    ///
-    /// # Errors
-    /// Those of the system, as for all of these.
     fn create_folder(&self, folder: &Path) -> io::Result<()>;
 
     /// Makes a file that is not there yet.
@@ -34,7 +32,8 @@ pub trait Disk: Debug + Send + Sync {
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 }
 
-/// A file that is written at its end.
+/// A file that is written at its end. Errors are those of the system.
+#[expect(clippy::missing_errors_doc, reason = "the same for all of them")]
 pub trait DiskFile: Debug + Send {
     /// Appends bytes: after an error, some of them.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;

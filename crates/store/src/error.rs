@@ -3,6 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use arrow::error::ArrowError;
+
+use crate::lock::Holder;
+
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -13,6 +17,16 @@ pub enum Error {
     /// A file was written by a later version, or is none of ours: nothing is done to it.
     #[error("`{}` is no log of this version: {found}", path.display())]
     Foreign { path: PathBuf, found: String },
+    /// Another process writes: it is to be ended, or another folder to be named.
+    #[error("`{}` cannot be written: {holder} writes in it", folder.display())]
+    Locked { folder: PathBuf, holder: Holder },
+    /// A record of the log was written whole, and is no batch of spans: it was tampered with, or it
+    /// is a defect of ours.
+    #[error("record {sequence} of the log cannot be read: {cause}")]
+    Record { sequence: u64, cause: ArrowError },
+    /// A batch cannot be written: a defect of whoever made it.
+    #[error("a batch cannot be written: {0}")]
+    Batch(ArrowError),
     /// A record is larger than the log takes: it is to be split.
     #[error("a record of {bytes} bytes is over the limit of {bytes_max} bytes")]
     RecordTooLarge { bytes: usize, bytes_max: usize },

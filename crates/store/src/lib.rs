@@ -7,7 +7,11 @@
 mod batch;
 mod disk;
 mod error;
+mod journal;
+mod lock;
 pub mod log;
 
 pub use disk::{Disk, DiskFile, LocalDisk};
 pub use error::Error;
+pub use journal::{Journal, Recovered};
+pub use lock::Holder;

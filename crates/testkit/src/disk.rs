@@ -97,6 +97,7 @@ impl ForgetfulDisk {
     }
 
     /// Returns the disk as it is after the power was cut, without faults.
+    #[must_use]
     pub fn after_power_cut(&self, survival: Survival) -> Self {
         let state = self.state();
         let names = match survival {
@@ -200,7 +201,8 @@ impl Disk for ForgetfulDisk {
 
 fn sync(file: &File) {
     let mut content = file.content();
-    content.synced = content.bytes.clone();
+    let Content { bytes, synced } = &mut *content;
+    synced.clone_from(bytes);
 }
 
 /// A file that is open to be written.

@@ -1,0 +1,132 @@
+//! [`Journal`]: batches of spans into the log, and out of it after a crash.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use timesink_model::schema::{Table, quarantine, spans};
+
+use crate::lock::WriterLock;
+use crate::log::{Log, LogOptions, Record, Replayed};
+use crate::{Disk, Error, batch};
+
+/// The folder of the log in the data directory.
+const LOG: &str = "log";
+
+/// Rows of a record: what a crash leaves of it is read whole or not at all, and held in memory.
+const RECORD_ROWS: usize = 1 << 15;
+
+/// What a record holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Spans = 1,
+    Quarantine = 2,
+}
+
+/// The log of a data directory, open to be written by one process.
+#[derive(Debug)]
+pub struct Journal {
+    log: Log,
+    #[expect(dead_code, reason = "held for as long as it writes")]
+    lock: WriterLock,
+}
+
+/// What the log held.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Recovered {
+    pub spans: Vec<RecordBatch>,
+    pub quarantine: Vec<RecordBatch>,
+    pub replayed: Replayed,
+}
+
+impl Journal {
+    /// Opens the log of a data directory, which is made if it is not there, and reads what is behind
+    /// the record `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Locked`] when another process writes there, [`Error::Io`] when the system refuses,
+    /// [`Error::Foreign`] and [`Error::Record`] when what is there cannot be read.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        options: LogOptions,
+        after: u64,
+    ) -> Result<(Self, Recovered), Error> {
+        disk.create_folder(folder).map_err(|cause| Error::io("create", folder, cause))?;
+        let lock = WriterLock::take(folder)?;
+        let mut recovered = Recovered::default();
+        let visit = |record: Record<'_>| recovered.add(record);
+        let (log, replayed) = Log::open(disk, &folder.join(LOG), options, after, visit)?;
+        recovered.replayed = replayed;
+        Ok((Self { log, lock }, recovered))
+    }
+
+    /// Writes batches of `spans` and of `quarantine`, and returns the number of the last record.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the system refuses: what was written is not to be acknowledged.
+    pub fn append(
+        &mut self,
+        spans: &[RecordBatch],
+        quarantine: &[RecordBatch],
+    ) -> Result<u64, Error> {
+        let spans = spans.iter().map(|batch| (Kind::Spans, batch));
+        let quarantine = quarantine.iter().map(|batch| (Kind::Quarantine, batch));
+        let mut payloads = Vec::new();
+        for (kind, batch) in spans.chain(quarantine) {
+            for at in (0..batch.num_rows()).step_by(RECORD_ROWS) {
+                let rows = batch.slice(at, RECORD_ROWS.min(batch.num_rows() - at));
+                payloads.push((kind as u32, batch::encode(&rows).map_err(Error::Batch)?));
+            }
+        }
+        let records = payloads.iter().map(|(kind, payload)| (*kind, payload.as_slice()));
+        self.log.append(&records.collect::<Vec<_>>())
+    }
+
+    /// Makes safe what was written, and returns the number of the last record that is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the system refuses: what was not safe before is not to be acknowledged.
+    pub fn sync(&mut self) -> Result<u64, Error> {
+        self.log.sync()
+    }
+
+    /// Removes what is safe elsewhere, up to a record. Returns how many files went.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the system refuses.
+    pub fn remove_through(&mut self, record: u64) -> Result<usize, Error> {
+        self.log.remove_through(record)
+    }
+}
+
+impl Recovered {
+    fn add(&mut self, record: Record<'_>) -> Result<(), Error> {
+        let sequence = record.sequence;
+        let unreadable = |cause| Error::Record { sequence, cause };
+        let read = |table: Table| {
+            let schema = Arc::new(table.schema());
+            batch::decode(record.payload, &schema).map_err(unreadable)
+        };
+        match Kind::of(record.kind) {
+            Some(Kind::Spans) => self.spans.push(read(spans::table())?),
+            Some(Kind::Quarantine) => self.quarantine.push(read(quarantine::table())?),
+            None => {
+                let what = format!("it is of kind {}, of a later version", record.kind);
+                return Err(unreadable(ArrowError::NotYetImplemented(what)));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Kind {
+    fn of(number: u32) -> Option<Self> {
+        [Self::Spans, Self::Quarantine].into_iter().find(|kind| *kind as u32 == number)
+    }
+}
