@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::doors::Door;
 use crate::intake::locked;
 use crate::metrics::Metrics;
+use crate::paced::Paced;
 use crate::watch::{Watched, WatchedExecutor};
 
 /// A connection that has not sent a request by then is closed.
@@ -126,7 +127,7 @@ async fn run(stream: TcpStream, door: Door, metrics: Metrics, watcher: Watcher) 
         }
     });
     let builder = builder(metrics);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection(TokioIo::new(Paced::new(stream)), service);
     let served = watcher.watch(connection);
     tokio::select! {
         _ = served => {}

@@ -19,6 +19,7 @@ mod live;
 mod metrics;
 mod offload;
 mod options;
+mod paced;
 mod receiver;
 mod server;
 mod token;
