@@ -20,6 +20,9 @@ pub enum Error {
     /// To look at the machine: threads or signals could not be had.
     #[error("failed to start: {0}")]
     Start(std::io::Error),
+    /// To look at the data directory.
+    #[error(transparent)]
+    Store(#[from] timesink_store::Error),
     /// To look at the server that was sent to.
     #[error("failed to export spans to `{endpoint}`: {reason}")]
     Export { endpoint: String, reason: String },

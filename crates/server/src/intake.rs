@@ -1,11 +1,16 @@
 //! [`Intake`]: from messages to batches of spans, within a budget of memory.
+//!
+//! Where there is a log, what was decoded is gathered, made safe by [`crate::durable`], and only then
+//! harvested: nobody sees a span that a crash could take back.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::Error;
 use timesink_otlp::{Decoded, Decoder, DecoderOptions, MessageError, Rejected};
+use timesink_store::Recovered;
+use tokio::sync::oneshot;
 
 /// How the message of a request is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +25,12 @@ pub(crate) struct Taken {
     pub(crate) accepted: u64,
     pub(crate) rejected: Rejected,
     pub(crate) error: Option<MessageError>,
+    /// Says when its spans are safe, or why they are not, where there is a log.
+    pub(crate) safe: Option<oneshot::Receiver<Safe>>,
 }
+
+/// Whether spans are in the log, and the log on the disk; otherwise why not.
+pub(crate) type Safe = Result<(), String>;
 
 /// Takes messages on any number of threads; what they brought waits to be harvested.
 ///
@@ -41,6 +51,25 @@ pub(crate) struct Intake {
     turned_away: AtomicU64,
     /// What was refused since the last harvest.
     rejected: Mutex<Rejected>,
+    /// Where there is a log.
+    log: Option<OfLog>,
+}
+
+/// What waits for the log, and what came out of it.
+#[derive(Debug, Default)]
+struct OfLog {
+    arrived: Mutex<Vec<Harvest>>,
+    /// Up to this record it is not needed any more.
+    released: AtomicU64,
+    state: Mutex<LogState>,
+    /// Wakes whoever writes the log.
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct LogState {
+    has_messages: bool,
+    is_closed: bool,
 }
 
 #[derive(Debug)]
@@ -48,16 +77,38 @@ struct Slot {
     decoder: Decoder,
     /// What of `pending_bytes` is of this decoder.
     bytes: u64,
+    /// Those whose spans are to be made safe.
+    waiting: Vec<oneshot::Sender<Safe>>,
+}
+
+/// What was decoded since the last group was gathered.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) decoded: Decoded,
+    bytes: u64,
+    /// What is held for spans that are lost, because of a fault of ours.
+    lost_bytes: u64,
+    broken: usize,
+    waiting: Vec<oneshot::Sender<Safe>>,
 }
 
 /// Everything that came since the last harvest.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Harvest {
     pub(crate) decoded: Decoded,
     /// What it holds, about.
     pub(crate) bytes: u64,
     /// Decoders whose spans are lost, because of a fault of ours.
     pub(crate) broken: usize,
+    /// The last record of the log that holds any of it; 0 without a log.
+    pub(crate) record: u64,
+}
+
+impl Group {
+    /// Returns whether nothing was decoded.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.decoded.spans.is_empty() && self.decoded.quarantine.is_empty() && self.broken == 0
+    }
 }
 
 impl Harvest {
@@ -76,6 +127,7 @@ impl Intake {
         message_bytes_max: usize,
         memory_bytes_max: u64,
         clock: fn() -> i64,
+        has_log: bool,
     ) -> Self {
         let new = || Mutex::new(Slot::new(message_bytes_max, clock));
         Self {
@@ -88,6 +140,7 @@ impl Intake {
             kept_bytes: AtomicU64::new(0),
             turned_away: AtomicU64::new(0),
             rejected: Mutex::default(),
+            log: has_log.then(OfLog::default),
         }
     }
 
@@ -128,7 +181,7 @@ impl Intake {
     /// Takes one message. It computes: never on an async thread.
     pub(crate) fn take(&self, encoding: Encoding, message: &[u8]) -> Taken {
         let mut slot = self.free_slot();
-        let Slot { decoder, bytes: counted } = &mut *slot;
+        let Slot { decoder, bytes: counted, waiting } = &mut *slot;
         let (spans, bytes) = (decoder.spans_accepted(), decoder.memory_bytes());
         let result = match encoding {
             Encoding::Protobuf => decoder.protobuf(message),
@@ -138,35 +191,129 @@ impl Intake {
         *counted += grown;
         self.pending_bytes.fetch_add(grown, Ordering::Relaxed);
         let (accepted, rejected) = (decoder.spans_accepted() - spans, decoder.take_rejected());
+        let safe = self.log.as_ref().filter(|_| accepted > 0).map(|_| {
+            let (sender, receiver) = oneshot::channel();
+            waiting.push(sender);
+            receiver
+        });
         drop(slot);
+        if let (Some(log), true) = (&self.log, safe.is_some()) {
+            locked(&log.state).has_messages = true;
+            log.wake.notify_one();
+        }
         if !rejected.is_empty() {
             locked(&self.rejected).merge(rejected.clone());
         }
-        Taken { accepted, rejected, error: result.err() }
+        Taken { accepted, rejected, error: result.err(), safe }
     }
 
-    /// Returns all that came, and begins anew.
-    pub(crate) fn harvest(&self) -> Harvest {
+    /// Waits until something was decoded; returns false once the intake is closed.
+    pub(crate) fn wait_for_messages(&self) -> bool {
+        let Some(log) = &self.log else { return false };
+        let state = locked(&log.state);
+        let waited = log.wake.wait_while(state, |state| !state.has_messages && !state.is_closed);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        state.has_messages = false;
+        !state.is_closed
+    }
+
+    /// Ends the waiting for messages.
+    pub(crate) fn close(&self) {
+        if let Some(log) = &self.log {
+            locked(&log.state).is_closed = true;
+            log.wake.notify_all();
+        }
+    }
+
+    /// Returns what was decoded since the last time. It still counts as pending.
+    pub(crate) fn gather(&self) -> Group {
         let mut parts = Vec::new();
-        let (mut bytes, mut broken) = (0, 0);
+        let (mut bytes, mut lost_bytes, mut broken) = (0, 0, 0);
+        let mut waiting = Vec::new();
         for slot in &self.slots {
             let fresh = Slot::new(self.message_bytes_max, self.clock);
-            let Slot { decoder, bytes: held } = std::mem::replace(&mut *locked(slot), fresh);
-            // Counted as kept before it is not pending any more: never less than what there is.
-            self.kept_bytes.fetch_add(held, Ordering::Relaxed);
-            self.pending_bytes.fetch_sub(held, Ordering::Relaxed);
+            let slot = std::mem::replace(&mut *locked(slot), fresh);
             // A panic costs the spans of this decoder, not those of the others.
-            match catch_unwind(AssertUnwindSafe(|| decoder.finish())) {
-                Ok(part) => {
-                    parts.push(part);
-                    bytes += held;
-                }
-                Err(_) => broken += 1,
+            if let Ok(part) = catch_unwind(AssertUnwindSafe(|| slot.decoder.finish())) {
+                parts.push(part);
+                bytes += slot.bytes;
+                waiting.extend(slot.waiting);
+            } else {
+                // Who waits is told by the end of its channel.
+                broken += 1;
+                lost_bytes += slot.bytes;
             }
         }
-        let mut decoded = Decoded::merge(parts);
-        decoded.rejected.merge(std::mem::take(&mut *locked(&self.rejected)));
-        Harvest { decoded, bytes, broken }
+        Group { decoded: Decoded::merge(parts), bytes, lost_bytes, broken, waiting }
+    }
+
+    /// Takes a group that is safe as far as a record of the log, and says so to those who wait.
+    pub(crate) fn arrive(&self, group: Group, record: u64) {
+        let Group { decoded, bytes, lost_bytes, broken, waiting } = group;
+        self.pending_bytes.fetch_sub(lost_bytes, Ordering::Relaxed);
+        if let Some(log) = &self.log {
+            locked(&log.arrived).push(Harvest { decoded, bytes, broken, record });
+        }
+        for waiting in waiting {
+            // Who has gone is told nothing.
+            let _ = waiting.send(Ok(()));
+        }
+    }
+
+    /// Takes what the log held when it was opened.
+    pub(crate) fn recover(&self, recovered: Recovered) {
+        let Recovered { spans, quarantine, bytes, replayed } = recovered;
+        let decoded = Decoded { spans, quarantine, ..Decoded::default() };
+        self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(log) = &self.log {
+            let record = replayed.last;
+            locked(&log.arrived).push(Harvest { decoded, bytes, broken: 0, record });
+        }
+    }
+
+    /// Notes up to which record the log is not needed any more.
+    pub(crate) fn release(&self, record: u64) {
+        if let Some(log) = &self.log {
+            log.released.fetch_max(record, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns up to which record the log is not needed any more.
+    pub(crate) fn released(&self) -> u64 {
+        self.log.as_ref().map_or(0, |log| log.released.load(Ordering::Relaxed))
+    }
+
+    /// Lets a group go that could not be made safe, and says why to those who wait.
+    pub(crate) fn refuse(&self, group: Group, why: &dyn std::fmt::Display) {
+        self.pending_bytes.fetch_sub(group.bytes + group.lost_bytes, Ordering::Relaxed);
+        for waiting in group.waiting {
+            let _ = waiting.send(Err(why.to_string()));
+        }
+    }
+
+    /// Returns all that came, and is safe where there is a log, and begins anew.
+    pub(crate) fn harvest(&self) -> Harvest {
+        let parts = if let Some(log) = &self.log {
+            std::mem::take(&mut *locked(&log.arrived))
+        } else {
+            let Group { decoded, bytes, lost_bytes, broken, .. } = self.gather();
+            self.pending_bytes.fetch_sub(lost_bytes, Ordering::Relaxed);
+            vec![Harvest { decoded, bytes, broken, record: 0 }]
+        };
+        let mut harvest = Harvest::default();
+        let mut decoded = Vec::new();
+        for part in parts {
+            harvest.bytes += part.bytes;
+            harvest.broken += part.broken;
+            harvest.record = harvest.record.max(part.record);
+            decoded.push(part.decoded);
+        }
+        // Counted as kept before it is not pending any more: never less than what there is.
+        self.kept_bytes.fetch_add(harvest.bytes, Ordering::Relaxed);
+        self.pending_bytes.fetch_sub(harvest.bytes, Ordering::Relaxed);
+        harvest.decoded = Decoded::merge(decoded);
+        harvest.decoded.rejected.merge(std::mem::take(&mut *locked(&self.rejected)));
+        harvest
     }
 
     fn free_slot(&self) -> MutexGuard<'_, Slot> {
@@ -189,7 +336,7 @@ pub(crate) fn locked<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Slot {
     fn new(message_bytes_max: usize, clock: fn() -> i64) -> Self {
         let options = DecoderOptions { message_bytes_max, ..DecoderOptions::new(clock()) };
-        Self { decoder: Decoder::new(options), bytes: 0 }
+        Self { decoder: Decoder::new(options), bytes: 0, waiting: Vec::new() }
     }
 }
 
@@ -205,7 +352,7 @@ mod tests {
         {"traceId":"no id","spanId":"eee19b7ec3c1b175"}]}]}]}"#;
 
     fn intake(memory_bytes_max: u64) -> Intake {
-        Intake::new(2, 1 << 20, memory_bytes_max, || 1_800_000_000_000_000_000)
+        Intake::new(2, 1 << 20, memory_bytes_max, || 1_800_000_000_000_000_000, false)
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod client;
 mod connections;
 mod decompress;
 mod doors;
+mod durable;
 mod error;
 mod grpc;
 mod http;

@@ -29,6 +29,9 @@ pub(crate) type Gauge = gauge::Gauge<i64>;
 /// Upper bounds of polls, seconds.
 const POLL_SECONDS: [f64; 7] = [0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.01, 0.1];
 
+/// Upper bounds of writes to the log, seconds.
+const LOG_SECONDS: [f64; 8] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0];
+
 /// Upper bounds of analyses and of the time from arrival to finding, seconds.
 const ANALYSIS_SECONDS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
@@ -54,6 +57,8 @@ struct Counted {
     polls_too_long: Counter,
     poll_longest: gauge::Gauge<f64, AtomicU64>,
     poll_longest_nanos: AtomicU64,
+    log_time: Histogram,
+    log_failures: Counter,
     live: Live,
 }
 
@@ -127,6 +132,13 @@ impl Metrics {
             Unit::Seconds,
             poll_longest.clone(),
         );
+        let log = registry.sub_registry_with_prefix("log");
+        let log_time = Histogram::new(LOG_SECONDS);
+        let help = "How long it took to write a group of exports to the log and to sync it";
+        log.register_with_unit("group", help, Unit::Seconds, log_time.clone());
+        let log_failures = Counter::default();
+        let help = "Groups of exports that were not kept, because the disk refused";
+        log.register("failures", help, log_failures.clone());
         let live = Live::register(registry.sub_registry_with_prefix("live"));
         Self(Arc::new(Counted {
             registry,
@@ -145,6 +157,8 @@ impl Metrics {
             polls_too_long,
             poll_longest,
             poll_longest_nanos: AtomicU64::new(0),
+            log_time,
+            log_failures,
             live,
         }))
     }
@@ -216,6 +230,16 @@ impl Metrics {
 
     pub(crate) fn connection_refused(&self) {
         self.0.connections_refused.inc();
+    }
+
+    /// Counts a group of exports that is safe.
+    pub(crate) fn made_safe(&self, took: Duration) {
+        self.0.log_time.observe(took.as_secs_f64());
+    }
+
+    /// Counts a group of exports that could not be made safe.
+    pub(crate) fn not_made_safe(&self) {
+        self.0.log_failures.inc();
     }
 
     pub(crate) fn polled(&self, time: Duration) {

@@ -1,6 +1,7 @@
 //! [`ServerOptions`]: what a server is told. Everything has a default but the clock.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Token;
@@ -17,6 +18,8 @@ pub struct ServerOptions {
     pub web_address: Option<SocketAddr>,
     /// What every request has to show. Without one, all addresses have to be of this machine.
     pub token: Option<Token>,
+    /// The data directory, whose log keeps what is taken, if there is one. It has one writer.
+    pub data: Option<PathBuf>,
     /// What the receiver may use.
     pub receiver: ReceiverLimits,
     /// How the live window works, if there is one.
@@ -82,6 +85,7 @@ impl ServerOptions {
             otlp_addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
             web_address: None,
             token: None,
+            data: None,
             receiver: ReceiverLimits::default(),
             live: LiveOptions::default(),
             clock,

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
-use crate::answer::{Answer, Refusal};
+use crate::answer::{Answer, Refusal, bounded};
 use crate::body::{Held, InFlight};
 use crate::decompress::{Compression, decompress};
-use crate::intake::{Encoding, Intake, Taken};
+use crate::intake::{Encoding, Intake, Safe, Taken};
 use crate::metrics::Metrics;
 use crate::offload::Offload;
 use crate::options::ReceiverLimits;
@@ -94,13 +95,20 @@ impl Receiver {
     }
 
     async fn take(&self, message: Message) -> Answer {
-        let (intake, metrics) = (Arc::clone(&self.intake), self.metrics.clone());
+        let (intake, protocol) = (Arc::clone(&self.intake), message.protocol);
         let bytes_max = self.limits.message_bytes_max;
-        let work = move || take(&intake, &metrics, &message, bytes_max);
-        match self.offload.run(work).await {
-            Ok(answer) => answer,
-            Err(error) => Answer::Refused(Refusal::Internal(error.to_string())),
+        let work = move || take(&intake, &message, bytes_max);
+        let taken = match self.offload.run(work).await {
+            Ok(Ok(taken)) => taken,
+            Ok(Err(refusal)) => return Answer::Refused(refusal),
+            Err(error) => return Answer::Refused(Refusal::Internal(error.to_string())),
+        };
+        let Taken { accepted, rejected, error, safe } = taken;
+        if let Some(refusal) = not_safe(safe).await {
+            return Answer::Refused(refusal);
         }
+        self.metrics.received(protocol, accepted, &rejected);
+        Answer::of_message(accepted, &rejected, error.as_ref())
     }
 }
 
@@ -121,21 +129,26 @@ fn let_go(signal: Signal, told: &AtomicBool) -> Answer {
     }
 }
 
+/// Waits until spans are safe; returns why they are not.
+async fn not_safe(safe: Option<oneshot::Receiver<Safe>>) -> Option<Refusal> {
+    match safe?.await {
+        Ok(Ok(())) => None,
+        // A full disk, for example: there may be room again.
+        Ok(Err(why)) => Some(Refusal::Busy(bounded(&format!("the spans are not kept: {why}")))),
+        Err(_) => Some(Refusal::Internal("the spans of this export are lost".to_owned())),
+    }
+}
+
 /// Looks for room only once it is this message's turn: many that wait could each have found some.
-fn take(intake: &Intake, metrics: &Metrics, message: &Message, bytes_max: usize) -> Answer {
+fn take(intake: &Intake, message: &Message, bytes_max: usize) -> Result<Taken, Refusal> {
     watch::computes();
     if !intake.has_room() {
-        return Answer::Refused(Refusal::Busy(format!(
+        return Err(Refusal::Busy(format!(
             "the spans taken hold {} bytes (`receiver.memory_mib_max`); there is room again once \
              they are analyzed",
             intake.memory_bytes_max()
         )));
     }
-    let whole = match decompress(&message.bytes, message.compression, bytes_max) {
-        Ok(whole) => whole,
-        Err(refusal) => return Answer::Refused(refusal),
-    };
-    let Taken { accepted, rejected, error } = intake.take(message.encoding, &whole);
-    metrics.received(message.protocol, accepted, &rejected);
-    Answer::of_message(accepted, &rejected, error.as_ref())
+    let whole = decompress(&message.bytes, message.compression, bytes_max)?;
+    Ok(intake.take(message.encoding, &whole))
 }

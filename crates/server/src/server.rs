@@ -1,6 +1,7 @@
 //! [`Server`]: listeners, connections and what stands behind them, started and stopped in order.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,6 +9,8 @@ use std::time::Duration;
 use timesink_otlp::Decoded;
 use timesink_query::Limits;
 use timesink_rules::Engine;
+use timesink_store::log::{LogOptions, Replayed};
+use timesink_store::{Journal, LocalDisk, Recovered};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -16,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::Error;
 use crate::connections::Connections;
 use crate::doors::Door;
+use crate::durable::Durable;
 use crate::intake::Intake;
 use crate::live::{Live, OnAnalysis};
 use crate::metrics::Metrics;
@@ -49,6 +53,9 @@ pub struct Addresses {
 pub struct Server {
     addresses: Addresses,
     intake: Arc<Intake>,
+    /// Where there is a log.
+    durable: Option<Durable>,
+    replayed: Option<Replayed>,
     live: Option<Live>,
     /// Whether it takes requests, for `/readyz`.
     is_ready: Arc<AtomicBool>,
@@ -113,12 +120,20 @@ impl Server {
             Addresses { otlp: addresses(&otlp)?, web: addresses(&web_listener)?.first().copied() };
         let metrics = Metrics::new();
         let limits = &options.receiver;
+        let journal = options.data.as_deref().map(open_journal).transpose()?;
         let intake = Arc::new(Intake::new(
             threads,
             limits.message_bytes_max,
             limits.memory_bytes_max,
             options.clock,
+            journal.is_some(),
         ));
+        let (mut durable, mut replayed) = (None, None);
+        if let Some((journal, recovered)) = journal {
+            replayed = Some(recovered.replayed.clone());
+            intake.recover(recovered);
+            durable = Some(Durable::start(Arc::clone(&intake), journal, metrics.clone())?);
+        }
         let (stopping, stops) = watch::channel(false);
         let connections = |max| Connections::new(max, metrics.clone(), stops.clone());
         let otlp_connections = connections(limits.connections_max);
@@ -157,12 +172,29 @@ impl Server {
             listeners.spawn_on(served, runtime.handle());
         }
         let runtime = Some(runtime);
-        Ok(Self { addresses, intake, live, is_ready, stopping, signals, listeners, runtime })
+        let this = Self {
+            addresses,
+            intake,
+            durable,
+            replayed,
+            live,
+            is_ready,
+            stopping,
+            signals,
+            listeners,
+            runtime,
+        };
+        Ok(this)
     }
 
     /// Returns where it listens.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Returns what came of reading the log of the data directory, if there is one.
+    pub fn recovered(&self) -> Option<&Replayed> {
+        self.replayed.as_ref()
     }
 
     /// Returns everything taken since the last call.
@@ -203,11 +235,17 @@ impl Server {
         let Some(runtime) = self.runtime.take() else { return true };
         let (mut listeners, mut signals) =
             (std::mem::take(&mut self.listeners), self.signals.clone());
-        let live = self.live.take();
+        let (live, durable) = (self.live.take(), self.durable.take());
         let ended = runtime.block_on(async {
             let all = async {
                 while listeners.join_next().await.is_some() {}
-                while live.as_ref().is_some_and(|live| !live.has_ended()) {
+                // The last answers waited for it.
+                if let Some(durable) = &durable {
+                    durable.stop();
+                }
+                while durable.as_ref().is_some_and(|durable| !durable.has_ended())
+                    || live.as_ref().is_some_and(|live| !live.has_ended())
+                {
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
             };
@@ -233,7 +271,15 @@ impl Drop for Server {
         if let Some(live) = &self.live {
             live.stop();
         }
+        if let Some(durable) = &self.durable {
+            durable.stop();
+        }
     }
+}
+
+/// Opens the log of a data directory, and reads what it holds.
+fn open_journal(folder: &Path) -> Result<(Journal, Recovered), Error> {
+    Ok(Journal::open(Arc::new(LocalDisk), folder, LogOptions::default(), 0)?)
 }
 
 /// Without a token nothing may listen where other machines could ask.

@@ -79,6 +79,24 @@ pub(crate) fn decode(bytes: &[u8], schema: &SchemaRef) -> Result<RecordBatch, Ar
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
 }
 
+/// Returns the memory that a batch holds: each buffer that text columns share counts once.
+pub(crate) fn memory_bytes(batch: &RecordBatch) -> u64 {
+    let mut texts = Texts::default();
+    let mut bytes = 0;
+    for column in batch.columns() {
+        match column.as_string_view_opt() {
+            Some(views) => {
+                bytes += views.len() * VIEW_BYTES;
+                for buffer in views.data_buffers() {
+                    texts.number(buffer);
+                }
+            }
+            None => bytes += column.get_buffer_memory_size(),
+        }
+    }
+    (bytes + texts.buffers.iter().map(Buffer::len).sum::<usize>()) as u64
+}
+
 /// The buffers that text columns point into, each once.
 #[derive(Debug, Default)]
 struct Texts {

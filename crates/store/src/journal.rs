@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
-use timesink_model::schema::{Table, quarantine, spans};
+use timesink_model::schema::{quarantine, spans};
 
 use crate::lock::WriterLock;
 use crate::log::{Log, LogOptions, Record, Replayed};
@@ -37,6 +37,8 @@ pub struct Journal {
 pub struct Recovered {
     pub spans: Vec<RecordBatch>,
     pub quarantine: Vec<RecordBatch>,
+    /// Memory that they hold, about.
+    pub bytes: u64,
     pub replayed: Replayed,
 }
 
@@ -109,18 +111,18 @@ impl Recovered {
     fn add(&mut self, record: Record<'_>) -> Result<(), Error> {
         let sequence = record.sequence;
         let unreadable = |cause| Error::Record { sequence, cause };
-        let read = |table: Table| {
-            let schema = Arc::new(table.schema());
-            batch::decode(record.payload, &schema).map_err(unreadable)
-        };
-        match Kind::of(record.kind) {
-            Some(Kind::Spans) => self.spans.push(read(spans::table())?),
-            Some(Kind::Quarantine) => self.quarantine.push(read(quarantine::table())?),
+        let (table, batches) = match Kind::of(record.kind) {
+            Some(Kind::Spans) => (spans::table(), &mut self.spans),
+            Some(Kind::Quarantine) => (quarantine::table(), &mut self.quarantine),
             None => {
                 let what = format!("it is of kind {}, of a later version", record.kind);
                 return Err(unreadable(ArrowError::NotYetImplemented(what)));
             }
-        }
+        };
+        let schema = Arc::new(table.schema());
+        let batch = batch::decode(record.payload, &schema).map_err(unreadable)?;
+        self.bytes += batch::memory_bytes(&batch);
+        batches.push(batch);
         Ok(())
     }
 }

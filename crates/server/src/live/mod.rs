@@ -8,6 +8,7 @@
 mod snapshot;
 mod window;
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -73,6 +74,8 @@ struct Worker {
     on_analysis: OnAnalysis,
     /// Whether traces went since the last analysis: what it found of them has to go, too.
     has_gone: bool,
+    /// When records of the log came, the oldest first.
+    records: VecDeque<(Instant, u64)>,
 }
 
 impl Live {
@@ -111,6 +114,7 @@ impl Live {
             runtime,
             on_analysis,
             has_gone: false,
+            records: VecDeque::new(),
         };
         let thread = std::thread::Builder::new()
             .name(THREAD_NAME.to_owned())
@@ -210,10 +214,13 @@ impl Worker {
         let mut window = locked(&self.shared.window);
         let harvest = self.intake.harvest();
         let whole = harvest.check();
-        let Harvest { decoded, bytes, .. } = harvest;
+        let Harvest { decoded, bytes, record, .. } = harvest;
         let quarantined = decoded.quarantine.iter().map(|batch| batch.num_rows() as u64).sum();
         self.metrics.harvested(quarantined, &decoded.repaired);
         let (now, options) = (Instant::now(), &self.shared.options);
+        if record > 0 {
+            self.records.push_back((now, record));
+        }
         window.add(decoded.spans, decoded.quarantine, bytes, now).map_err(internal)?;
         let expired = window.expire(now, options.window).map_err(internal)?;
         self.evicted("age", expired);
@@ -225,6 +232,11 @@ impl Worker {
         };
         self.evicted("memory", shed);
         self.has_gone |= expired + shed > 0;
+        // Spans of a trace that is kept may be as old again as its last one.
+        let is_old = |(came, _): &(Instant, u64)| now.duration_since(*came) > options.window * 2;
+        while let Some((_, record)) = self.records.pop_front_if(|oldest| is_old(oldest)) {
+            self.intake.release(record);
+        }
         self.intake.keep(window.bytes());
         self.measure(&window);
         whole?;

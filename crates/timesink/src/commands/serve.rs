@@ -33,6 +33,7 @@ pub(super) fn run_after(
         otlp_addresses: vec![config.server.grpc_address, config.server.http_address],
         web_address: Some(config.server.web_address),
         token,
+        data: config.server.data.clone(),
         receiver: config.server.receiver.clone(),
         live: config.server.live.clone(),
         ..ServerOptions::new(surroundings::now_unix_nano, env!("CARGO_PKG_VERSION"))
@@ -40,6 +41,7 @@ pub(super) fn run_after(
     let on_analysis = telling_news(run.console.paint);
     let purpose = Purpose::Live { engine, limits: config.limits, on_analysis };
     let mut server = Server::start(&options, purpose)?;
+    warn_of_damage(&server, run);
     let addresses = server.addresses();
     let (grpc, http) = (addresses.otlp[0], addresses.otlp[1]);
     let web = addresses.web.map(|web| format!(", web http://{web}")).unwrap_or_default();
@@ -51,6 +53,20 @@ pub(super) fn run_after(
         run.console.warn("some requests were cut off: they did not end in time");
     }
     Ok(Ended::Done)
+}
+
+/// Says what the log lacks of what was acknowledged.
+fn warn_of_damage(server: &Server, run: &Run<'_>) {
+    let lost = server.recovered().map_or(&[][..], |replayed| &replayed.lost);
+    if let (Some(first), Some(last)) = (lost.first(), lost.last()) {
+        let records: u64 = lost.iter().map(|range| range.end() - range.start() + 1).sum();
+        run.console.warn(&format!(
+            "the log is damaged: {records} of its records that were safe, between {} and {}, \
+             cannot be read, and their spans are lost",
+            first.start(),
+            last.end()
+        ));
+    }
 }
 
 /// Lines that wait to be written: beyond them, lines are let go.

@@ -42,8 +42,9 @@ impl File {
         for directory in &mut options.rules_dirs {
             *directory = folder.join(&*directory);
         }
-        if let Some(token_file) = &mut options.serve.token_file {
-            *token_file = folder.join(&*token_file);
+        let serve = &mut options.serve;
+        for named in [&mut serve.token_file, &mut serve.data].into_iter().flatten() {
+            *named = folder.join(&*named);
         }
         Ok(Self { path: path.to_owned(), options, table })
     }

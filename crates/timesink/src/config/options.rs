@@ -153,6 +153,14 @@ pub(crate) struct ServeOptions {
     #[arg(id = "serve.token_file", long = "token-file", value_name = "FILE")]
     #[arg(env = "TIMESINK_SERVE_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,
+
+    /// Folder whose log keeps what the live window holds, also when the process is killed
+    ///
+    /// Exports are answered once their spans are on the disk. One process at a time writes there. In
+    /// the file relative to the file. Default: none. Example: `data = "timesink-data"`.
+    #[arg(id = "serve.data", long = "data", value_name = "DIR")]
+    #[arg(env = "TIMESINK_SERVE_DATA")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 /// What the receiver of `serve` and `run` may use.
@@ -288,6 +296,7 @@ impl ServeOptions {
             http_address: or(&self.http_address, &other.http_address),
             web_address: or(&self.web_address, &other.web_address),
             token_file: self.token_file.clone().or(other.token_file.clone()),
+            data: self.data.clone().or(other.data.clone()),
         }
     }
 }

@@ -19,6 +19,7 @@ pub(crate) struct ServerConfig {
     pub(crate) http_address: SocketAddr,
     pub(crate) web_address: SocketAddr,
     pub(crate) token_file: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     pub(crate) receiver: ReceiverLimits,
     pub(crate) live: LiveOptions,
 }
@@ -46,6 +47,7 @@ pub(super) fn config(
         )?,
         web_address: address("serve.web_address", serve.web_address.as_deref(), "127.0.0.1:4319")?,
         token_file: serve.token_file.clone(),
+        data: serve.data.clone(),
         receiver: receiver(flags, file, sources)?,
         live: live(flags, file, sources)?,
     })

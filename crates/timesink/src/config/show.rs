@@ -65,6 +65,9 @@ impl Page<'_> {
         if let Some(path) = &server.token_file {
             self.option("serve.token_file", &text(&path.to_string_lossy()));
         }
+        if let Some(path) = &server.data {
+            self.option("serve.data", &text(&path.to_string_lossy()));
+        }
         let receiver = &server.receiver;
         self.text.push_str("\n[receiver]\n");
         self.option("receiver.message_mib_max", &mib(receiver.message_bytes_max as u64));

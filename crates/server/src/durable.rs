@@ -1,0 +1,94 @@
+//! [`Durable`]: the thread that makes safe what was decoded, in groups.
+//!
+//! An export is answered once its spans are in the log, and the log is on the disk. Messages that
+//! come while one group is being made safe are the next one, so that many share a sync.
+
+use std::sync::Arc;
+
+use timesink_store::Journal;
+
+use crate::Error;
+use crate::intake::{Group, Intake};
+use crate::metrics::Metrics;
+
+/// The name of the thread.
+const THREAD_NAME: &str = "timesink-log";
+
+/// The thread; it ends once the intake is closed.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    intake: Arc<Intake>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Durable {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Start`] when the system has none.
+    pub(crate) fn start(
+        intake: Arc<Intake>,
+        journal: Journal,
+        metrics: Metrics,
+    ) -> Result<Self, Error> {
+        let writer = Writer { intake: Arc::clone(&intake), journal, metrics };
+        let thread = std::thread::Builder::new()
+            .name(THREAD_NAME.to_owned())
+            .spawn(move || writer.run())
+            .map_err(Error::Start)?;
+        Ok(Self { intake, thread })
+    }
+
+    /// Tells the thread to end after what was decoded until now.
+    pub(crate) fn stop(&self) {
+        self.intake.close();
+    }
+
+    /// Returns whether the thread has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+struct Writer {
+    intake: Arc<Intake>,
+    journal: Journal,
+    metrics: Metrics,
+}
+
+impl Writer {
+    fn run(mut self) {
+        while self.intake.wait_for_messages() {
+            self.group();
+        }
+        // What was decoded between the last group and the end.
+        self.group();
+    }
+
+    /// Makes one group safe, and says so to those who wait.
+    fn group(&mut self) {
+        let group = self.intake.gather();
+        if group.is_empty() {
+            return;
+        }
+        let began = std::time::Instant::now();
+        match self.write(&group) {
+            Ok(record) => {
+                self.metrics.made_safe(began.elapsed());
+                self.intake.arrive(group, record);
+                // What cannot be removed now goes with the next group.
+                let _ = self.journal.remove_through(self.intake.released());
+            }
+            Err(error) => {
+                self.metrics.not_made_safe();
+                self.intake.refuse(group, &error);
+            }
+        }
+    }
+
+    fn write(&mut self, group: &Group) -> Result<u64, timesink_store::Error> {
+        self.journal.append(&group.decoded.spans, &group.decoded.quarantine)?;
+        self.journal.sync()
+    }
+}
