@@ -1,7 +1,7 @@
 //! [`Paced`]: a connection hands its thread on after it has read for a while.
 //!
-//! HTTP/2 reads whatever has come in one go, up to a connection's window: a MiB into memory that was
-//! never touched takes longer than a task may hold an async thread.
+//! HTTP/2 reads whatever has come in one go, up to a connection's window: a MiB into memory that
+//! was never touched takes longer than a task may hold an async thread.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
