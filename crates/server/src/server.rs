@@ -279,7 +279,7 @@ impl Drop for Server {
 
 /// Opens the log of a data directory, and reads what it holds.
 fn open_journal(folder: &Path) -> Result<(Journal, Recovered), Error> {
-    Ok(Journal::open(Arc::new(LocalDisk), folder, LogOptions::default(), 0)?)
+    Ok(Journal::open(Arc::new(LocalDisk), folder, LogOptions::default(), None)?)
 }
 
 /// Without a token nothing may listen where other machines could ask.

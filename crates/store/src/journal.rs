@@ -44,7 +44,7 @@ pub struct Recovered {
 
 impl Journal {
     /// Opens the log of a data directory, which is made if it is not there, and reads what is behind
-    /// the record `after`.
+    /// the record `after`; without it, all that is there.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Journal {
         disk: Arc<dyn Disk>,
         folder: &Path,
         options: LogOptions,
-        after: u64,
+        after: Option<u64>,
     ) -> Result<(Self, Recovered), Error> {
         disk.create_folder(folder).map_err(|cause| Error::io("create", folder, cause))?;
         let lock = WriterLock::take(folder)?;

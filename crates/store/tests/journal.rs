@@ -17,7 +17,7 @@ fn disk() -> Arc<dyn Disk> {
     Arc::new(LocalDisk)
 }
 
-fn open(folder: &Path, after: u64) -> (Journal, Recovered) {
+fn open(folder: &Path, after: Option<u64>) -> (Journal, Recovered) {
     Journal::open(disk(), folder, LogOptions::default(), after).expect("it opens")
 }
 
@@ -26,13 +26,13 @@ fn spans_come_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let spans = notation::spans(TRACES);
     let rows: usize = spans.iter().map(RecordBatch::num_rows).sum();
-    let (mut journal, recovered) = open(folder.path(), 0);
+    let (mut journal, recovered) = open(folder.path(), None);
     assert_eq!(recovered, Recovered::default());
     assert_eq!(journal.append(&spans, &[]).expect("it works"), spans.len() as u64);
     assert_eq!(journal.sync().expect("it works"), spans.len() as u64);
     journal.append(&[spans[0].slice(0, 1)], &[]).expect("it works");
     drop(journal);
-    let (_, recovered) = open(folder.path(), 0);
+    let (_, recovered) = open(folder.path(), None);
     assert_eq!(recovered.spans[..spans.len()], spans);
     let found: usize = recovered.spans.iter().map(RecordBatch::num_rows).sum();
     assert_eq!(found, rows + 1);
@@ -41,8 +41,8 @@ fn spans_come_back() {
 #[test]
 fn there_is_one_writer() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (_journal, _) = open(folder.path(), 0);
-    let second = Journal::open(disk(), folder.path(), LogOptions::default(), 0);
+    let (_journal, _) = open(folder.path(), None);
+    let second = Journal::open(disk(), folder.path(), LogOptions::default(), None);
     assert!(matches!(second, Err(Error::Locked { .. })), "{second:?}");
 }
 
@@ -51,10 +51,11 @@ fn what_a_later_version_wrote_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = folder.path().join("log");
     let visit = |_: Record<'_>| Ok::<_, Error>(());
-    let (mut log, _) = Log::open(disk(), &log, LogOptions::default(), 0, visit).expect("it opens");
+    let (mut log, _) =
+        Log::open(disk(), &log, LogOptions::default(), None, visit).expect("it opens");
     log.append(&[(99, b"of tomorrow")]).and_then(|_| log.sync()).expect("it works");
-    let refused = Journal::open(disk(), folder.path(), LogOptions::default(), 0);
+    let refused = Journal::open(disk(), folder.path(), LogOptions::default(), None);
     let refused = refused.expect_err("it is refused").to_string();
     assert!(refused.contains("record 1 of the log") && refused.contains("kind 99"), "{refused}");
-    open(folder.path(), 1);
+    open(folder.path(), Some(1));
 }

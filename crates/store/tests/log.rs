@@ -19,7 +19,7 @@ type Read = (u64, u32, Vec<u8>);
 fn open_on(
     disk: Arc<dyn Disk>,
     folder: &Path,
-    after: u64,
+    after: Option<u64>,
 ) -> Result<(Log, Replayed, Vec<Read>), Error> {
     let mut read = Vec::new();
     let (log, replayed) = Log::open(disk, folder, OPTIONS, after, |record| {
@@ -30,7 +30,7 @@ fn open_on(
 }
 
 fn open(disk: &ForgetfulDisk, after: u64) -> Result<(Log, Replayed, Vec<Read>), Error> {
-    open_on(Arc::new(disk.clone()), Path::new(FOLDER), after)
+    open_on(Arc::new(disk.clone()), Path::new(FOLDER), Some(after))
 }
 
 fn payload(number: u64) -> Vec<u8> {
@@ -158,10 +158,21 @@ fn segments_go_once_all_of_them_is_safe_elsewhere() {
     assert!(gone > 0 && gone < segments, "{gone} of {segments}");
     let (_, replayed, read) = open(&disk, 20).expect("it opens");
     assert_eq!((replayed.lost, read.len()), (Vec::new(), 19));
+    let all = open_on(Arc::new(disk.clone()), Path::new(FOLDER), None).expect("it opens");
+    assert!(all.1.lost.is_empty() && all.2.len() > 19, "all that is there");
     assert_eq!(read.last().map(|(_, _, payload)| payload), safe.last());
     log.append(&[(1, b"the segment that is written stays")]).expect("it works");
     log.remove_through(u64::MAX).expect("it works");
     assert_eq!(disk.list(Path::new(FOLDER)).expect("a folder").len(), 1);
+    assert_eq!(log.remove_through(u64::MAX).expect("it works"), 0);
+    drop(log);
+    let (mut log, _, _) = open(&disk, 0).expect("it opens");
+    assert_eq!(log.remove_through(39).expect("it works"), 0, "one record is behind it");
+    assert_eq!(log.remove_through(40).expect("it works"), 1);
+    assert_eq!(disk.list(Path::new(FOLDER)).expect("a folder").len(), 0);
+    log.append(&[(1, b"again")]).and_then(|_| log.sync()).expect("it works");
+    let (_, _, read) = open(&disk, 40).expect("it opens");
+    assert_eq!(read, [(41, 1, b"again".to_vec())]);
 }
 
 /// Scenario: a byte of a record, or a whole segment, is damaged once it was safe.
@@ -206,12 +217,12 @@ fn it_works_on_a_real_disk() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("deep/log");
     let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
-    let (mut log, _, _) = open_on(Arc::clone(&disk), &path, 0).expect("it opens");
+    let (mut log, _, _) = open_on(Arc::clone(&disk), &path, None).expect("it opens");
     for number in 0..20 {
         log.append(&[(3, &payload(number))]).and_then(|_| log.sync()).expect("it works");
     }
     log.remove_through(5).expect("it works");
-    let (_, replayed, read) = open_on(disk, &path, 5).expect("it opens");
+    let (_, replayed, read) = open_on(disk, &path, Some(5)).expect("it opens");
     assert_eq!((replayed.last, read.len(), replayed.lost.len()), (20, 15, 0));
 }
 

@@ -22,15 +22,18 @@ pub struct Replayed {
     pub(super) segments: Vec<u64>,
 }
 
-/// Reads the log in a folder, and gives each record behind `after` to `visit`, in order.
+/// Reads the log in a folder, and gives each record behind `after` to `visit`, in order; without
+/// it, each record that is there.
 pub(super) fn replay<E: From<Error>>(
     disk: &dyn Disk,
     folder: &Path,
-    after: u64,
+    after: Option<u64>,
     mut visit: impl FnMut(Record<'_>) -> Result<(), E>,
 ) -> Result<Replayed, E> {
     let names = disk.list(folder).map_err(|cause| Error::io("list", folder, cause))?;
     let segments: Vec<u64> = names.iter().filter_map(|name| first_of(name)).collect();
+    let before_all = segments.first().map_or(0, |first| first.saturating_sub(1));
+    let after = after.unwrap_or(before_all);
     let mut replay = Replay { last: after, ..Replay::default() };
     for (number, first) in segments.iter().enumerate() {
         // Nothing behind `after` is in a segment that the next one follows at once.

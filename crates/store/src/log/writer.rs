@@ -62,7 +62,7 @@ struct Segment {
 
 impl Log {
     /// Opens the log in a folder, which is made if it is not there, and gives each record behind
-    /// `after` to `visit`, in order.
+    /// `after` to `visit`, in order; without it, each record that is there.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl Log {
         disk: Arc<dyn Disk>,
         folder: &Path,
         options: LogOptions,
-        after: u64,
+        after: Option<u64>,
         visit: impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(Self, Replayed), E> {
         let io = |action, cause| Error::io(action, folder, cause);
@@ -163,9 +163,10 @@ impl Log {
     ///
     /// [`Error::Io`] when the system refuses: what is left goes with the next call.
     pub fn remove_through(&mut self, sequence: u64) -> Result<usize, Error> {
-        let current = self.current.as_ref().map(|segment| segment.first);
-        let next = self.ended.iter().skip(1).copied().chain(current);
-        let needless = next.take_while(|next| *next <= sequence.saturating_add(1)).count();
+        let behind = self.current.as_ref().map_or(self.last + 1, |segment| segment.first);
+        let next = self.ended.iter().skip(1).copied().chain([behind]);
+        let is_needless = |next: &u64| *next <= sequence.saturating_add(1);
+        let needless = next.take_while(is_needless).take(self.ended.len()).count();
         for _ in 0..needless {
             let path = self.folder.join(segment_name(self.ended[0]));
             self.disk.remove(&path).map_err(|cause| Error::io("remove", &path, cause))?;

@@ -8,4 +8,5 @@ mod clients;
 mod pytest;
 mod run;
 mod serve;
+mod store;
 mod support;
