@@ -4,8 +4,9 @@
 //! come while one group is being made safe are the next one, so that many share a sync.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use timesink_store::Journal;
+use timesink_store::{Appended, Journal};
 
 use crate::Error;
 use crate::intake::{Group, Intake};
@@ -13,6 +14,10 @@ use crate::metrics::Metrics;
 
 /// The name of the thread.
 const THREAD_NAME: &str = "timesink-log";
+
+/// Spans that come again within so long are known, and up to twice as long: exporters give up long
+/// before.
+const SEEN_FOR: Duration = Duration::from_mins(10);
 
 /// The thread; it ends once the intake is closed.
 #[derive(Debug)]
@@ -32,7 +37,8 @@ impl Durable {
         journal: Journal,
         metrics: Metrics,
     ) -> Result<Self, Error> {
-        let writer = Writer { intake: Arc::clone(&intake), journal, metrics };
+        let aged = Instant::now();
+        let writer = Writer { intake: Arc::clone(&intake), journal, metrics, aged };
         let thread = std::thread::Builder::new()
             .name(THREAD_NAME.to_owned())
             .spawn(move || writer.run())
@@ -55,6 +61,8 @@ struct Writer {
     intake: Arc<Intake>,
     journal: Journal,
     metrics: Metrics,
+    /// When spans were forgotten last.
+    aged: Instant,
 }
 
 impl Writer {
@@ -68,15 +76,21 @@ impl Writer {
 
     /// Makes one group safe, and says so to those who wait.
     fn group(&mut self) {
-        let group = self.intake.gather();
+        let mut group = self.intake.gather();
         if group.is_empty() {
             return;
         }
-        let began = std::time::Instant::now();
+        if self.aged.elapsed() > SEEN_FOR {
+            self.journal.age();
+            self.aged = Instant::now();
+        }
+        let began = Instant::now();
         match self.write(&group) {
-            Ok(record) => {
-                self.metrics.made_safe(began.elapsed());
-                self.intake.arrive(group, record);
+            Ok(appended) => {
+                self.metrics.made_safe(began.elapsed(), appended.repeated);
+                (group.decoded.spans, group.decoded.quarantine) =
+                    (appended.spans, appended.quarantine);
+                self.intake.arrive(group, appended.record);
                 // What cannot be removed now goes with the next group.
                 let _ = self.journal.remove_through(self.intake.released());
             }
@@ -87,8 +101,9 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, group: &Group) -> Result<u64, timesink_store::Error> {
-        self.journal.append(&group.decoded.spans, &group.decoded.quarantine)?;
-        self.journal.sync()
+    fn write(&mut self, group: &Group) -> Result<Appended, timesink_store::Error> {
+        let appended = self.journal.append(&group.decoded.spans, &group.decoded.quarantine)?;
+        self.journal.sync()?;
+        Ok(appended)
     }
 }

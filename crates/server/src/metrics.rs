@@ -59,6 +59,7 @@ struct Counted {
     poll_longest_nanos: AtomicU64,
     log_time: Histogram,
     log_failures: Counter,
+    log_repeated: Counter,
     live: Live,
 }
 
@@ -139,6 +140,9 @@ impl Metrics {
         let log_failures = Counter::default();
         let help = "Groups of exports that were not kept, because the disk refused";
         log.register("failures", help, log_failures.clone());
+        let log_repeated = Counter::default();
+        let help = "Spans that had come before, and count once";
+        log.register("spans_repeated", help, log_repeated.clone());
         let live = Live::register(registry.sub_registry_with_prefix("live"));
         Self(Arc::new(Counted {
             registry,
@@ -159,6 +163,7 @@ impl Metrics {
             poll_longest_nanos: AtomicU64::new(0),
             log_time,
             log_failures,
+            log_repeated,
             live,
         }))
     }
@@ -233,8 +238,9 @@ impl Metrics {
     }
 
     /// Counts a group of exports that is safe.
-    pub(crate) fn made_safe(&self, took: Duration) {
+    pub(crate) fn made_safe(&self, took: Duration, repeated: u64) {
         self.0.log_time.observe(took.as_secs_f64());
+        self.0.log_repeated.inc_by(repeated);
     }
 
     /// Counts a group of exports that could not be made safe.

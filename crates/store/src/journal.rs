@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
+use hashbrown::HashSet;
 use timesink_model::schema::{quarantine, spans};
 
 use crate::lock::WriterLock;
 use crate::log::{Log, LogOptions, Record, Replayed};
+use crate::seen::{Seen, SpanKey};
 use crate::{Disk, Error, batch};
 
 /// The folder of the log in the data directory.
@@ -28,8 +30,22 @@ enum Kind {
 #[derive(Debug)]
 pub struct Journal {
     log: Log,
+    seen: Seen,
+    /// Spans that were written since the last sync.
+    unsynced: HashSet<SpanKey>,
     #[expect(dead_code, reason = "held for as long as it writes")]
     lock: WriterLock,
+}
+
+/// What was written: what had come before is left out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Appended {
+    pub spans: Vec<RecordBatch>,
+    pub quarantine: Vec<RecordBatch>,
+    /// The number of the last record.
+    pub record: u64,
+    /// Spans that had come before.
+    pub repeated: u64,
 }
 
 /// What the log held.
@@ -62,10 +78,15 @@ impl Journal {
         let visit = |record: Record<'_>| recovered.add(record);
         let (log, replayed) = Log::open(disk, &folder.join(LOG), options, after, visit)?;
         recovered.replayed = replayed;
-        Ok((Self { log, lock }, recovered))
+        let mut journal = Self { log, seen: Seen::default(), unsynced: HashSet::new(), lock };
+        // What came twice was written twice, when the answer to the first was lost with a crash.
+        recovered.spans = journal.unseen(&recovered.spans)?;
+        recovered.quarantine = journal.unseen(&recovered.quarantine)?;
+        journal.seen.add(std::mem::take(&mut journal.unsynced));
+        Ok((journal, recovered))
     }
 
-    /// Writes batches of `spans` and of `quarantine`, and returns the number of the last record.
+    /// Writes batches of `spans` and of `quarantine`, but for spans that were written before.
     ///
     /// # Errors
     ///
@@ -74,7 +95,25 @@ impl Journal {
         &mut self,
         spans: &[RecordBatch],
         quarantine: &[RecordBatch],
-    ) -> Result<u64, Error> {
+    ) -> Result<Appended, Error> {
+        let rows =
+            |batches: &[RecordBatch]| -> usize { batches.iter().map(RecordBatch::num_rows).sum() };
+        let all = rows(spans) + rows(quarantine);
+        let (new_spans, new_quarantine) = (self.unseen(spans)?, self.unseen(quarantine)?);
+        let repeated = (all - rows(&new_spans) - rows(&new_quarantine)) as u64;
+        let record =
+            self.write(&new_spans, &new_quarantine).inspect_err(|_| self.unsynced.clear())?;
+        Ok(Appended { spans: new_spans, quarantine: new_quarantine, record, repeated })
+    }
+
+    /// Returns the rows that were not written before, without batches that have none.
+    fn unseen(&mut self, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, Error> {
+        let unseen = batches.iter().map(|batch| self.seen.unseen(batch, &mut self.unsynced));
+        let unseen = unseen.collect::<Result<Vec<_>, _>>().map_err(Error::Batch)?;
+        Ok(unseen.into_iter().filter(|batch| batch.num_rows() > 0).collect())
+    }
+
+    fn write(&mut self, spans: &[RecordBatch], quarantine: &[RecordBatch]) -> Result<u64, Error> {
         let spans = spans.iter().map(|batch| (Kind::Spans, batch));
         let quarantine = quarantine.iter().map(|batch| (Kind::Quarantine, batch));
         let mut payloads = Vec::new();
@@ -94,7 +133,16 @@ impl Journal {
     ///
     /// [`Error::Io`] when the system refuses: what was not safe before is not to be acknowledged.
     pub fn sync(&mut self) -> Result<u64, Error> {
-        self.log.sync()
+        let written = std::mem::take(&mut self.unsynced);
+        let synced = self.log.sync()?;
+        self.seen.add(written);
+        Ok(synced)
+    }
+
+    /// Forgets which spans were written before the last call: they are known for as long as it takes
+    /// to be called twice.
+    pub fn age(&mut self) {
+        self.seen.age();
     }
 
     /// Removes what is safe elsewhere, up to a record. Returns how many files went.

@@ -10,8 +10,9 @@ mod error;
 mod journal;
 mod lock;
 pub mod log;
+mod seen;
 
 pub use disk::{Disk, DiskFile, LocalDisk};
 pub use error::Error;
-pub use journal::{Journal, Recovered};
+pub use journal::{Appended, Journal, Recovered};
 pub use lock::Holder;

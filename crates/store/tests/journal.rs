@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use timesink_store::log::{Log, LogOptions, Record};
 use timesink_store::{Disk, Error, Journal, LocalDisk, Recovered};
+use timesink_testkit::disk::{Fault, ForgetfulDisk, Survival};
 use timesink_testkit::notation;
 
 const TRACES: &str = "\
@@ -28,14 +29,49 @@ fn spans_come_back() {
     let rows: usize = spans.iter().map(RecordBatch::num_rows).sum();
     let (mut journal, recovered) = open(folder.path(), None);
     assert_eq!(recovered, Recovered::default());
-    assert_eq!(journal.append(&spans, &[]).expect("it works"), spans.len() as u64);
+    let appended = journal.append(&spans, &[]).expect("it works");
+    assert_eq!((&appended.spans, appended.record), (&spans, spans.len() as u64));
     assert_eq!(journal.sync().expect("it works"), spans.len() as u64);
-    journal.append(&[spans[0].slice(0, 1)], &[]).expect("it works");
+    let again = journal.append(&[spans[0].slice(0, 1)], &[]).expect("it works");
+    assert_eq!((again.spans.len(), again.repeated), (0, 1), "it came before");
     drop(journal);
-    let (_, recovered) = open(folder.path(), None);
-    assert_eq!(recovered.spans[..spans.len()], spans);
-    let found: usize = recovered.spans.iter().map(RecordBatch::num_rows).sum();
-    assert_eq!(found, rows + 1);
+    let (mut journal, recovered) = open(folder.path(), None);
+    assert_eq!(recovered.spans, spans);
+    let again = journal.append(&spans, &[]).expect("it works");
+    assert_eq!((again.spans.len(), again.repeated), (0, rows as u64), "it is still known");
+}
+
+/// Scenario: the disk fails while spans are written or synced, and the exporter sends them again.
+/// Guarantee: they are taken then, once.
+#[test]
+fn what_failed_may_come_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spans = notation::spans(TRACES);
+    let operations = |disk: &ForgetfulDisk, again: bool| {
+        let open =
+            Journal::open(Arc::new(disk.clone()), folder.path(), LogOptions::default(), None);
+        let Ok((mut journal, _)) = open else { return };
+        for _ in 0..=usize::from(again) {
+            if journal.append(&spans, &[]).and_then(|_| journal.sync()).is_ok() {
+                return;
+            }
+        }
+        panic!("it fails once only");
+    };
+    let whole = ForgetfulDisk::default();
+    operations(&whole, false);
+    for at in 0..whole.operations() {
+        let disk = ForgetfulDisk::default();
+        disk.fail(Fault::Once { at });
+        operations(&disk, true);
+        let disk = disk.after_power_cut(Survival::Everything);
+        let (_, recovered) =
+            Journal::open(Arc::new(disk), folder.path(), LogOptions::default(), None)
+                .expect("opens");
+        let found: usize = recovered.spans.iter().map(RecordBatch::num_rows).sum();
+        let rows: usize = spans.iter().map(RecordBatch::num_rows).sum();
+        assert!(found == rows || found == 0 && at < 5, "{found} rows after a fault at {at}");
+    }
 }
 
 #[test]
