@@ -1,7 +1,7 @@
 //! [`Intake`]: from messages to batches of spans, within a budget of memory.
 //!
-//! Where there is a log, what was decoded is gathered, made safe by [`crate::durable`], and only then
-//! harvested: nobody sees a span that a crash could take back.
+//! Where there is a log, what was decoded is gathered, made safe by [`crate::durable`], and only
+//! then harvested: nobody sees a span that a crash could take back.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

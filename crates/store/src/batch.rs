@@ -2,13 +2,15 @@
 //!
 //! Two Arrow IPC streams, the first behind its length in four bytes (little-endian):
 //!
-//! 1. `text`, `LargeBinary`: the buffers that text columns point into, each once. The decoder puts all
-//!    texts of a batch into one or two, and IPC by itself would write them again for each column.
-//! 2. the columns that are not NULL in all rows. One of `Utf8View` is its views (Arrow columnar format,
-//!    "Variable-size Binary View Layout") as `FixedSizeBinary(16)`, their buffer numbers those of 1.
+//! 1. `text`, `LargeBinary`: the buffers that text columns point into, each once. The decoder puts
+//!    all texts of a batch into one or two, and IPC by itself would write them again for each
+//!    column.
+//! 2. the columns that are not NULL in all rows. One of `Utf8View` is its views (Arrow columnar
+//!    format, "Variable-size Binary View Layout") as `FixedSizeBinary(16)`, their buffer numbers
+//!    those of 1.
 //!
-//! Bodies are compressed with LZ4. A column that the reader's schema has, and the record has not, is
-//! NULL: so records of older versions are read, whose tables had fewer columns.
+//! Bodies are compressed with LZ4. A column that the reader's schema has, and the record has not,
+//! is NULL: so records of older versions are read, whose tables had fewer columns.
 
 use std::io::Cursor;
 use std::sync::Arc;

@@ -59,8 +59,8 @@ pub struct Recovered {
 }
 
 impl Journal {
-    /// Opens the log of a data directory, which is made if it is not there, and reads what is behind
-    /// the record `after`; without it, all that is there.
+    /// Opens the log of a data directory, which is made if it is not there, and reads what is
+    /// behind the record `after`; without it, all that is there.
     ///
     /// # Errors
     ///
@@ -139,8 +139,8 @@ impl Journal {
         Ok(synced)
     }
 
-    /// Forgets which spans were written before the last call: they are known for as long as it takes
-    /// to be called twice.
+    /// Forgets which spans were written before the last call: they are known for as long as it
+    /// takes to be called twice.
     pub fn age(&mut self) {
         self.seen.age();
     }

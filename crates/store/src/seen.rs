@@ -1,7 +1,7 @@
 //! [`Seen`]: which spans were taken already.
 //!
-//! An exporter that got no answer sends its spans again, and they may have been taken: a span is the
-//! same by its trace and its own id.
+//! An exporter that got no answer sends its spans again, and they may have been taken: a span is
+//! the same by its trace and its own id.
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -19,7 +19,8 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Returns the rows that were not seen, and adds their keys to `keys`, which were not seen either.
+    /// Returns the rows that were not seen, and adds their keys to `keys`, which were not seen
+    /// either.
     pub(crate) fn unseen(
         &self,
         batch: &RecordBatch,

@@ -113,8 +113,8 @@ fn a_fault_takes_nothing_that_was_safe() {
     }
 }
 
-/// Scenario: the process is killed before it synced, opens the log again, and then the power is cut.
-/// Guarantee: what it read when it opened is safe.
+/// Scenario: the process is killed before it synced, opens the log again, and then the power is
+/// cut. Guarantee: what it read when it opened is safe.
 #[test]
 fn what_is_found_is_safe() {
     let disk = ForgetfulDisk::default();
@@ -226,13 +226,17 @@ fn it_works_on_a_real_disk() {
     assert_eq!((replayed.last, read.len(), replayed.lost.len()), (20, 15, 0));
 }
 
+/// A file, a byte of it, and what the byte becomes.
+type Change = (prop::sample::Index, prop::sample::Index, u8);
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Any bytes may be changed: it opens or names the file, and gives nothing that was not written.
+    /// Any bytes may be changed: it opens or names the file, and gives nothing that was not
+    /// written.
     #[test]
     fn any_damage_is_survived(
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        changes in prop::collection::vec(any::<Change>(), 1..8),
     ) {
         let disk = ForgetfulDisk::default();
         let written = work(&disk, 12);

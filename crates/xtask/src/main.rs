@@ -8,6 +8,7 @@ mod bench;
 mod browser;
 mod check;
 mod clients;
+mod faults;
 mod fuzz;
 mod generate;
 mod ingest;
@@ -29,8 +30,9 @@ usage: cargo xtask COMMAND
   tidy                  check what no compiler does: crate edges, folders, lock file, licences
   bench [--traces DIR] [--runs N]
                         measure each stage and the release binary over the recordings
-  ingest                measure the receiver of the release binary, with 1 to 64 exporters
+  ingest [--durable]    measure the receiver of the release binary, with 1 to 64 exporters
   clients [DIR]         send every recording to the release binary, by every real client
+  faults                kill the release binary under exporters: nothing acknowledged is lost
   fuzz [--seconds N] [TARGET]...
                         fuzz every reader of bytes for five minutes each, or N seconds
   browser [--update]    look at the HTML report in Chromium, and keep the screenshots
@@ -59,6 +61,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["ingest", options @ ..] => ingest::run(options),
         ["clients"] => clients::run(clients::TRACES),
         ["clients", folder] => clients::run(folder),
+        ["faults"] => faults::run(),
         ["fuzz", options @ ..] => fuzz::run(options),
         ["browser", options @ ..] => browser::run(options),
         ["score", arguments @ ..] => score::run(arguments),

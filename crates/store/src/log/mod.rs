@@ -17,7 +17,7 @@
 //! |---|---|
 //! | 0..4 | `TSR1` |
 //! | 4..8 | length of the payload |
-//! | 8..16 | sequence: one more than that of the record before; the first of a segment is in its name |
+//! | 8..16 | sequence: one more than the record before; the first is in the segment's name |
 //! | 16..24 | synced: so far the log was safe when this record was written |
 //! | 24..28 | kind |
 //! | 28..32 | sum of the payload |
@@ -29,9 +29,9 @@
 //!
 //! # What is broken
 //!
-//! A crash leaves records that were not synced whole, cut, or as any bytes: nobody was told that they
-//! are safe. A record that is broken or gone is damage when what lies behind it says that it was safe:
-//! see [`Replayed::lost`].
+//! A crash leaves records that were not synced whole, cut, or as any bytes: nobody was told that
+//! they are safe. A record that is broken or gone is damage when what lies behind it says that it
+//! was safe: see [`Replayed::lost`].
 
 mod record;
 mod replay;

@@ -66,8 +66,8 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the system refuses, [`Error::Foreign`] when a segment is none of ours, and
-    /// those of `visit`.
+    /// [`Error::Io`] when the system refuses, [`Error::Foreign`] when a segment is none of ours,
+    /// and those of `visit`.
     pub fn open<E: From<Error>>(
         disk: Arc<dyn Disk>,
         folder: &Path,

@@ -156,8 +156,8 @@ pub(crate) struct ServeOptions {
 
     /// Folder whose log keeps what the live window holds, also when the process is killed
     ///
-    /// Exports are answered once their spans are on the disk. One process at a time writes there. In
-    /// the file relative to the file. Default: none. Example: `data = "timesink-data"`.
+    /// Exports are answered once their spans are on the disk. One process at a time writes there.
+    /// In the file relative to the file. Default: none. Example: `data = "timesink-data"`.
     #[arg(id = "serve.data", long = "data", value_name = "DIR")]
     #[arg(env = "TIMESINK_SERVE_DATA")]
     pub(crate) data: Option<PathBuf>,

@@ -107,12 +107,12 @@ fn spans_of(serve: &Serve, trace: u64) -> (usize, usize) {
     (ids.len(), ids.into_iter().collect::<BTreeSet<_>>().len())
 }
 
-/// Scenario: eight exporters send, and send again what was not answered, while the process is killed
-/// again and again.
-/// Guarantee: every span that was acknowledged is there, once.
+/// Scenario: eight exporters send, and send again what was not answered, while the process is
+/// killed again and again. Guarantee: every span that was acknowledged is there, once.
 #[test]
 fn kills_take_nothing_that_was_acknowledged() {
-    let kills: u64 = std::env::var(KILLS).map_or(3, |text| text.parse().expect("a number"));
+    let kills: u64 =
+        std::env::var_os(KILLS).map_or(3, |text| text.to_string_lossy().parse().expect("a number"));
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data").to_string_lossy().into_owned();
     // Nothing is to settle or to go meanwhile.

@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use self::process::Serving;
 use crate::bench::input;
-use crate::workspace::{cargo, root, run as run_command};
+use crate::workspace::{cargo, root, run as run_command, target};
 
 /// The recordings lie beside the repository.
 const TRACES: &str = "../shared/traces";
@@ -38,13 +38,15 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Measures and prints the tables.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
-    if !words.is_empty() {
-        bail!("`ingest` has no options, found `{}`", words.join(" "));
-    }
+    let is_durable = match words {
+        [] => false,
+        ["--durable"] => true,
+        _ => bail!("`ingest` has the option `--durable`, found `{}`", words.join(" ")),
+    };
     if cfg!(debug_assertions) {
         println!("building in release mode");
         let release = ["run", "--release", "--quiet", "--bin", "xtask", "--", "ingest"];
-        return run_command(&mut cargo(&release));
+        return run_command(&mut cargo(&[&release, words].concat()));
     }
     let input = input::join(&root().join(TRACES))?;
     let messages = messages(&input.bytes)?;
@@ -64,7 +66,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     );
     for gzip in [false, true] {
         for exporters in EXPORTERS {
-            receive(&messages, exporters, gzip)?;
+            receive(&messages, exporters, gzip, is_durable)?;
         }
     }
     println!();
@@ -85,9 +87,16 @@ fn messages(json: &[u8]) -> Result<Vec<Vec<u8>>> {
 }
 
 /// Sends the messages from so many exporters at a time and prints a line.
-fn receive(messages: &[Vec<u8>], exporters: usize, gzip: bool) -> Result<()> {
+fn receive(messages: &[Vec<u8>], exporters: usize, gzip: bool, is_durable: bool) -> Result<()> {
+    // Beside the build, on a real disk: `/tmp` may be memory.
+    let folder = tempfile::tempdir_in(target()?)?;
+    let data = folder.path().to_string_lossy();
     // Nothing settles meanwhile: this is the receiver alone.
-    let serving = Serving::start(&["--live-settle-seconds", "3600"])?;
+    let mut options = vec!["--live-settle-seconds", "3600"];
+    if is_durable {
+        options.extend(["--data", &data]);
+    }
+    let serving = Serving::start(&options)?;
     let messages: Arc<Vec<Vec<u8>>> = Arc::new(messages.to_vec());
     let runtime = Runtime::new()?;
     let rounds = SPANS_OF_A_RUN.div_ceil(MESSAGE_SPANS).div_ceil(exporters);

@@ -1,0 +1,18 @@
+//! `faults`: the release binary is killed again and again while exporters send to it, and every
+//! span that was acknowledged has to be there, once. The tests kill it three times; this takes
+//! longer.
+
+use anyhow::Result;
+
+use crate::workspace::{cargo, release_binary, run as run_command};
+
+/// How often it is killed.
+const KILLS: &str = "20";
+
+/// Builds the binary and runs the tests of the store with more kills.
+pub(crate) fn run() -> Result<()> {
+    let test = ["test", "--workspace", "--test", "e2e", "store::", "--", "--nocapture"];
+    let mut command = cargo(&test);
+    command.env("TIMESINK_BINARY", release_binary()?).env("TIMESINK_TEST_KILLS", KILLS);
+    run_command(&mut command)
+}
