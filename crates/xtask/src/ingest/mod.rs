@@ -5,11 +5,13 @@
 
 mod process;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use arrow::array::{AsArray, RecordBatch};
 use timesink_otlp::{ReadOptions, encode_protobuf, read};
 use timesink_server::Exporter;
 use tokio::runtime::Runtime;
@@ -50,7 +52,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     }
     let input = input::join(&root().join(TRACES))?;
     let messages = messages(&input.bytes)?;
-    let bytes: usize = messages.iter().map(Vec::len).sum();
+    let bytes: usize = messages.iter().map(|message| message.bytes.len()).sum();
     println!("{} messages of up to {MESSAGE_SPANS} spans, {bytes} bytes\n", messages.len());
     println!(
         "{:>10}{:>6}{:>10}{:>10}{:>18}{:>10}{:>14}{:>9}{:>10}",
@@ -73,8 +75,39 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     tell()
 }
 
+/// A message, and where in it trace ids are.
+#[derive(Debug, Clone)]
+struct Message {
+    bytes: Vec<u8>,
+    trace_ids: Vec<usize>,
+}
+
+impl Message {
+    fn new(batch: &RecordBatch) -> Self {
+        let bytes = encode_protobuf(batch);
+        let column = batch.column_by_name("trace_id").and_then(|ids| ids.as_string_view_opt());
+        let ids: BTreeSet<&str> = column.into_iter().flatten().flatten().collect();
+        let mut trace_ids = Vec::new();
+        for id in ids.iter().filter_map(|id| u128::from_str_radix(id, 16).ok()) {
+            trace_ids.extend(memchr::memmem::find_iter(&bytes, &id.to_be_bytes()));
+        }
+        Self { bytes, trace_ids }
+    }
+
+    /// Returns the message with traces of its own: what comes again counts once.
+    fn of_round(&self, round: u32) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        for at in &self.trace_ids {
+            for (byte, of_round) in bytes[*at..].iter_mut().zip(round.to_be_bytes()) {
+                *byte ^= of_round;
+            }
+        }
+        bytes
+    }
+}
+
 /// Returns the recordings as protobuf messages of a size that SDKs send.
-fn messages(json: &[u8]) -> Result<Vec<Vec<u8>>> {
+fn messages(json: &[u8]) -> Result<Vec<Message>> {
     let content = read(json, &ReadOptions::new(NOW_UNIX_NANO))?;
     let batches = content.decoded.spans.iter();
     let slices = batches.flat_map(|batch| {
@@ -83,11 +116,11 @@ fn messages(json: &[u8]) -> Result<Vec<Vec<u8>>> {
             .step_by(MESSAGE_SPANS)
             .map(move |at| batch.slice(at, MESSAGE_SPANS.min(rows - at)))
     });
-    Ok(slices.map(|slice| encode_protobuf(&slice)).collect())
+    Ok(slices.map(|slice| Message::new(&slice)).collect())
 }
 
 /// Sends the messages from so many exporters at a time and prints a line.
-fn receive(messages: &[Vec<u8>], exporters: usize, gzip: bool, is_durable: bool) -> Result<()> {
+fn receive(messages: &[Message], exporters: usize, gzip: bool, is_durable: bool) -> Result<()> {
     // Beside the build, on a real disk: `/tmp` may be memory.
     let folder = tempfile::tempdir_in(target()?)?;
     let data = folder.path().to_string_lossy();
@@ -97,7 +130,7 @@ fn receive(messages: &[Vec<u8>], exporters: usize, gzip: bool, is_durable: bool)
         options.extend(["--data", &data]);
     }
     let serving = Serving::start(&options)?;
-    let messages: Arc<Vec<Vec<u8>>> = Arc::new(messages.to_vec());
+    let messages: Arc<[Message]> = messages.into();
     let runtime = Runtime::new()?;
     let rounds = SPANS_OF_A_RUN.div_ceil(MESSAGE_SPANS).div_ceil(exporters);
     let (began, cpu) = (Instant::now(), serving.cpu_time()?);
@@ -109,7 +142,9 @@ fn receive(messages: &[Vec<u8>], exporters: usize, gzip: bool, is_durable: bool)
             let messages = Arc::clone(&messages);
             tasks.spawn(async move {
                 for round in 0..rounds {
-                    exporter.export(&messages[(number + round) % messages.len()]).await?;
+                    let message = &messages[(number + round) % messages.len()];
+                    let round = (round * exporters + number) as u32;
+                    exporter.export(&message.of_round(round)).await?;
                 }
                 Ok::<_, anyhow::Error>(())
             });
