@@ -132,6 +132,8 @@ fn kills_take_nothing_that_was_acknowledged() {
                         let to = address.lock().expect("no panic").clone();
                         if send(&to, &json) {
                             acknowledged.lock().expect("no panic").insert(trace, tries);
+                            // Few enough to look at each in the end.
+                            std::thread::sleep(Duration::from_millis(10));
                             break;
                         }
                         tries += 1;
