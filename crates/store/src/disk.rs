@@ -10,7 +10,7 @@ use std::path::Path;
 /// A file system. Errors are those of the system.
 #[expect(clippy::missing_errors_doc, reason = "the same for all of them")]
 pub trait Disk: Debug + Send + Sync {
-    /// Makes a folder, and those above it, if they are not there.
+    /// Makes a folder, and those above it, if they are not there, and makes safe that it is.
     fn create_folder(&self, folder: &Path) -> io::Result<()>;
 
     /// Makes a file that is not there yet.
@@ -51,7 +51,19 @@ pub struct LocalDisk;
 
 impl Disk for LocalDisk {
     fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        fs::create_dir_all(folder)
+        // The root has no parent, a name alone the folder that we are in.
+        let Some(parent) = folder.parent() else { return Ok(()) };
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.create_folder(parent)?;
+                fs::create_dir(folder)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+            made => made?,
+        }
+        // Also of one that was there: whoever made it may not have come so far.
+        self.sync_folder(parent)
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {

@@ -215,7 +215,7 @@ fn what_is_none_of_ours_is_left_alone() {
 #[test]
 fn it_works_on_a_real_disk() {
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("deep/log");
+    let path = folder.path().join("deep/er/log");
     let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
     let (mut log, _, _) = open_on(Arc::clone(&disk), &path, None).expect("it opens");
     for number in 0..20 {
