@@ -4,7 +4,7 @@
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// A file system. Errors are those of the system.
@@ -18,6 +18,9 @@ pub trait Disk: Debug + Send + Sync {
 
     /// Returns all bytes of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// Returns the first bytes of a file, at most so many.
+    fn read_start(&self, path: &Path, bytes: usize) -> io::Result<Vec<u8>>;
 
     /// Returns the names of the files in a folder, sorted.
     fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
@@ -74,6 +77,12 @@ impl Disk for LocalDisk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
+    }
+
+    fn read_start(&self, path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
+        let mut start = Vec::new();
+        File::open(path)?.take(bytes as u64).read_to_end(&mut start)?;
+        Ok(start)
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {

@@ -64,7 +64,8 @@ fn check(disk: &ForgetfulDisk, safe: &[Vec<u8>], what: &str) {
     // It goes on behind what there is.
     log.append(&[(2, b"later")]).and_then(|_| log.sync()).expect("it works again");
     read.push(b"later".to_vec());
-    let (_, _, again) = open(disk, 0).expect("it opens");
+    let (_, replayed, again) = open(disk, 0).expect("it opens");
+    assert_eq!(replayed.lost, [], "{what}, again");
     let again: Vec<Vec<u8>> = again.into_iter().map(|(_, _, payload)| payload).collect();
     assert_eq!(again, read, "{what}");
 }
@@ -74,12 +75,16 @@ fn what_is_written_is_read() {
     let disk = ForgetfulDisk::default();
     let safe = work(&disk, 20);
     let (log, replayed, read) = open(&disk, 0).expect("it opens");
-    assert_eq!((log.last(), replayed.records, replayed.bytes_skipped), (39, 39, 0));
+    assert_eq!((replayed.last, replayed.records, replayed.bytes_skipped), (39, 39, 0));
+    assert_eq!((log.last(), log.synced()), (41, 41), "nothing says that the last two were safe");
     let sequences: Vec<u64> = read.iter().map(|(sequence, _, _)| *sequence).collect();
     assert_eq!(sequences, (1..=39).collect::<Vec<_>>());
-    assert_eq!(read.into_iter().map(|(_, _, payload)| payload).collect::<Vec<_>>(), safe);
+    let payloads = read.into_iter().map(|(_, _, payload)| payload).collect::<Vec<_>>();
+    assert_eq!(payloads, safe);
     let (_, replayed, read) = open(&disk, 30).expect("it opens");
-    assert_eq!((replayed.last, read.first().map(|(sequence, _, _)| *sequence)), (39, Some(31)));
+    assert_eq!((replayed.last, read.first().map(|(sequence, _, _)| *sequence)), (41, Some(31)));
+    let payloads = read.into_iter().map(|(_, _, payload)| payload).collect::<Vec<_>>();
+    assert_eq!(payloads, safe[30..]);
 }
 
 /// Scenario: the power is cut at each operation, and more or less of what was not synced survives.
@@ -122,7 +127,7 @@ fn what_is_found_is_safe() {
     log.append(&[(1, b"written, and not synced")]).expect("it works");
     drop(log);
     let (log, _, found) = open(&disk, 0).expect("it opens");
-    assert_eq!((log.synced(), found.len()), (1, 1));
+    assert_eq!((log.synced(), found.len()), (2, 1), "it was written once more");
     check(&disk.after_power_cut(Survival::Synced), &[found[0].2.clone()], "found");
 }
 
@@ -158,21 +163,24 @@ fn segments_go_once_all_of_them_is_safe_elsewhere() {
     assert!(gone > 0 && gone < segments, "{gone} of {segments}");
     let (_, replayed, read) = open(&disk, 20).expect("it opens");
     assert_eq!((replayed.lost, read.len()), (Vec::new(), 19));
-    let all = open_on(Arc::new(disk.clone()), Path::new(FOLDER), None).expect("it opens");
-    assert!(all.1.lost.is_empty() && all.2.len() > 19, "all that is there");
     assert_eq!(read.last().map(|(_, _, payload)| payload), safe.last());
+    let folder = Path::new(FOLDER);
+    let (mut log, replayed, read) =
+        open_on(Arc::new(disk.clone()), folder, None).expect("it opens");
+    assert!(replayed.lost.is_empty() && read.len() > 19, "all that is there");
     log.append(&[(1, b"the segment that is written stays")]).expect("it works");
     log.remove_through(u64::MAX).expect("it works");
-    assert_eq!(disk.list(Path::new(FOLDER)).expect("a folder").len(), 1);
+    assert_eq!(disk.list(folder).expect("a folder").len(), 1);
     assert_eq!(log.remove_through(u64::MAX).expect("it works"), 0);
+    log.sync().expect("it works");
     drop(log);
-    let (mut log, _, _) = open(&disk, 0).expect("it opens");
-    assert_eq!(log.remove_through(39).expect("it works"), 0, "one record is behind it");
-    assert_eq!(log.remove_through(40).expect("it works"), 1);
-    assert_eq!(disk.list(Path::new(FOLDER)).expect("a folder").len(), 0);
+    let (mut log, _, _) = open_on(Arc::new(disk.clone()), folder, None).expect("it opens");
+    let last = log.last();
+    log.remove_through(last).expect("it works");
     log.append(&[(1, b"again")]).and_then(|_| log.sync()).expect("it works");
-    let (_, _, read) = open(&disk, 40).expect("it opens");
-    assert_eq!(read, [(41, 1, b"again".to_vec())]);
+    drop(log);
+    let (_, _, read) = open(&disk, last).expect("it opens");
+    assert_eq!(read, [(last + 1, 1, b"again".to_vec())]);
 }
 
 /// Scenario: a byte of a record, or a whole segment, is damaged once it was safe.

@@ -19,13 +19,16 @@ pub enum Survival {
     Half,
     /// All names and lengths, but zeros in the place of what was written.
     Zeros,
+    /// The same, but the last half of it is there: pages reach the disk in any order.
+    Hole,
     /// Everything: the process was killed, and the system went on.
     Everything,
 }
 
 impl Survival {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Synced, Self::Half, Self::Zeros, Self::Everything];
+    pub const ALL: [Self; 5] =
+        [Self::Synced, Self::Half, Self::Zeros, Self::Hole, Self::Everything];
 }
 
 /// What goes wrong.
@@ -144,6 +147,11 @@ fn surviving(content: &Content, survival: Survival) -> Vec<u8> {
             zeros.resize(bytes.len(), 0);
             zeros
         }
+        Survival::Hole if is_longer => {
+            let mut holed = bytes.clone();
+            holed[synced.len()..usize::midpoint(synced.len(), bytes.len())].fill(0);
+            holed
+        }
         _ => bytes.clone(),
     }
 }
@@ -169,6 +177,12 @@ impl Disk for ForgetfulDisk {
         let file = file.ok_or(io::ErrorKind::NotFound)?;
         let bytes = file.content().bytes.clone();
         Ok(bytes)
+    }
+
+    fn read_start(&self, path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
+        let mut start = self.read(path)?;
+        start.truncate(bytes);
+        Ok(start)
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {

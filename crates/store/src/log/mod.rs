@@ -11,7 +11,9 @@
 //! | 8..12 | version of the format, 1 |
 //! | 12..20 | salt: random, so that no payload holds what looks like a record of this segment |
 //! | 20..28 | safe: so far the log was safe when the segment was begun |
-//! | 28..32 | sum of the bytes before |
+//! | 28..32 | again: so many records at its beginning are those behind `safe` once more |
+//! | 32..36 | zeros |
+//! | 36..40 | sum of the bytes before |
 //!
 //! | bytes | record |
 //! |---|---|
@@ -24,8 +26,11 @@
 //! | 32..36 | sum of the salt and bytes 0..32 |
 //! | 36.. | payload |
 //!
-//! Sequences are never given twice. When a write or a sync fails, nobody knows what is on the disk:
-//! the log goes on in a new segment, whose `safe` says that what lies between may be missing.
+//! Sequences are never given twice. When a sync fails, nobody knows what is on the disk: the log
+//! goes on in a new segment, whose `safe` says that what lies between was not acknowledged. When a
+//! log is opened, what is behind the last record that is known to be safe may be in the system's
+//! memory alone: it is written once more, into a new segment. What a segment begins behind, as far
+//! as it has all of it again, is passed by in those before it.
 //!
 //! # What is broken
 //!

@@ -10,7 +10,10 @@ const VERSION: u32 = 1;
 const MARK: &[u8; 4] = b"TSR1";
 
 /// Bytes of a segment's header.
-pub(super) const HEADER_BYTES: usize = 32;
+pub(super) const HEADER_BYTES: usize = 40;
+
+/// Bytes of a header before its sum; four of them are zeros.
+const SUMMED_BYTES: usize = 36;
 
 /// Bytes of a record before its payload.
 const FRAME_BYTES: usize = 36;
@@ -28,6 +31,8 @@ pub(super) struct Header {
     pub(super) salt: Salt,
     /// All records up to this one were safe when the segment was begun; 0 for none.
     pub(super) safe: u64,
+    /// So many records at its beginning are those behind `safe` once more.
+    pub(super) again: u32,
 }
 
 /// A record of the log.
@@ -59,15 +64,16 @@ impl Header {
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
         bytes[12..20].copy_from_slice(&self.salt.0);
         bytes[20..28].copy_from_slice(&self.safe.to_le_bytes());
-        let sum = crc32fast::hash(&bytes[..28]);
-        bytes[28..].copy_from_slice(&sum.to_le_bytes());
+        bytes[28..32].copy_from_slice(&self.again.to_le_bytes());
+        let sum = crc32fast::hash(&bytes[..SUMMED_BYTES]);
+        bytes[SUMMED_BYTES..].copy_from_slice(&sum.to_le_bytes());
         bytes
     }
 
     /// Reads the header of a segment.
     pub(super) fn read(segment: &[u8]) -> Result<Self, BadHeader> {
         let bytes = segment.first_chunk::<HEADER_BYTES>().ok_or_else(|| cut_header(segment))?;
-        if crc32fast::hash(&bytes[..28]) != u32_at(bytes, 28) {
+        if crc32fast::hash(&bytes[..SUMMED_BYTES]) != u32_at(bytes, SUMMED_BYTES) {
             return Err(cut_header(segment));
         }
         if !bytes.starts_with(NAME) {
@@ -76,7 +82,7 @@ impl Header {
         match u32_at(bytes, 8) {
             VERSION => {
                 let salt = Salt(u64_at(bytes, 12).to_le_bytes());
-                Ok(Self { salt, safe: u64_at(bytes, 20) })
+                Ok(Self { salt, safe: u64_at(bytes, 20), again: u32_at(bytes, 28) })
             }
             version => Err(BadHeader::Version(version)),
         }
@@ -201,7 +207,7 @@ mod tests {
 
     #[test]
     fn headers_are_told_apart() {
-        let header = Header { salt: SALT, safe: 77 };
+        let header = Header { salt: SALT, safe: 77, again: 3 };
         let good = header.write();
         assert_eq!(Header::read(&good), Ok(header));
         for cut in 0..HEADER_BYTES {
@@ -211,8 +217,8 @@ mod tests {
         assert_eq!(Header::read(b"PAR1 is a file of another kind"), Err(BadHeader::Foreign));
         let mut later = good;
         later[8] = 2;
-        let sum = crc32fast::hash(&later[..28]);
-        later[28..].copy_from_slice(&sum.to_le_bytes());
+        let sum = crc32fast::hash(&later[..SUMMED_BYTES]);
+        later[SUMMED_BYTES..].copy_from_slice(&sum.to_le_bytes());
         assert_eq!(Header::read(&later), Err(BadHeader::Version(2)));
     }
 }

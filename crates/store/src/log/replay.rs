@@ -1,7 +1,7 @@
 //! What a log holds, read after a crash.
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::record::{BadHeader, HEADER_BYTES, Header, Record, find_record};
 use super::{first_of, segment_name};
@@ -20,6 +20,18 @@ pub struct Replayed {
     pub lost: Vec<RangeInclusive<u64>>,
     /// The first sequence of each segment, in order.
     pub(super) segments: Vec<u64>,
+    /// So far the log is known to be safe.
+    pub(super) synced: u64,
+    /// What was read behind that.
+    pub(super) unproven: Vec<(u32, Vec<u8>)>,
+}
+
+/// A segment as it lies on the disk.
+struct Segment {
+    first: u64,
+    path: PathBuf,
+    /// None of a segment that was not begun whole.
+    header: Option<Header>,
 }
 
 /// Reads the log in a folder, and gives each record behind `after` to `visit`, in order; without
@@ -31,72 +43,120 @@ pub(super) fn replay<E: From<Error>>(
     mut visit: impl FnMut(Record<'_>) -> Result<(), E>,
 ) -> Result<Replayed, E> {
     let names = disk.list(folder).map_err(|cause| Error::io("list", folder, cause))?;
-    let segments: Vec<u64> = names.iter().filter_map(|name| first_of(name)).collect();
-    let before_all = segments.first().map_or(0, |first| first.saturating_sub(1));
-    let after = after.unwrap_or(before_all);
-    let mut replay = Replay { last: after, ..Replay::default() };
-    for (number, first) in segments.iter().enumerate() {
-        // Nothing behind `after` is in a segment that the next one follows at once.
-        if segments.get(number + 1).is_some_and(|next| *next <= after.saturating_add(1)) {
+    let firsts: Vec<u64> = names.iter().filter_map(|name| first_of(name)).collect();
+    let segments = firsts.iter().map(|first| Segment::look(disk, folder, *first));
+    let segments = segments.collect::<Result<Vec<_>, Error>>()?;
+    let before_all = firsts.first().map_or(0, |first| first.saturating_sub(1));
+    let mut replay = Replay { last: after.unwrap_or(before_all), ..Replay::default() };
+    for (number, segment) in segments.iter().enumerate() {
+        // Nothing that is asked for is in a segment that the next one follows at once.
+        let next = segments.get(number + 1).map(|next| next.first);
+        let is_before = next.is_some_and(|next| next <= replay.last.saturating_add(1));
+        if is_before && !replay.is_begun {
+            replay.note(segment);
             continue;
         }
-        let path = folder.join(segment_name(*first));
-        let bytes = disk.read(&path).map_err(|cause| Error::io("read", &path, cause))?;
-        replay.segment(&path, *first, &bytes, &mut visit)?;
+        replay.is_begun = true;
+        replay.segment(disk, segment, &segments[number + 1..], &mut visit)?;
     }
-    Ok(replay.done(segments))
+    Ok(replay.done(firsts))
+}
+
+impl Segment {
+    fn look(disk: &dyn Disk, folder: &Path, first: u64) -> Result<Self, Error> {
+        let path = folder.join(segment_name(first));
+        let start = disk.read_start(&path, HEADER_BYTES + 1);
+        let start = start.map_err(|cause| Error::io("read", &path, cause))?;
+        let foreign = |found: &str| Error::Foreign { path: path.clone(), found: found.to_owned() };
+        let header = match Header::read(&start) {
+            Ok(header) => Some(header),
+            // A header is safe before a record is written behind it.
+            Err(BadHeader::Cut) if start.len() > HEADER_BYTES && start.iter().any(|b| *b != 0) => {
+                return Err(foreign("its header is damaged"));
+            }
+            Err(BadHeader::Cut) => None,
+            Err(BadHeader::Version(version)) => {
+                return Err(foreign(&format!("it has version {version}")));
+            }
+            Err(BadHeader::Foreign) => return Err(foreign("it has no header")),
+        };
+        Ok(Self { first, path, header })
+    }
+
+    /// Returns what it begins behind, without being said to be safe.
+    fn behind(&self) -> Option<RangeInclusive<u64>> {
+        let header = self.header?;
+        Some(header.safe + 1..=self.first.saturating_sub(1))
+    }
+
+    /// Returns whether all records that it has again are there.
+    fn is_whole(&self, disk: &dyn Disk) -> Result<bool, Error> {
+        let Some(header) = self.header else { return Ok(false) };
+        if header.again == 0 {
+            return Ok(true);
+        }
+        let bytes = disk.read(&self.path).map_err(|cause| Error::io("read", &self.path, cause))?;
+        let mut at = HEADER_BYTES;
+        for _ in 0..header.again {
+            match Record::read(&bytes, at, header.salt) {
+                Some(record) => at += record.bytes(),
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
 }
 
 #[derive(Debug, Default)]
 struct Replay {
     last: u64,
+    is_begun: bool,
     records: u64,
     bytes_skipped: u64,
     /// Sequences that are not there.
     missing: Vec<RangeInclusive<u64>>,
-    /// Sequences that may be missing: they were being written when a write failed.
+    /// Sequences that may be missing: they were not acknowledged, or are there again.
     excused: Vec<RangeInclusive<u64>>,
     /// So far the log was safe once, as records and headers say.
     synced: u64,
+    /// What was read behind that.
+    unproven: Vec<(u64, u32, Vec<u8>)>,
 }
 
 impl Replay {
+    fn note(&mut self, segment: &Segment) {
+        self.prove(segment.header.map_or(0, |header| header.safe));
+        self.excused.extend(segment.behind());
+    }
+
     fn segment<E: From<Error>>(
         &mut self,
-        path: &Path,
-        first: u64,
-        bytes: &[u8],
+        disk: &dyn Disk,
+        segment: &Segment,
+        later: &[Segment],
         visit: &mut impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let foreign = |found: String| Error::Foreign { path: path.to_owned(), found };
-        let header = match Header::read(bytes) {
-            Ok(header) => header,
-            // It is safe before a record is written behind it.
-            Err(BadHeader::Cut) if bytes.len() > HEADER_BYTES => {
-                return Err(foreign("its header is damaged".to_owned()).into());
-            }
-            Err(BadHeader::Cut) => {
-                self.bytes_skipped += bytes.len() as u64;
-                return Ok(());
-            }
-            Err(BadHeader::Version(version)) => {
-                return Err(foreign(format!("it has version {version}")).into());
-            }
-            Err(BadHeader::Foreign) => return Err(foreign("it has no header".to_owned()).into()),
+        let path = &segment.path;
+        let bytes = disk.read(path).map_err(|cause| Error::io("read", path, cause))?;
+        self.note(segment);
+        let Some(header) = segment.header else {
+            self.bytes_skipped += bytes.len() as u64;
+            return Ok(());
         };
-        self.synced = self.synced.max(header.safe);
-        self.excused.push(header.safe + 1..=first.saturating_sub(1));
+        let passed = passed_by(disk, later)?;
         let mut at = HEADER_BYTES;
         while at < bytes.len() {
-            let Some(found) = find_record(bytes, at, header.salt) else {
+            let Some(found) = find_record(&bytes, at, header.salt) else {
                 self.bytes_skipped += (bytes.len() - at) as u64;
                 break;
             };
             self.bytes_skipped += (found - at) as u64;
             at = found;
-            if let Some(record) = Record::read(bytes, at, header.salt) {
+            if let Some(record) = Record::read(&bytes, at, header.salt) {
                 at += record.bytes();
-                self.record(record, visit)?;
+                if !passed.iter().any(|range| range.contains(&record.sequence)) {
+                    self.record(record, visit)?;
+                }
             }
         }
         Ok(())
@@ -107,7 +167,7 @@ impl Replay {
         record: Record<'_>,
         visit: &mut impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.synced = self.synced.max(record.synced);
+        self.prove(record.synced);
         // Known already: it lies before what was asked for.
         if record.sequence <= self.last {
             return Ok(());
@@ -117,19 +177,56 @@ impl Replay {
         }
         self.last = record.sequence;
         self.records += 1;
+        if record.sequence > self.synced {
+            self.unproven.push((record.sequence, record.kind, record.payload.to_vec()));
+        }
         visit(record)
     }
 
-    fn done(self, segments: Vec<u64>) -> Replayed {
+    /// Notes that the log was safe so far.
+    fn prove(&mut self, synced: u64) {
+        self.synced = self.synced.max(synced);
+        let synced = self.synced;
+        self.unproven.retain(|(sequence, _, _)| *sequence > synced);
+    }
+
+    fn done(mut self, segments: Vec<u64>) -> Replayed {
+        // What is known to have been safe has to be there, also behind the last record.
+        self.missing.push(self.last + 1..=self.synced);
         let safe = self.missing.iter().map(|range| *range.start()..=*range.end().min(&self.synced));
         let lost = safe.flat_map(|range| without(range, &self.excused)).collect();
-        let Self { last, records, bytes_skipped, .. } = self;
-        Replayed { last, records, bytes_skipped, lost, segments }
+        let unproven = self.unproven.into_iter().map(|(_, kind, payload)| (kind, payload));
+        Replayed {
+            last: self.last.max(self.synced),
+            records: self.records,
+            bytes_skipped: self.bytes_skipped,
+            lost,
+            segments,
+            synced: self.synced,
+            unproven: unproven.collect(),
+        }
     }
+}
+
+/// Returns the sequences that later segments have again, or say not to have been acknowledged.
+fn passed_by(disk: &dyn Disk, later: &[Segment]) -> Result<Vec<RangeInclusive<u64>>, Error> {
+    let mut passed = Vec::new();
+    for segment in later {
+        let behind = segment.behind().filter(|behind| !behind.is_empty());
+        if let Some(behind) = behind
+            && segment.is_whole(disk)?
+        {
+            passed.push(behind);
+        }
+    }
+    Ok(passed)
 }
 
 /// Returns the parts of a range that no other range covers; the others are in order.
 fn without(range: RangeInclusive<u64>, others: &[RangeInclusive<u64>]) -> Vec<RangeInclusive<u64>> {
+    if range.is_empty() {
+        return Vec::new();
+    }
     let (mut start, end) = range.into_inner();
     let mut parts = Vec::new();
     for other in others {

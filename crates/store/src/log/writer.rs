@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::record::{Header, RECORD_BYTES_MAX, Record, Salt};
+use super::record::{HEADER_BYTES, Header, RECORD_BYTES_MAX, Record, Salt};
 use super::replay::{Replayed, replay};
 use super::segment_name;
 use crate::{Disk, DiskFile, Error};
@@ -77,23 +77,33 @@ impl Log {
     ) -> Result<(Self, Replayed), E> {
         let io = |action, cause| Error::io(action, folder, cause);
         disk.create_folder(folder).map_err(|cause| io("create", cause))?;
-        let replayed = replay(&*disk, folder, after, visit)?;
-        // What was read may never have reached the disk: a killed process leaves it to the system.
-        for first in &replayed.segments {
-            let path = folder.join(segment_name(*first));
-            disk.sync(&path).map_err(|cause| Error::io("sync", &path, cause))?;
-        }
+        let mut replayed = replay(&*disk, folder, after, visit)?;
         disk.sync_folder(folder).map_err(|cause| io("sync", cause))?;
-        let log = Self {
+        let mut log = Self {
             disk,
             folder: folder.to_owned(),
             options,
             ended: replayed.segments.clone(),
             current: None,
             last: replayed.last,
-            synced: replayed.last,
+            synced: replayed.synced,
         };
+        log.write_again(&std::mem::take(&mut replayed.unproven))?;
         Ok((log, replayed))
+    }
+
+    /// Writes once more what may never have reached the disk, though it could be read: a process
+    /// that is killed leaves that to the system, which may have failed to write it and said so once.
+    fn write_again(&mut self, records: &[(u32, Vec<u8>)]) -> Result<(), Error> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let segment = self.begin(records.len() as u32)?;
+        self.current = Some(segment);
+        let records = records.iter().map(|(kind, payload)| (*kind, payload.as_slice()));
+        self.append(&records.collect::<Vec<_>>())?;
+        self.sync()?;
+        Ok(())
     }
 
     /// Returns the sequence of the last record; 0 for none.
@@ -169,8 +179,13 @@ impl Log {
         let needless = next.take_while(is_needless).take(self.ended.len()).count();
         for _ in 0..needless {
             let path = self.folder.join(segment_name(self.ended[0]));
-            self.disk.remove(&path).map_err(|cause| Error::io("remove", &path, cause))?;
-            self.ended.remove(0);
+            match self.disk.remove(&path) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &path, cause));
+                }
+                // It may have been removed by hand.
+                _ => self.ended.remove(0),
+            };
         }
         Ok(needless)
     }
@@ -190,24 +205,34 @@ impl Log {
         }
         let segment = match self.current.take() {
             Some(segment) => segment,
-            None => self.begin()?,
+            None => self.begin(0)?,
         };
         Ok(self.current.insert(segment))
     }
 
-    fn begin(&mut self) -> Result<Segment, Error> {
-        let first = self.last + 1;
-        let path = self.folder.join(segment_name(first));
-        // One that was begun before, and holds nothing.
-        match self.disk.remove(&path) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", &path, cause));
+    /// Begins a segment, with so many records that are in others already.
+    fn begin(&mut self, again: u32) -> Result<Segment, Error> {
+        let mut path = self.folder.join(segment_name(self.last + 1));
+        // What was begun there holds nothing, or nothing that can be read: that is left as it is.
+        loop {
+            match self.disk.read_start(&path, HEADER_BYTES + 1) {
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => break,
+                Err(cause) => return Err(Error::io("read", &path, cause)),
+                Ok(start) if start.len() <= HEADER_BYTES => {
+                    self.disk.remove(&path).map_err(|cause| Error::io("remove", &path, cause))?;
+                    let first = self.last + 1;
+                    self.ended.retain(|ended| *ended != first);
+                }
+                Ok(_) => {
+                    self.last += 1;
+                    path = self.folder.join(segment_name(self.last + 1));
+                }
             }
-            _ => self.ended.retain(|ended| *ended != first),
         }
+        let first = self.last + 1;
         let mut salt = Salt([0; 8]);
         getrandom::fill(&mut salt.0).map_err(|cause| Error::io("begin", &path, cause.into()))?;
-        let header = Header { salt, safe: self.synced }.write();
+        let header = Header { salt, safe: self.synced, again }.write();
         let create = || {
             let mut file = self.disk.create(&path)?;
             file.append(&header)?;
