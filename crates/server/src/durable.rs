@@ -3,6 +3,7 @@
 //! An export is answered once its spans are in the log, and the log is on the disk. Messages that
 //! come while one group is being made safe are the next one, so that many share a sync.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,9 @@ const THREAD_NAME: &str = "timesink-log";
 /// Spans that come again within so long are known, and up to twice as long: exporters give up long
 /// before.
 const SEEN_FOR: Duration = Duration::from_mins(10);
+
+/// Between two looks at what is not needed any more, when nothing comes.
+const TIDY_EVERY: Duration = Duration::from_secs(10);
 
 /// The thread; it ends once the intake is closed.
 #[derive(Debug)]
@@ -57,6 +61,12 @@ impl Durable {
     }
 }
 
+impl Drop for Durable {
+    fn drop(&mut self) {
+        self.intake.close();
+    }
+}
+
 struct Writer {
     intake: Arc<Intake>,
     journal: Journal,
@@ -67,7 +77,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
-        while self.intake.wait_for_messages() {
+        while self.intake.wait_for_messages(TIDY_EVERY) {
             self.group();
         }
         // What was decoded between the last group and the end.
@@ -76,27 +86,29 @@ impl Writer {
 
     /// Makes one group safe, and says so to those who wait.
     fn group(&mut self) {
+        self.tidy();
         let mut group = self.intake.gather();
         if group.is_empty() {
-            return;
-        }
-        if self.aged.elapsed() > SEEN_FOR {
-            self.journal.age();
-            self.aged = Instant::now();
+            return self.intake.let_go(&group);
         }
         let began = Instant::now();
-        match self.write(&group) {
-            Ok(appended) => {
+        let written = catch_unwind(AssertUnwindSafe(|| self.write(&group)));
+        match written {
+            Ok(Ok(appended)) => {
                 self.metrics.made_safe(began.elapsed(), appended.repeated);
                 (group.decoded.spans, group.decoded.quarantine) =
                     (appended.spans, appended.quarantine);
                 self.intake.arrive(group, appended.record);
-                // What cannot be removed now goes with the next group.
-                let _ = self.journal.remove_through(self.intake.released());
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 self.metrics.not_made_safe();
                 self.intake.refuse(group, &error);
+            }
+            // A panic costs this group, which may come again.
+            Err(_) => {
+                self.journal.forget_unsynced();
+                self.metrics.not_made_safe();
+                self.intake.refuse(group, &"internal error, please report it: a panic");
             }
         }
     }
@@ -105,5 +117,15 @@ impl Writer {
         let appended = self.journal.append(&group.decoded.spans, &group.decoded.quarantine)?;
         self.journal.sync()?;
         Ok(appended)
+    }
+
+    /// Removes what is not needed any more, also on a full disk, and forgets old spans.
+    fn tidy(&mut self) {
+        // What cannot be removed now goes with the next group.
+        let _ = self.journal.remove_through(self.intake.released());
+        if self.aged.elapsed() > SEEN_FOR {
+            self.journal.age();
+            self.aged = Instant::now();
+        }
     }
 }

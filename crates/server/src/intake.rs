@@ -6,6 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use crate::Error;
 use timesink_otlp::{Decoded, Decoder, DecoderOptions, MessageError, Rejected};
@@ -197,7 +198,8 @@ impl Intake {
             receiver
         });
         drop(slot);
-        if let (Some(log), true) = (&self.log, safe.is_some()) {
+        // Also for what was refused, and is held until the next group.
+        if let (Some(log), true) = (&self.log, grown > 0 || safe.is_some()) {
             locked(&log.state).has_messages = true;
             log.wake.notify_one();
         }
@@ -207,12 +209,13 @@ impl Intake {
         Taken { accepted, rejected, error: result.err(), safe }
     }
 
-    /// Waits until something was decoded; returns false once the intake is closed.
-    pub(crate) fn wait_for_messages(&self) -> bool {
+    /// Waits until something was decoded, or for a while; returns false once the intake is closed.
+    pub(crate) fn wait_for_messages(&self, time_max: Duration) -> bool {
         let Some(log) = &self.log else { return false };
         let state = locked(&log.state);
-        let waited = log.wake.wait_while(state, |state| !state.has_messages && !state.is_closed);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        let is_idle = |state: &mut LogState| !state.has_messages && !state.is_closed;
+        let waited = log.wake.wait_timeout_while(state, time_max, is_idle);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.has_messages = false;
         !state.is_closed
     }
@@ -283,9 +286,14 @@ impl Intake {
         self.log.as_ref().map_or(0, |log| log.released.load(Ordering::Relaxed))
     }
 
+    /// Lets a group go that holds no span.
+    pub(crate) fn let_go(&self, group: &Group) {
+        self.pending_bytes.fetch_sub(group.bytes + group.lost_bytes, Ordering::Relaxed);
+    }
+
     /// Lets a group go that could not be made safe, and says why to those who wait.
     pub(crate) fn refuse(&self, group: Group, why: &dyn std::fmt::Display) {
-        self.pending_bytes.fetch_sub(group.bytes + group.lost_bytes, Ordering::Relaxed);
+        self.let_go(&group);
         for waiting in group.waiting {
             let _ = waiting.send(Err(why.to_string()));
         }

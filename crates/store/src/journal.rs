@@ -99,11 +99,26 @@ impl Journal {
         let rows =
             |batches: &[RecordBatch]| -> usize { batches.iter().map(RecordBatch::num_rows).sum() };
         let all = rows(spans) + rows(quarantine);
-        let (new_spans, new_quarantine) = (self.unseen(spans)?, self.unseen(quarantine)?);
-        let repeated = (all - rows(&new_spans) - rows(&new_quarantine)) as u64;
-        let record =
-            self.write(&new_spans, &new_quarantine).inspect_err(|_| self.unsynced.clear())?;
-        Ok(Appended { spans: new_spans, quarantine: new_quarantine, record, repeated })
+        let appended = self.append_unseen(spans, quarantine);
+        let mut appended = appended.inspect_err(|_| self.unsynced.clear())?;
+        appended.repeated = (all - rows(&appended.spans) - rows(&appended.quarantine)) as u64;
+        Ok(appended)
+    }
+
+    fn append_unseen(
+        &mut self,
+        spans: &[RecordBatch],
+        quarantine: &[RecordBatch],
+    ) -> Result<Appended, Error> {
+        let (spans, quarantine) = (self.unseen(spans)?, self.unseen(quarantine)?);
+        let record = self.write(&spans, &quarantine)?;
+        Ok(Appended { spans, quarantine, record, repeated: 0 })
+    }
+
+    /// Forgets what was written and not synced: it is not acknowledged, and may come again.
+    pub fn forget_unsynced(&mut self) {
+        self.unsynced.clear();
+        self.log.abandon();
     }
 
     /// Returns the rows that were not written before, without batches that have none.

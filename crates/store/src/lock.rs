@@ -39,7 +39,8 @@ impl WriterLock {
             }
             Err(TryLockError::Error(cause)) => return Err(io("lock", cause)),
         }
-        sign(&mut file).map_err(|cause| io("write", cause))?;
+        // On a full disk nobody is told the number: what the log holds can be read all the same.
+        let _ = sign(&mut file);
         Ok(Self { file })
     }
 }

@@ -1,21 +1,28 @@
 //! [`Seen`]: which spans were taken already.
 //!
-//! An exporter that got no answer sends its spans again, and they may have been taken: a span is
-//! the same by its trace and its own id.
+//! An exporter that got no answer sends its spans again, and they may have been taken. A span is the
+//! same by its ids, its kind and its start: a client and a server may share their ids (Zipkin).
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use std::hash::{BuildHasher, RandomState};
+
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
+use arrow::datatypes::Int64Type;
 use arrow::error::ArrowError;
 use hashbrown::HashSet;
 
-/// A span, by its ids: the decoder lets hex digits through alone.
-pub(crate) type SpanKey = (u128, u64);
+/// A span, by two hashes that nobody outside knows: two spans have the same by no accident.
+pub(crate) type SpanKey = (u64, u64);
+
+/// Keys that are kept at most, twice: some 30 bytes each.
+const SEEN_MAX: usize = 4_000_000;
 
 /// The spans of the last while: one that comes again later than that is taken again.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     young: HashSet<SpanKey>,
     old: HashSet<SpanKey>,
+    hashers: (RandomState, RandomState),
 }
 
 impl Seen {
@@ -26,7 +33,7 @@ impl Seen {
         batch: &RecordBatch,
         keys: &mut HashSet<SpanKey>,
     ) -> Result<RecordBatch, ArrowError> {
-        let of_rows = keys_of(batch);
+        let of_rows = self.keys_of(batch);
         let is_new: Vec<bool> = of_rows
             .map(|key| !self.young.contains(&key) && !self.old.contains(&key) && keys.insert(key))
             .collect();
@@ -38,10 +45,9 @@ impl Seen {
 
     /// Notes spans that are taken.
     pub(crate) fn add(&mut self, keys: HashSet<SpanKey>) {
-        if self.young.is_empty() {
-            self.young = keys;
-        } else {
-            self.young.extend(keys);
+        self.young.extend(keys);
+        if self.young.len() > SEEN_MAX {
+            self.age();
         }
     }
 
@@ -49,20 +55,24 @@ impl Seen {
     pub(crate) fn age(&mut self) {
         self.old = std::mem::take(&mut self.young);
     }
-}
 
-/// Returns the key of each row.
-fn keys_of(batch: &RecordBatch) -> impl Iterator<Item = SpanKey> {
-    let column = |name: &str| {
-        batch.column_by_name(name).and_then(|column| column.as_string_view_opt()).cloned()
-    };
-    let (traces, spans) = (column("trace_id"), column("span_id"));
-    (0..batch.num_rows()).map(move |row| {
-        let trace = traces.as_ref().map_or("", |ids| ids.value(row));
-        let span = spans.as_ref().map_or("", |ids| ids.value(row));
-        let trace = u128::from_str_radix(trace, 16).unwrap_or_default();
-        (trace, u64::from_str_radix(span, 16).unwrap_or_default())
-    })
+    /// Returns the key of each row.
+    fn keys_of(&self, batch: &RecordBatch) -> impl Iterator<Item = SpanKey> {
+        let text = |name: &str| {
+            batch.column_by_name(name).and_then(|column| column.as_string_view_opt()).cloned()
+        };
+        let starts = batch.column_by_name("start_time_unix_nano");
+        let starts = starts.and_then(|column| column.as_primitive_opt::<Int64Type>()).cloned();
+        let texts = ["trace_id", "span_id", "kind"].map(text);
+        (0..batch.num_rows()).map(move |row| {
+            let start = starts.as_ref().map(|starts| starts.value(row));
+            let texts = texts.each_ref().map(|texts| {
+                texts.as_ref().filter(|texts| texts.is_valid(row)).map(|texts| texts.value(row))
+            });
+            let span = (texts, start);
+            (self.hashers.0.hash_one(span), self.hashers.1.hash_one(span))
+        })
+    }
 }
 
 #[cfg(test)]
@@ -73,6 +83,16 @@ mod tests {
 
     fn rows(seen: &Seen, batch: &RecordBatch, keys: &mut HashSet<SpanKey>) -> usize {
         seen.unseen(batch, keys).unwrap().num_rows()
+    }
+
+    #[test]
+    fn a_client_and_a_server_may_share_their_ids() {
+        let client = notation::spans("shop CLIENT GET 0ms 10ms\n").remove(0);
+        let server = notation::spans("shop SERVER GET 0ms 10ms\n").remove(0);
+        let mut keys = HashSet::new();
+        let seen = Seen::default();
+        assert_eq!(client.column_by_name("span_id"), server.column_by_name("span_id"));
+        assert_eq!(rows(&seen, &client, &mut keys) + rows(&seen, &server, &mut keys), 2);
     }
 
     #[test]

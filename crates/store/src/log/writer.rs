@@ -192,7 +192,7 @@ impl Log {
 
     /// After a failed sync nobody knows what is on the disk: the next records go into a segment of
     /// their own.
-    fn abandon(&mut self) {
+    pub(crate) fn abandon(&mut self) {
         self.ended.extend(self.current.take().map(|segment| segment.first));
     }
 

@@ -55,9 +55,16 @@ pub(super) fn run_after(
     Ok(Ended::Done)
 }
 
-/// Says what the log lacks of what was acknowledged.
+/// Says what the log lacks of what was acknowledged, and what of it is none.
 fn warn_of_damage(server: &Server, run: &Run<'_>) {
-    let lost = server.recovered().map_or(&[][..], |replayed| &replayed.lost);
+    let Some(replayed) = server.recovered() else { return };
+    let (lost, skipped) = (&replayed.lost, replayed.bytes_skipped);
+    if skipped > 0 {
+        run.console.warn(&format!(
+            "{skipped} bytes of the log are no records: exports that were under way when the \
+             process before ended, or damage"
+        ));
+    }
     if let (Some(first), Some(last)) = (lost.first(), lost.last()) {
         let records: u64 = lost.iter().map(|range| range.end() - range.start() + 1).sum();
         run.console.warn(&format!(
