@@ -1,7 +1,7 @@
 //! [`Seen`]: which spans were taken already.
 //!
-//! An exporter that got no answer sends its spans again, and they may have been taken. A span is the
-//! same by its ids, its kind and its start: a client and a server may share their ids (Zipkin).
+//! An exporter that got no answer sends its spans again, and they may have been taken. A span is
+//! the same by its ids, its kind and its start: a client and a server may share their ids (Zipkin).
 
 use std::hash::{BuildHasher, RandomState};
 

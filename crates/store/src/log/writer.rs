@@ -93,7 +93,8 @@ impl Log {
     }
 
     /// Writes once more what may never have reached the disk, though it could be read: a process
-    /// that is killed leaves that to the system, which may have failed to write it and said so once.
+    /// that is killed leaves that to the system, which may have failed to write it and said so
+    /// once.
     fn write_again(&mut self, records: &[(u32, Vec<u8>)]) -> Result<(), Error> {
         if records.is_empty() {
             return Ok(());
