@@ -119,6 +119,25 @@ impl ForgetfulDisk {
         Self(Arc::new(Mutex::new(state)))
     }
 
+    /// Returns another disk with the same files, synced or not, and as many operations behind it.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let state = self.state();
+        let mut files = BTreeMap::new();
+        let mut copy = |path: &PathBuf, file: &File| {
+            let content = file.content().clone();
+            let copied: &mut File = files
+                .entry((path.clone(), Arc::as_ptr(&file.0)))
+                .or_insert_with(|| File(Arc::new(Mutex::new(content))));
+            (path.clone(), copied.clone())
+        };
+        let now = state.files.iter().map(|(path, file)| copy(path, file)).collect();
+        let safe_names = state.safe_names.iter().map(|(path, file)| copy(path, file)).collect();
+        let (operations, bytes_max) = (state.operations, state.bytes_max);
+        let state = State { files: now, safe_names, operations, fault: None, bytes_max };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
     /// Counts an operation, which may be the one to fail.
     fn operate(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();

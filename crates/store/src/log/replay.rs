@@ -196,8 +196,10 @@ impl Replay {
         let safe = self.missing.iter().map(|range| *range.start()..=*range.end().min(&self.synced));
         let lost = safe.flat_map(|range| without(range, &self.excused)).collect();
         let unproven = self.unproven.into_iter().map(|(_, kind, payload)| (kind, payload));
+        // Whatever lies before a segment was given, also if nothing of it is there.
+        let given = segments.last().map_or(0, |first| first.saturating_sub(1));
         Replayed {
-            last: self.last.max(self.synced),
+            last: self.last.max(self.synced).max(given),
             records: self.records,
             bytes_skipped: self.bytes_skipped,
             lost,

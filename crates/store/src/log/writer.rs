@@ -58,6 +58,8 @@ struct Segment {
     file: Box<dyn DiskFile>,
     salt: Salt,
     bytes: u64,
+    /// Whether records were written to it since it was synced.
+    is_unsynced: bool,
 }
 
 impl Log {
@@ -128,8 +130,11 @@ impl Log {
             let (bytes, bytes_max) = (payload.len(), RECORD_BYTES_MAX);
             return Err(Error::RecordTooLarge { bytes, bytes_max });
         }
+        if records.is_empty() {
+            return Ok(self.last);
+        }
+        let mut segment = self.ready_segment()?;
         let (synced, first) = (self.synced, self.last + 1);
-        let segment = self.segment()?;
         let mut bytes = Vec::with_capacity(records.iter().map(|(_, p)| p.len() + 64).sum());
         for (sequence, (kind, payload)) in (first..).zip(records) {
             Record { sequence, synced, kind: *kind, payload }.write(segment.salt, &mut bytes);
@@ -137,13 +142,17 @@ impl Log {
         if let Err(cause) = segment.file.append(&bytes) {
             let error = Error::io("write", &segment.path, cause);
             // On a full disk what was written of them must not stay there.
-            if segment.file.truncate(segment.bytes).is_err() {
+            if segment.file.truncate(segment.bytes).is_ok() {
+                self.current = Some(segment);
+            } else {
                 self.last += records.len() as u64;
-                self.abandon();
+                self.ended.push(segment.first);
             }
             return Err(error);
         }
         segment.bytes += bytes.len() as u64;
+        segment.is_unsynced = true;
+        self.current = Some(segment);
         self.last += records.len() as u64;
         Ok(self.last)
     }
@@ -155,13 +164,14 @@ impl Log {
     /// [`Error::Io`]: what was not safe before may be found after a crash, or not.
     pub fn sync(&mut self) -> Result<u64, Error> {
         if let Some(segment) = &mut self.current
-            && self.synced < self.last
+            && segment.is_unsynced
         {
             if let Err(cause) = segment.file.sync() {
                 let error = Error::io("sync", &segment.path, cause);
                 self.abandon();
                 return Err(error);
             }
+            segment.is_unsynced = false;
             self.synced = self.last;
         }
         Ok(self.synced)
@@ -197,18 +207,18 @@ impl Log {
         self.ended.extend(self.current.take().map(|segment| segment.first));
     }
 
-    /// Returns the segment for the next record, with a header that is safe.
-    fn segment(&mut self) -> Result<&mut Segment, Error> {
-        if self.current.as_ref().is_some_and(|s| s.bytes >= self.options.segment_bytes) {
+    /// Takes the segment for the next record, with a header that is safe.
+    fn ready_segment(&mut self) -> Result<Segment, Error> {
+        let is_full = |segment: &Segment| segment.bytes >= self.options.segment_bytes;
+        if self.current.as_ref().is_some_and(is_full) {
             // A segment is safe before the next one begins.
             self.sync()?;
             self.abandon();
         }
-        let segment = match self.current.take() {
-            Some(segment) => segment,
-            None => self.begin(0)?,
-        };
-        Ok(self.current.insert(segment))
+        match self.current.take() {
+            Some(segment) => Ok(segment),
+            None => self.begin(0),
+        }
     }
 
     /// Begins a segment, with so many records that are in others already.
@@ -242,7 +252,10 @@ impl Log {
             Ok(file)
         };
         match create() {
-            Ok(file) => Ok(Segment { first, path, file, salt, bytes: header.len() as u64 }),
+            Ok(file) => {
+                let bytes = header.len() as u64;
+                Ok(Segment { first, path, file, salt, bytes, is_unsynced: false })
+            }
             Err(cause) => {
                 // What cannot be removed now is removed with the next try.
                 let _ = self.disk.remove(&path);
