@@ -209,7 +209,8 @@ impl Log {
 
     /// Takes the segment for the next record, with a header that is safe.
     fn ready_segment(&mut self) -> Result<Segment, Error> {
-        let is_full = |segment: &Segment| segment.bytes >= self.options.segment_bytes;
+        let bytes_max = self.options.segment_bytes.max(HEADER_BYTES as u64 + 1);
+        let is_full = |segment: &Segment| segment.bytes >= bytes_max;
         if self.current.as_ref().is_some_and(is_full) {
             // A segment is safe before the next one begins.
             self.sync()?;
