@@ -89,35 +89,31 @@ fn what_is_written_is_read() {
     assert_eq!(payloads, safe[30..]);
 }
 
-/// Scenario: the power is cut at each operation, and more or less of what was not synced survives.
-/// Guarantee: every record that was said to be safe is there.
-#[test]
-fn a_power_cut_takes_nothing_that_was_safe() {
+/// Lets a disk fail at each operation of some work, then cuts the power: more or less of what was
+/// not synced survives, and what was said to be safe is there.
+fn check_each(fault: impl Fn(usize) -> Fault) {
     let whole = ForgetfulDisk::default();
     work(&whole, 12);
     for at in 0..=whole.operations() {
         let disk = ForgetfulDisk::default();
-        disk.fail(Fault::PowerCut { at });
+        disk.fail(fault(at));
         let safe = work(&disk, 12);
         for survival in Survival::ALL {
-            check(&disk.after_power_cut(survival), &safe, &format!("cut at {at}, {survival:?}"));
+            let what = format!("{:?}, {survival:?}", fault(at));
+            check(&disk.after_power_cut(survival), &safe, &what);
         }
     }
 }
 
-/// Scenario: one operation fails, whichever, and the log goes on; then the power is cut.
+#[test]
+fn a_power_cut_takes_nothing_that_was_safe() {
+    check_each(|at| Fault::PowerCut { at });
+}
+
+/// The log goes on after the fault.
 #[test]
 fn a_fault_takes_nothing_that_was_safe() {
-    let whole = ForgetfulDisk::default();
-    work(&whole, 12);
-    for at in 0..whole.operations() {
-        let disk = ForgetfulDisk::default();
-        disk.fail(Fault::Once { at });
-        let safe = work(&disk, 12);
-        for survival in Survival::ALL {
-            check(&disk.after_power_cut(survival), &safe, &format!("fault at {at}, {survival:?}"));
-        }
-    }
+    check_each(|at| Fault::Once { at });
 }
 
 /// Scenario: the process is killed before it synced, opens the log again, and then the power is
