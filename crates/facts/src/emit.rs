@@ -1,7 +1,6 @@
 //! The columns of `facts` and `gaps`, beside the batches that came in.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions,
@@ -18,7 +17,7 @@ use crate::gaps::Gap;
 use crate::intern::{Interner, Sym};
 use crate::meaning::Meaning;
 use crate::packed;
-use crate::parallel::both;
+use crate::parallel::map;
 use crate::process::Processes;
 use crate::requests::RequestSilence;
 use crate::rows::{Kind, NONE, Rows};
@@ -253,16 +252,7 @@ fn in_parallel<T: Send>(
     makes: &[Make<'_>],
     finish: impl Fn(ArrayRef) -> Result<T, Error> + Sync,
 ) -> Result<Vec<T>, Error> {
-    let next = AtomicUsize::new(0);
-    let work = || -> Vec<(usize, Result<T, Error>)> {
-        let number = || next.fetch_add(1, Ordering::Relaxed);
-        let numbers = std::iter::repeat_with(number).take_while(|number| *number < makes.len());
-        numbers.map(|number| (number, makes[number]().and_then(&finish))).collect()
-    };
-    let (mut made, others) = both(work, work);
-    made.extend(others);
-    made.sort_unstable_by_key(|(number, _)| *number);
-    made.into_iter().map(|(_, column)| column).collect()
+    map(makes, |make| make().and_then(&finish)).into_iter().collect()
 }
 
 /// The spans that are given back.

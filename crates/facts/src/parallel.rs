@@ -1,5 +1,6 @@
-//! [`both`]: two steps that need nothing of each other, at the same time.
+//! Steps that need nothing of each other, at the same time: [`both`], and [`map`] over many.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{available_parallelism, scope};
 
 /// Runs both, the second on a thread of its own where there is a core for it.
@@ -19,9 +20,31 @@ pub(crate) fn both<A: Send, B: Send>(
     })
 }
 
+/// Returns what each item comes to, in the order of the items. Whoever is done takes the next one.
+pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let some = || -> Vec<(usize, R)> {
+        let number = || next.fetch_add(1, Ordering::Relaxed);
+        let numbers = std::iter::repeat_with(number).take_while(|number| *number < items.len());
+        numbers.map(|number| (number, work(&items[number]))).collect()
+    };
+    let (mut done, others) = both(some, some);
+    done.extend(others);
+    done.sort_unstable_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::both;
+    use super::{both, map};
+
+    #[test]
+    fn results_come_in_the_order_of_the_items() {
+        let items: Vec<u32> = (0..1000).collect();
+        let doubled: Vec<u32> = items.iter().map(|item| item * 2).collect();
+        assert_eq!(map(&items, |item| item * 2), doubled);
+        assert!(map(&[] as &[u32], |item| *item).is_empty());
+    }
 
     #[test]
     fn returns_what_both_return() {

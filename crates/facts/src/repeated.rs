@@ -11,6 +11,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::Error;
 use crate::batch::{Batch, SpanKey, entries, int};
+use crate::parallel::map;
 use crate::rows::SPANS_MAX;
 
 /// Spans, each once.
@@ -32,10 +33,13 @@ pub(crate) fn drop_repeated(batches: Vec<RecordBatch>) -> Result<Distinct, Error
     if seen > SPANS_MAX {
         return Err(Error::TooManySpans { seen, max: SPANS_MAX });
     }
-    let mut keys = Vec::with_capacity(seen);
-    for batch in &batches {
+    let keys_of = |batch: &RecordBatch| -> Result<Vec<SpanKey>, Error> {
         let batch = Batch::read(batch)?;
-        keys.extend((0..batch.len()).map(|row| batch.span_key(row)));
+        Ok((0..batch.len()).map(|row| batch.span_key(row)).collect())
+    };
+    let mut keys = Vec::with_capacity(seen);
+    for of_batch in map(&batches, keys_of) {
+        keys.extend(of_batch?);
     }
     let keep = kept(&batches, &keys);
     let repeated = keep.iter().filter(|keep| !**keep).count();

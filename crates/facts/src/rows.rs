@@ -10,6 +10,7 @@ use timesink_model::schema::quarantine::DURATION_NANOS_MAX;
 use crate::Error;
 use crate::batch::{Batch, SpanKey, value};
 use crate::intern::{Interner, Sym};
+use crate::parallel::both;
 
 /// The most spans that one pass takes: positions are `u32`, and so are those of their starts and
 /// ends and of the sections of critical paths, of which there are up to two a span and one more.
@@ -182,111 +183,206 @@ impl Rows {
     }
 }
 
-/// Gathers the rows of all batches, in order of arrival, before they are sorted.
-struct Reader {
-    rows: Rows,
-    trace_id: Vec<u128>,
-    process_numbers: HashMap<ProcessKey, u32>,
-}
-
 impl Rows {
     /// Reads the spans of all batches; `keys` are theirs, batches end to end.
     pub(crate) fn read(batches: &[RecordBatch], keys: &[SpanKey]) -> Result<Self, Error> {
-        let mut reader = Reader::with_capacity(keys.len());
-        let mut keys = keys;
+        let batches = batches.iter().map(Batch::read).collect::<Result<Vec<_>, _>>()?;
+        let (numbers, texts) =
+            both(|| Numbers::read(&batches, keys), || Texts::read(&batches, keys.len()));
+        let order = numbers.order;
+        Ok(Self {
+            strings: texts.strings,
+            span_id: numbers.span_id,
+            parent_id: numbers.parent_id,
+            start: numbers.start,
+            end: numbers.end,
+            kind: numbers.kind,
+            name: ordered(&texts.name, &order),
+            scope: ordered(&texts.scope, &order),
+            service: ordered(&texts.service, &order),
+            process: ordered(&texts.process, &order),
+            parent_is_remote: numbers.parent_is_remote,
+            failed: numbers.failed,
+            asgi: numbers.asgi,
+            is_served: numbers.is_served,
+            serving: numbers.serving,
+            db_system: ordered(&texts.db_system, &order),
+            db_query: ordered(&texts.db_query, &order),
+            http_method: ordered(&texts.http_method, &order),
+            url: ordered(&texts.url, &order),
+            rpc_service: ordered(&texts.rpc_service, &order),
+            rpc_method: ordered(&texts.rpc_method, &order),
+            adjusted_counts: numbers.adjusted_counts,
+            process_keys: texts.process_keys,
+            process_hosts: texts.process_hosts,
+            traces: numbers.traces,
+            trace_ids: numbers.trace_ids,
+            input: order,
+        })
+    }
+}
+
+/// Returns a column, which is in order of arrival, in another order.
+fn ordered<T: Copy>(column: &[T], order: &[u32]) -> Vec<T> {
+    order.iter().map(|&at| column[at as usize]).collect()
+}
+
+/// The columns of [`Rows`] that take no look at other rows' texts, in canonical order.
+#[derive(Default)]
+struct Numbers {
+    order: Vec<u32>,
+    span_id: Vec<u64>,
+    parent_id: Vec<u64>,
+    start: Vec<i64>,
+    end: Vec<i64>,
+    kind: Vec<Kind>,
+    parent_is_remote: Vec<bool>,
+    failed: Vec<bool>,
+    asgi: Vec<Asgi>,
+    is_served: Vec<bool>,
+    serving: Vec<Serving>,
+    adjusted_counts: HashMap<u32, f64>,
+    traces: Vec<Range<usize>>,
+    trace_ids: Vec<u128>,
+}
+
+impl Numbers {
+    fn read(batches: &[Batch<'_>], keys: &[SpanKey]) -> Self {
+        let mut numbers = Self::with_capacity(keys.len());
         for batch in batches {
-            let (of_batch, rest) = keys.split_at(batch.num_rows());
-            reader.read(&Batch::read(batch)?, of_batch);
-            keys = rest;
+            numbers.read_batch(batch);
         }
-        Ok(reader.finish())
+        numbers.sort(keys);
+        numbers
     }
 
     fn with_capacity(spans: usize) -> Self {
-        Rows {
-            strings: Interner::new(),
-            input: Vec::with_capacity(spans),
-            span_id: Vec::with_capacity(spans),
+        Self {
             parent_id: Vec::with_capacity(spans),
             start: Vec::with_capacity(spans),
             end: Vec::with_capacity(spans),
             kind: Vec::with_capacity(spans),
-            name: Vec::with_capacity(spans),
-            scope: Vec::with_capacity(spans),
-            service: Vec::with_capacity(spans),
-            process: Vec::with_capacity(spans),
             parent_is_remote: Vec::with_capacity(spans),
             failed: Vec::with_capacity(spans),
             asgi: Vec::with_capacity(spans),
             is_served: Vec::with_capacity(spans),
             serving: Vec::with_capacity(spans),
-            db_system: Vec::with_capacity(spans),
-            db_query: Vec::with_capacity(spans),
-            http_method: Vec::with_capacity(spans),
-            url: Vec::with_capacity(spans),
-            rpc_service: Vec::with_capacity(spans),
-            rpc_method: Vec::with_capacity(spans),
-            adjusted_counts: HashMap::new(),
-            process_keys: Vec::new(),
-            process_hosts: Vec::new(),
-            traces: Vec::new(),
-            trace_ids: Vec::new(),
-        }
-    }
-}
-
-impl Reader {
-    fn with_capacity(spans: usize) -> Self {
-        Self {
-            rows: Rows::with_capacity(spans),
-            trace_id: Vec::with_capacity(spans),
-            process_numbers: HashMap::new(),
+            ..Self::default()
         }
     }
 
-    fn read(&mut self, batch: &Batch<'_>, keys: &[SpanKey]) {
-        self.read_resources(batch);
-        self.trace_id.extend(keys.iter().map(|key| key.trace));
-        let rows = &mut self.rows;
+    fn read_batch(&mut self, batch: &Batch<'_>) {
+        let first = self.start.len() as u32;
         let all = 0..batch.len();
-        let first = rows.input.len() as u32;
-        rows.input.extend(first..first + batch.len() as u32);
-        rows.span_id.extend(keys.iter().map(|key| key.span));
-        rows.parent_id.extend(all.clone().map(|row| batch.parent_id(row)));
+        self.parent_id.extend(all.clone().map(|row| batch.parent_id(row)));
         for (&start, &end) in batch.start.values().iter().zip(batch.end.values()) {
             let start = start.clamp(0, TIME_NANOS_MAX);
-            rows.start.push(start);
-            rows.end.push(end.clamp(start, start + DURATION_NANOS_MAX));
+            self.start.push(start);
+            self.end.push(end.clamp(start, start + DURATION_NANOS_MAX));
         }
         let kind = |row| Kind::parse(value(batch.kind, row));
-        rows.kind.extend(all.clone().map(kind));
+        self.kind.extend(all.clone().map(kind));
         let parent_is_remote = |flags: Option<i64>| flags.unwrap_or(0) & FLAG_PARENT_IS_REMOTE != 0;
-        rows.parent_is_remote.extend(batch.flags.iter().map(parent_is_remote));
-        rows.failed.extend(all.clone().map(|row| value(batch.status_code, row) == "ERROR"));
-        rows.asgi.extend(all.clone().map(|row| asgi(value(batch.asgi, row))));
+        self.parent_is_remote.extend(batch.flags.iter().map(parent_is_remote));
+        self.failed.extend(all.clone().map(|row| value(batch.status_code, row) == "ERROR"));
+        self.asgi.extend(all.clone().map(|row| asgi(value(batch.asgi, row))));
         let is_served = |row| kind(row) == Kind::Internal && batch.is_served(row);
-        rows.is_served.extend(all.clone().map(is_served));
-        rows.serving.extend(all.clone().map(|row| match kind(row) {
+        self.is_served.extend(all.clone().map(is_served));
+        self.serving.extend(all.clone().map(|row| match kind(row) {
             Kind::Server => batch.serving(row),
             Kind::Internal if batch.is_served(row) => batch.serving(row),
             _ => Serving::Unknown,
         }));
         for row in all.filter(|row| batch.trace_state.is_valid(*row)) {
             if let Some(count) = crate::sampling(batch.trace_state.value(row)).adjusted_count() {
-                rows.adjusted_counts.insert(first + row as u32, count);
+                self.adjusted_counts.insert(first + row as u32, count);
             }
         }
+    }
+
+    fn sort(&mut self, keys: &[SpanKey]) {
+        let mut order: Vec<u32> = (0..keys.len() as u32).collect();
+        order.sort_unstable_by_key(|&at| {
+            let key = &keys[at as usize];
+            (key.trace, self.start[at as usize], key.span)
+        });
+        let trace_id = |at: usize| keys[order[at] as usize].trace;
+        self.traces = trace_ranges(order.len(), trace_id);
+        self.trace_ids = self.traces.iter().map(|trace| trace_id(trace.start)).collect();
+        self.span_id = order.iter().map(|&at| keys[at as usize].span).collect();
+        self.parent_id = ordered(&self.parent_id, &order);
+        self.start = ordered(&self.start, &order);
+        self.end = ordered(&self.end, &order);
+        self.kind = ordered(&self.kind, &order);
+        self.parent_is_remote = ordered(&self.parent_is_remote, &order);
+        self.failed = ordered(&self.failed, &order);
+        self.asgi = ordered(&self.asgi, &order);
+        self.is_served = ordered(&self.is_served, &order);
+        self.serving = ordered(&self.serving, &order);
+        self.order = order;
+    }
+}
+
+/// The columns of [`Rows`] that number texts and processes, in order of arrival.
+struct Texts {
+    strings: Interner,
+    name: Vec<Sym>,
+    scope: Vec<Sym>,
+    service: Vec<Sym>,
+    process: Vec<u32>,
+    db_system: Vec<Sym>,
+    db_query: Vec<Sym>,
+    http_method: Vec<Sym>,
+    url: Vec<Sym>,
+    rpc_service: Vec<Sym>,
+    rpc_method: Vec<Sym>,
+    process_numbers: HashMap<ProcessKey, u32>,
+    process_keys: Vec<ProcessKey>,
+    process_hosts: Vec<Sym>,
+}
+
+impl Texts {
+    fn read(batches: &[Batch<'_>], spans: usize) -> Self {
+        let mut texts = Self::with_capacity(spans);
+        for batch in batches {
+            texts.read_resources(batch);
+            texts.read_batch(batch);
+        }
+        texts.number_processes();
+        texts
+    }
+
+    fn with_capacity(spans: usize) -> Self {
+        Self {
+            strings: Interner::new(),
+            name: Vec::with_capacity(spans),
+            scope: Vec::with_capacity(spans),
+            service: Vec::with_capacity(spans),
+            process: Vec::with_capacity(spans),
+            db_system: Vec::with_capacity(spans),
+            db_query: Vec::with_capacity(spans),
+            http_method: Vec::with_capacity(spans),
+            url: Vec::with_capacity(spans),
+            rpc_service: Vec::with_capacity(spans),
+            rpc_method: Vec::with_capacity(spans),
+            process_numbers: HashMap::new(),
+            process_keys: Vec::new(),
+            process_hosts: Vec::new(),
+        }
+    }
+
+    fn read_batch(&mut self, batch: &Batch<'_>) {
         for (column, syms) in [
-            (batch.name, &mut rows.name),
-            (batch.scope, &mut rows.scope),
-            (batch.db_system, &mut rows.db_system),
-            (batch.db_query, &mut rows.db_query),
-            (batch.http_method, &mut rows.http_method),
-            (batch.url, &mut rows.url),
-            (batch.rpc_service, &mut rows.rpc_service),
-            (batch.rpc_method, &mut rows.rpc_method),
+            (batch.name, &mut self.name),
+            (batch.scope, &mut self.scope),
+            (batch.db_system, &mut self.db_system),
+            (batch.db_query, &mut self.db_query),
+            (batch.http_method, &mut self.http_method),
+            (batch.url, &mut self.url),
+            (batch.rpc_service, &mut self.rpc_service),
+            (batch.rpc_method, &mut self.rpc_method),
         ] {
-            intern(column, &mut rows.strings, syms);
+            intern(column, &mut self.strings, syms);
         }
     }
 
@@ -297,25 +393,19 @@ impl Reader {
             let (service, process) = match last {
                 Some((known, service, process)) if known == resource => (service, process),
                 _ => {
-                    let service = self.rows.strings.intern(value(batch.service, row));
+                    let service = self.strings.intern(value(batch.service, row));
                     (service, self.process(batch.process_key(row)))
                 }
             };
             last = Some((resource, service, process));
-            self.rows.service.push(service);
-            self.rows.process.push(process);
+            self.service.push(service);
+            self.process.push(process);
         }
     }
 
     fn process(&mut self, key: ProcessKey) -> u32 {
         let next = self.process_numbers.len() as u32;
         *self.process_numbers.entry(key).or_insert(next)
-    }
-
-    fn finish(mut self) -> Rows {
-        self.number_processes();
-        self.sort();
-        self.rows
     }
 
     /// Gives processes numbers in the order of their keys.
@@ -326,55 +416,11 @@ impl Reader {
         for (new, (_, old)) in keys.iter().enumerate() {
             renumbered[*old as usize] = new as u32;
         }
-        for process in &mut self.rows.process {
+        for process in &mut self.process {
             *process = renumbered[*process as usize];
         }
-        self.rows.process_keys = keys.into_iter().map(|(key, _)| key).collect();
-        self.rows.process_hosts = host_keys(&self.rows.process_keys, &mut self.rows.strings);
-    }
-
-    fn sort(&mut self) {
-        let rows = &self.rows;
-        let trace_id = &self.trace_id;
-        let mut order: Vec<u32> = (0..rows.input.len() as u32).collect();
-        order.sort_unstable_by_key(|&at| {
-            let at = at as usize;
-            (trace_id[at], rows.start[at], rows.span_id[at])
-        });
-        let traces = trace_ranges(trace_id, &order);
-        let id_of = |trace: &Range<usize>| trace_id[order[trace.start] as usize];
-        self.rows.trace_ids = traces.iter().map(id_of).collect();
-        self.rows.traces = traces;
-        self.rows.reorder(&order);
-    }
-}
-
-impl Rows {
-    fn reorder(&mut self, order: &[u32]) {
-        fn permute<T: Copy>(column: &mut Vec<T>, order: &[u32]) {
-            *column = order.iter().map(|&at| column[at as usize]).collect();
-        }
-        permute(&mut self.input, order);
-        permute(&mut self.span_id, order);
-        permute(&mut self.parent_id, order);
-        permute(&mut self.start, order);
-        permute(&mut self.end, order);
-        permute(&mut self.kind, order);
-        permute(&mut self.name, order);
-        permute(&mut self.scope, order);
-        permute(&mut self.service, order);
-        permute(&mut self.process, order);
-        permute(&mut self.parent_is_remote, order);
-        permute(&mut self.failed, order);
-        permute(&mut self.asgi, order);
-        permute(&mut self.is_served, order);
-        permute(&mut self.serving, order);
-        permute(&mut self.db_system, order);
-        permute(&mut self.db_query, order);
-        permute(&mut self.http_method, order);
-        permute(&mut self.url, order);
-        permute(&mut self.rpc_service, order);
-        permute(&mut self.rpc_method, order);
+        self.process_keys = keys.into_iter().map(|(key, _)| key).collect();
+        self.process_hosts = host_keys(&self.process_keys, &mut self.strings);
     }
 }
 
@@ -426,13 +472,12 @@ fn host_keys(keys: &[ProcessKey], strings: &mut Interner) -> Vec<Sym> {
         .collect()
 }
 
-fn trace_ranges(trace_id: &[u128], order: &[u32]) -> Vec<Range<usize>> {
+/// Returns where each trace lies among so many spans.
+fn trace_ranges(spans: usize, trace_id: impl Fn(usize) -> u128) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
     let mut start = 0;
-    for at in 1..=order.len() {
-        let ends =
-            at == order.len() || trace_id[order[at] as usize] != trace_id[order[start] as usize];
-        if ends {
+    for at in 1..=spans {
+        if at == spans || trace_id(at) != trace_id(start) {
             ranges.push(start..at);
             start = at;
         }

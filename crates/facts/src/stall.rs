@@ -15,6 +15,7 @@ use crate::PassOptions;
 use crate::gaps::{Gap, Position};
 use crate::intern::Sym;
 use crate::meaning::Meaning;
+use crate::parallel::map;
 use crate::process::{Group, Processes};
 use crate::requests::{self, RequestCounts, RequestSilence};
 use crate::rows::{NONE, Rows};
@@ -130,20 +131,30 @@ pub(crate) fn measure(
             group => gaps_of_group[group as usize].push(number as u32),
         }
     }
-    let runs = processes.groups.chunk_by(|a, b| a.process == b.process);
-    let mut first = 0;
-    for groups in runs {
+    let mut loops = Vec::new();
+    let mut gaps_of_group = gaps_of_group.as_slice();
+    for groups in processes.groups.chunk_by(|a, b| a.process == b.process) {
         let process = groups[0].process as usize;
+        let (of_process, rest) = gaps_of_group.split_at(groups.len());
+        gaps_of_group = rest;
         if processes.is_event_loop[process] || processes.is_told_by_requests[process] {
-            let gaps_of_group = &gaps_of_group[first..first + groups.len()];
-            let loop_of = Loop { rows, served, processes, meaning, groups, gaps_of_group };
-            loop_of.measure(gaps, &mut stalls);
-            let blocked = loop_of.blocked(gaps, &stalls, options);
-            loop_of.find_victims(&blocked, gaps, &mut stalls);
+            let gaps_of_group = of_process;
+            loops.push(Loop { rows, served, processes, meaning, groups, gaps_of_group });
         }
-        first += groups.len();
+    }
+    let heard = map(&loops, |one| one.listen(gaps));
+    for (one, heard) in loops.iter().zip(heard) {
+        one.keep(heard, gaps, &mut stalls);
+        let blocked = one.blocked(gaps, &stalls, options);
+        one.find_victims(&blocked, gaps, &mut stalls);
     }
     stalls
+}
+
+/// What was heard during the candidates of a process; empty where that test does not tell.
+struct Heard {
+    silences: Vec<Silence>,
+    requests: Vec<Option<RequestSilence>>,
 }
 
 /// One process with an event loop.
@@ -168,7 +179,7 @@ struct Blocked {
 type Place = (Sym, Option<Position>, Sym, Sym);
 
 impl Loop<'_> {
-    fn measure(&self, gaps: &mut [Gap], stalls: &mut Stalls) {
+    fn listen(&self, gaps: &[Gap]) -> Heard {
         let mut candidates = Vec::new();
         for (number, of_group) in self.gaps_of_group.iter().enumerate() {
             let group = number as u32;
@@ -190,7 +201,12 @@ impl Loop<'_> {
             requests =
                 requests::measure(self.rows, self.served, self.processes, self.groups, &candidates);
         }
-        let (mut silences, mut requests) = (silences.into_iter(), requests.into_iter());
+        Heard { silences, requests }
+    }
+
+    fn keep(&self, heard: Heard, gaps: &mut [Gap], stalls: &mut Stalls) {
+        let mut silences = heard.silences.into_iter();
+        let mut requests = heard.requests.into_iter();
         for (group, of_group) in self.groups.iter().zip(self.gaps_of_group) {
             for at in self.leaves(group) {
                 if let Some(silence) = silences.next() {

@@ -244,7 +244,7 @@ impl Iterator for Scan {
             let batch = self.rows[self.partition].get(self.batch)?;
             let rows = self.rows_max.min(batch.num_rows() - self.row);
             if rows > 0 {
-                let slice = self.unpacked(&batch.slice(self.row, rows));
+                let slice = self.unpacked(batch, rows);
                 self.row += rows;
                 return Some(slice);
             }
@@ -254,12 +254,17 @@ impl Iterator for Scan {
 }
 
 impl Scan {
-    fn unpacked(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+    /// Returns the next rows. Slicing counts the NULLs of each column: those of others are not.
+    fn unpacked(&self, batch: &RecordBatch, rows: usize) -> Result<RecordBatch> {
         let projected = match &self.projection {
             Some(columns) => batch.project(columns)?,
             None => batch.clone(),
         };
-        Ok(unpack_batch(&projected, &self.schema)?)
+        let slice = match self.row {
+            0 if rows == batch.num_rows() => projected,
+            row => projected.slice(row, rows),
+        };
+        Ok(unpack_batch(&slice, &self.schema)?)
     }
 }
 

@@ -24,9 +24,9 @@ use crate::outline::{Outline, suited};
 use crate::text;
 use crate::threads::Threads;
 
-/// Rows of a batch. Memory is counted by the batch, so that fewer rows overshoot the limit by less;
-/// rules run as fast as with more.
-const BATCH_ROWS: usize = 2048;
+/// Rows of a batch, as many as the decoder's have: what a node does once a batch, compiling a
+/// pattern for example, is done less often than with fewer. Memory is counted by the batch.
+pub(crate) const BATCH_ROWS: usize = 8192;
 
 /// Returns what all sessions of a database share: functions, the planner's rules, the runtime.
 pub(crate) fn shared_state(runtime: Arc<RuntimeEnv>, limits: &Limits) -> SessionState {

@@ -1,6 +1,6 @@
 //! [`Threads`]: where queries run, so that whoever waits for one can always stop waiting.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -22,16 +22,20 @@ const STACK_BYTES: usize = 32 << 20;
 /// Lets some queries run at a time, each on threads of its own.
 ///
 /// A query can compute for any time before it lets others run. On threads that it shares, that
-/// would hold up the other queries, and the timer that is to end it.
+/// would hold up the other queries, and the timer that is to end it. The threads of a query that
+/// ended well serve the next one: starting them costs as much as a small query, and memory that
+/// one thread freed is at hand for it alone.
 #[derive(Debug, Clone)]
 pub(crate) struct Threads {
     turns: Arc<Semaphore>,
+    idle: Arc<Mutex<Vec<OwnThreads>>>,
 }
 
 impl Threads {
     /// Makes turns for as many queries as there are threads.
     pub(crate) fn new(threads: usize) -> Self {
-        Self { turns: Arc::new(Semaphore::new(threads.clamp(1, WORKERS_MAX))) }
+        let turns = Semaphore::new(threads.clamp(1, WORKERS_MAX));
+        Self { turns: Arc::new(turns), idle: Arc::default() }
     }
 
     /// Waits for a turn, then at most `time_max` for the work, which then has to end or is left to
@@ -44,30 +48,52 @@ impl Threads {
     ) -> Result<T, Error> {
         let turn = self.turns.acquire().await;
         let _turn = turn.map_err(|error| Error::Internal(error.to_string()))?;
-        let threads = OwnThreads::start(threads.clamp(1, WORKERS_MAX))?;
+        let threads = self.idle_or_new(threads.clamp(1, WORKERS_MAX))?;
         match tokio::time::timeout(time_max, threads.spawn(work)).await {
-            Ok(Ok(result)) => result,
+            Ok(Ok(Ok(done))) => {
+                self.rest(threads);
+                Ok(done)
+            }
+            // What failed may have left work behind.
+            Ok(Ok(Err(error))) => Err(error),
             Ok(Err(error)) => Err(Error::of_panic(error)),
             Err(_) => Err(Error::Time(time_max)),
+        }
+    }
+
+    fn idle_or_new(&self, count: usize) -> Result<OwnThreads, Error> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        match idle.iter().position(|threads| threads.count == count) {
+            Some(at) => Ok(idle.swap_remove(at)),
+            None => OwnThreads::start(count),
+        }
+    }
+
+    fn rest(&self, threads: OwnThreads) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < WORKERS_MAX {
+            idle.push(threads);
         }
     }
 }
 
 /// The threads of one query; dropped, they are left to end by themselves.
+#[derive(Debug)]
 struct OwnThreads {
+    count: usize,
     runtime: Option<Runtime>,
 }
 
 impl OwnThreads {
-    fn start(threads: usize) -> Result<Self, Error> {
+    fn start(count: usize) -> Result<Self, Error> {
         let runtime = Builder::new_multi_thread()
-            .worker_threads(threads)
+            .worker_threads(count)
             .thread_name(THREAD_NAME)
             .thread_stack_size(STACK_BYTES)
             .enable_time()
             .build()
             .map_err(|error| Error::Execution(format!("failed to start threads: {error}")))?;
-        Ok(Self { runtime: Some(runtime) })
+        Ok(Self { count, runtime: Some(runtime) })
     }
 
     fn spawn<T: Send + 'static>(

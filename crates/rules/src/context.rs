@@ -90,6 +90,9 @@ pub(crate) struct SpanFacts<'a> {
     pub(crate) adjusted_count: Option<f64>,
 }
 
+/// The ids of the spans that rules point at, by trace id.
+pub(crate) type Wanted<'a> = HashMap<&'a str, HashSet<&'a str>>;
+
 /// Everything that findings need besides the rules' rows.
 #[derive(Debug)]
 pub(crate) struct Context<'a> {
@@ -102,11 +105,8 @@ pub(crate) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// Reads the spans once; `wanted` are the (trace id, span id) that rules point at.
-    pub(crate) fn read(
-        batches: &'a [RecordBatch],
-        wanted: &HashSet<(&str, &str)>,
-    ) -> Result<Self, Error> {
+    /// Reads the spans once.
+    pub(crate) fn read(batches: &'a [RecordBatch], wanted: &Wanted<'_>) -> Result<Self, Error> {
         let mut context = Self {
             endpoints: HashMap::new(),
             libraries: HashMap::new(),
@@ -129,21 +129,21 @@ impl<'a> Context<'a> {
     fn read_batch(
         &mut self,
         batch: &Batch<'a>,
-        wanted: &HashSet<(&str, &str)>,
+        wanted: &Wanted<'_>,
         traces_of_endpoint: &mut HashSet<(&'a str, &'a str, &'a str)>,
     ) {
-        let mut last_library = None;
+        // Texts are looked at once for each pair of views, which are numbers.
+        let mut seen_libraries = HashSet::new();
+        let mut last_trace = None;
         for row in 0..batch.span_id.len() {
             let (start, end) = (batch.start(row), batch.end(row));
             self.window = (self.window.0.min(start), self.window.1.max(end));
             let (service, span_id) = (batch.service.value(row), batch.span_id.value(row));
-            let views = (batch.service.view(row), batch.scope.view(row));
             if let Some(scope) = batch.scope.get(row)
-                && last_library != Some(views)
+                && seen_libraries.insert((batch.service.view(row), batch.scope.view(row)))
             {
                 self.libraries.entry(service).or_default().insert(last_segment(scope));
             }
-            last_library = Some(views);
             let trace_id = batch.trace_id.value(row);
             if batch.entry_span_id.value(row) == span_id {
                 let endpoint = batch.endpoint.value(row);
@@ -151,7 +151,13 @@ impl<'a> Context<'a> {
                 known.nanos += end - start;
                 known.traces += i64::from(traces_of_endpoint.insert((service, endpoint, trace_id)));
             }
-            if wanted.contains(&(trace_id, span_id)) {
+            let trace = batch.trace_id.view(row);
+            let (_, wanted) = match last_trace {
+                Some(known @ (view, _)) if view == trace => known,
+                _ => (trace, wanted.get(trace_id)),
+            };
+            last_trace = Some((trace, wanted));
+            if wanted.is_some_and(|spans| spans.contains(span_id)) {
                 self.spans.insert((trace_id, span_id), span_facts(batch, row));
             }
         }

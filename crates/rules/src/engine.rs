@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
 use crate::config::{RuleSettings, RulesConfig};
-use crate::context::Context;
+use crate::context::{Context, Wanted};
 use crate::instances::{Instances, read};
 use crate::params::{self, ParamKeys};
 use crate::plans::{self, Plans};
@@ -223,14 +223,16 @@ impl Engine {
     }
 }
 
-fn wanted(results: &[(usize, Result<Run, Error>, Duration)]) -> HashSet<(&str, &str)> {
+fn wanted(results: &[(usize, Result<Run, Error>, Duration)]) -> Wanted<'_> {
+    let mut wanted = Wanted::new();
     let done = results.iter().filter_map(|(_, result, _)| match result {
         Ok(Run::Done(instances)) => Some(instances),
         _ => None,
     });
-    done.flat_map(|instances| instances.rows.iter().chain(&instances.undecided))
-        .map(|row| (row.trace_id.as_str(), row.span_id.as_str()))
-        .collect()
+    for row in done.flat_map(|instances| instances.rows.iter().chain(&instances.undecided)) {
+        wanted.entry(&row.trace_id).or_default().insert(&row.span_id);
+    }
+    wanted
 }
 
 /// Refuses rows that point into no trace: nobody could look at what they found. The span itself

@@ -27,15 +27,17 @@ impl ParamKeys {
     /// Finds every (service, endpoint, kind) of the spans.
     pub(crate) fn find(spans_with_facts: &[RecordBatch]) -> Self {
         let mut seen: HashSet<[&str; 3]> = HashSet::new();
+        // Texts are looked at once for each set of views, which are numbers.
+        let mut seen_views = HashSet::new();
         for batch in spans_with_facts {
             for kind in ["kind", "entry_kind"] {
                 let columns = ["service_name", "endpoint", kind]
                     .map(|name| batch.column_by_name(name).and_then(Text::of));
                 let [Some(service), Some(endpoint), Some(kind)] = columns else { continue };
-                let mut last = None;
+                seen_views.clear();
                 for row in 0..batch.num_rows() {
                     let views = [service, endpoint, kind].map(|column| column.view(row));
-                    if last.replace(views) != Some(views) {
+                    if seen_views.insert(views) {
                         seen.insert([service.value(row), endpoint.value(row), kind.value(row)]);
                     }
                 }

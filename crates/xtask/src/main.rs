@@ -21,6 +21,10 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+/// As in the binary: a stage is measured as it runs there.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
