@@ -104,9 +104,20 @@ impl OwnThreads {
     }
 }
 
+/// Whoever drops them goes on; they are joined by a thread that waits for nothing else. To detach
+/// one while it ends is no way: glibc then reads a stack that may be gone, if it is one too large
+/// to be kept for the next thread (its bug 19951).
 impl Drop for OwnThreads {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        let runtime = Arc::new(Mutex::new(self.runtime.take()));
+        let take = |runtime: &Mutex<Option<Runtime>>| {
+            runtime.lock().unwrap_or_else(PoisonError::into_inner).take()
+        };
+        let joined = Arc::clone(&runtime);
+        let join = move || drop(take(&joined));
+        if std::thread::Builder::new().spawn(join).is_err()
+            && let Some(runtime) = take(&runtime)
+        {
             runtime.shutdown_background();
         }
     }
