@@ -63,7 +63,7 @@ impl Threads {
 
     fn idle_or_new(&self, count: usize) -> Result<OwnThreads, Error> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        match idle.iter().position(|threads| threads.count == count) {
+        match idle.iter().position(|threads| threads.count == count && threads.are_idle()) {
             Some(at) => Ok(idle.swap_remove(at)),
             None => OwnThreads::start(count),
         }
@@ -96,6 +96,11 @@ impl OwnThreads {
         Ok(Self { count, runtime: Some(runtime) })
     }
 
+    /// Whether nothing is left on them: what a query no longer needs goes on until its next step.
+    fn are_idle(&self) -> bool {
+        self.runtime.as_ref().is_some_and(|runtime| runtime.metrics().num_alive_tasks() == 0)
+    }
+
     fn spawn<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -105,8 +110,8 @@ impl OwnThreads {
 }
 
 /// Whoever drops them goes on; they are joined by a thread that waits for nothing else. To detach
-/// one while it ends is no way: glibc then reads a stack that may be gone, if it is one too large
-/// to be kept for the next thread (its bug 19951).
+/// them is no way: `pthread_detach` (glibc 2.36) marks a thread, then looks at it once more, and one
+/// that ends in between takes a stack along that is too large to be kept for the next thread.
 impl Drop for OwnThreads {
     fn drop(&mut self) {
         let runtime = Arc::new(Mutex::new(self.runtime.take()));
@@ -120,5 +125,64 @@ impl Drop for OwnThreads {
         {
             runtime.shutdown_background();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread::{ThreadId, current};
+    use std::time::Instant;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    async fn thread_of(threads: &Threads) -> ThreadId {
+        threads.run(async { Ok(current().id()) }, 1, MINUTE).await.unwrap()
+    }
+
+    /// Waits until nothing is left on the threads that are at rest: a task that has told its result
+    /// is still there for a moment.
+    fn settle(threads: &Threads) {
+        let since = Instant::now();
+        while !threads.idle.lock().unwrap().iter().all(OwnThreads::are_idle) {
+            assert!(since.elapsed() < MINUTE, "tasks are left");
+            std::thread::yield_now();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_threads_of_a_query_that_ended_well_serve_the_next() {
+        let threads = Threads::new(1);
+        let first = thread_of(&threads).await;
+        settle(&threads);
+        assert_eq!(thread_of(&threads).await, first);
+    }
+
+    #[tokio::test]
+    async fn the_threads_of_a_query_that_failed_serve_no_other() {
+        let threads = Threads::new(1);
+        let failed = Error::Internal("it failed".to_owned());
+        let work = async { Err::<(), _>(failed) };
+        threads.run(work, 1, MINUTE).await.unwrap_err();
+        assert!(threads.idle.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn threads_with_work_left_on_them_wait_until_it_ends() {
+        let threads = Threads::new(2);
+        let (end, ended) = channel::<()>();
+        let work = async move {
+            tokio::spawn(async move { ended.recv() });
+            Ok(())
+        };
+        threads.run(work, 2, MINUTE).await.unwrap();
+        assert!(threads.idle.lock().unwrap().iter().all(|left| !left.are_idle()));
+        let work = async { Ok(()) };
+        threads.run(work, 2, MINUTE).await.unwrap();
+        assert_eq!(threads.idle.lock().unwrap().len(), 2);
+        end.send(()).unwrap();
+        settle(&threads);
     }
 }
