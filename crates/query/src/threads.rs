@@ -110,8 +110,8 @@ impl OwnThreads {
 }
 
 /// Whoever drops them goes on; they are joined by a thread that waits for nothing else. To detach
-/// them is no way: `pthread_detach` (glibc 2.36) marks a thread, then looks at it once more, and one
-/// that ends in between takes a stack along that is too large to be kept for the next thread.
+/// them is no way: `pthread_detach` (glibc 2.36) marks a thread, then looks at it once more, and
+/// one that ends in between takes a stack along that is too large to be kept for the next thread.
 impl Drop for OwnThreads {
     fn drop(&mut self) {
         let runtime = Arc::new(Mutex::new(self.runtime.take()));
@@ -136,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     async fn thread_of(threads: &Threads) -> ThreadId {
         threads.run(async { Ok(current().id()) }, 1, MINUTE).await.unwrap()
