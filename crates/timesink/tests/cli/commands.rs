@@ -69,6 +69,18 @@ fn demo_shows_each_recording_with_its_culprit() {
 }
 
 #[test]
+fn the_readme_shows_what_is_printed() {
+    let page = include_str!("../../../../README.md");
+    let (_, shown) = page.split_once("$ timesink analyze traces.jsonl\n").unwrap();
+    let (shown, _) = shown.split_once("```").unwrap();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/demo");
+    let output = run(&["analyze", &format!("{folder}/django_fk_n1.pb.gz")]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let finding = output.stdout.split_inclusive("\n\n").next().unwrap();
+    assert_eq!(finding.trim_end(), shown.trim_end());
+}
+
+#[test]
 fn demo_recordings_stay_small() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/demo");
     let sizes = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().metadata().unwrap().len());
