@@ -259,8 +259,7 @@ fn views_of(queries: &[&str]) -> Vec<&'static View> {
     let mut views = Vec::new();
     // A view reads those before it alone.
     for view in VIEWS.iter().rev() {
-        let is_name = |word: &str| word.eq_ignore_ascii_case(view.name);
-        if texts.iter().any(|text| words(text).any(is_name)) {
+        if texts.iter().any(|text| has_word(text, view)) {
             texts.push(view.sql);
             views.push(view);
         }
@@ -272,13 +271,20 @@ fn views_of(queries: &[&str]) -> Vec<&'static View> {
 /// Returns how many of queries and of these views name a view.
 fn readers(view: &View, queries: &[&str], views: &[&View]) -> usize {
     let texts = queries.iter().copied().chain(views.iter().map(|view| view.sql));
-    texts.filter(|text| words(text).any(|word| word.eq_ignore_ascii_case(view.name))).count()
+    texts.filter(|text| has_word(text, view)).count()
+}
+
+/// Returns whether the name of a view stands in the text of a query.
+fn has_word(sql: &str, view: &View) -> bool {
+    words(sql).any(|word| word.eq_ignore_ascii_case(view.name))
 }
 
 /// Returns whether a query has an expression of its own by the name of a view, perhaps over it.
 fn names(sql: &str, view: &View) -> bool {
-    // What cannot be parsed is told where it is planned.
-    parse(sql).is_ok_and(|query| expressions(&query).any(|name| name == view.name))
+    // Most queries do not name it, and parsing one takes as long as planning a small one. What
+    // cannot be parsed is told where it is planned.
+    has_word(sql, view)
+        && parse(sql).is_ok_and(|query| expressions(&query).any(|name| name == view.name))
 }
 
 /// Returns what can be a name in the text of a query.

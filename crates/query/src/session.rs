@@ -150,7 +150,7 @@ impl Session {
     }
 
     pub(crate) async fn plan(&self, sql: &str) -> Result<LogicalPlan, Error> {
-        text::check(sql)?;
+        text::tokens(sql)?;
         let state = self.context.state();
         let plan =
             state.create_logical_plan(sql).await.map_err(|error| Error::of_planning(&error))?;

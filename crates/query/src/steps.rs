@@ -40,9 +40,9 @@ pub fn steps(sql: &str) -> Result<Vec<Step>, Error> {
 }
 
 pub(crate) fn parse(sql: &str) -> Result<Query, Error> {
-    text::check(sql)?;
-    let statements = Parser::parse_sql(&GenericDialect {}, sql)
-        .map_err(|error| Error::Query(error.to_string()))?;
+    let tokens = text::tokens(sql)?;
+    let mut parser = Parser::new(&GenericDialect {}).with_tokens_with_locations(tokens);
+    let statements = parser.parse_statements().map_err(|error| Error::Query(error.to_string()))?;
     match statements.into_iter().next() {
         Some(Statement::Query(query)) if !matches!(*query.body, SetExpr::Insert(_)) => Ok(*query),
         _ => Err(Error::ReadOnly("the text is not a query".to_owned())),

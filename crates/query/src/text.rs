@@ -1,8 +1,9 @@
-//! [`check`]: refuses texts of queries that would make plans deeper than threads have stack for.
+//! [`tokens`]: refuses texts of queries that would make plans deeper than threads have stack for.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::Error;
 
@@ -15,22 +16,27 @@ pub(crate) const BYTES_MAX: usize = 256 << 10;
 /// walks a plan calls itself at each step. Parentheses need no limit here: the parser has one.
 pub(crate) const TERMS_MAX: usize = 3000;
 
-/// Refuses a text that is too long, without a step of recursion.
-pub(crate) fn check(sql: &str) -> Result<(), Error> {
+/// Returns the tokens of a text that is not too long, without a step of recursion.
+///
+/// # Errors
+///
+/// [`Error::Length`] when it is, [`Error::Query`] when it is no row of tokens.
+pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
     let limited = |seen: usize, max: usize, unit: &'static str| {
         if seen <= max { Ok(()) } else { Err(Error::Length { seen, max, unit }) }
     };
     limited(sql.len(), BYTES_MAX, "bytes")?;
-    // What is no row of tokens is left to the parser, which says what is wrong with it.
-    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().unwrap_or_default();
-    limited(terms(&tokens), TERMS_MAX, "operators and keywords")
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location();
+    let tokens = tokens.map_err(|error| Error::Query(ParserError::from(error).to_string()))?;
+    limited(terms(&tokens), TERMS_MAX, "operators and keywords")?;
+    Ok(tokens)
 }
 
-fn terms(tokens: &[Token]) -> usize {
+fn terms(tokens: &[TokenWithSpan]) -> usize {
     // Whether tables are listed, by open parenthesis: there a comma is a join.
     let mut lists_tables = vec![false];
     let mut terms = 0;
-    for token in tokens {
+    for TokenWithSpan { token, .. } in tokens {
         let is_join = lists_tables.last().is_some_and(|lists| *lists);
         terms += usize::from(is_term(token, is_join));
         match token {
@@ -84,8 +90,7 @@ mod tests {
     use super::*;
 
     fn check_terms(sql: &str, expected: usize) {
-        let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().unwrap();
-        assert_eq!(terms(&tokens), expected, "{sql}");
+        assert_eq!(terms(&tokens(sql).unwrap()), expected, "{sql}");
     }
 
     #[test]
@@ -99,8 +104,8 @@ mod tests {
 
     #[test]
     fn refuses_long_and_deep_texts() {
-        let refusal = |sql: &str| check(sql).unwrap_err().to_string();
-        assert!(check(&format!("SELECT 1{}", " + 1".repeat(TERMS_MAX - 1))).is_ok());
+        let refusal = |sql: &str| tokens(sql).unwrap_err().to_string();
+        assert!(tokens(&format!("SELECT 1{}", " + 1".repeat(TERMS_MAX - 1))).is_ok());
         assert_eq!(
             refusal(&format!("SELECT 1{}", " + 1".repeat(TERMS_MAX))),
             "the query has 3001 operators and keywords: the limit is 3000"
@@ -110,6 +115,6 @@ mod tests {
             "the query has 262145 bytes: the limit is 262144"
         );
         let ids = vec!["'0123456789abcdef0123456789abcdef'"; 7000].join(",");
-        assert!(check(&format!("SELECT 1 WHERE 'x' IN ({ids})")).is_ok());
+        assert!(tokens(&format!("SELECT 1 WHERE 'x' IN ({ids})")).is_ok());
     }
 }
