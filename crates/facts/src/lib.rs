@@ -123,14 +123,14 @@ pub fn run(spans: Vec<RecordBatch>, options: &PassOptions) -> Result<Facts, Erro
     let duplicate_of = duplicates::find(&rows, &tree, &meaning);
     rows.forget_calls();
     let sequences = sequence::number(&tree, &times);
-    let work = || {
+    let measure_work = || {
         let wires = wire::Wires::measure(&rows, &tree, &times, &entries, &path);
         let processes = process::Processes::group(&rows, &tree, &served);
         let work = work::Work::measure(&rows, &times, &entries, &path, &wires, &processes);
         (wires, processes, work)
     };
-    let gaps = || gaps::find(&rows, &tree, &times, &entries, &meaning, &path);
-    let ((wires, processes, work), mut gaps) = both(work, gaps);
+    let find_gaps = || gaps::find(&rows, &tree, &times, &entries, &meaning, &path);
+    let ((wires, processes, work), mut gaps) = both(measure_work, find_gaps);
     drop(times);
     path.forget_sections();
     let stalls = stall::measure(&rows, &served, &processes, &meaning, &mut gaps, options);

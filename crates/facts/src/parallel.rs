@@ -8,8 +8,7 @@ pub(crate) fn both<A: Send, B: Send>(
     first: impl FnOnce() -> A + Send,
     second: impl FnOnce() -> B + Send,
 ) -> (A, B) {
-    let has_core = available_parallelism().is_ok_and(|cores| cores.get() > 1);
-    if !has_core {
+    if !has_core() {
         return (first(), second());
     }
     scope(|scope| {
@@ -18,6 +17,10 @@ pub(crate) fn both<A: Send, B: Send>(
         // A panic of one step is the pass's.
         (first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
+}
+
+fn has_core() -> bool {
+    available_parallelism().is_ok_and(|cores| cores.get() > 1)
 }
 
 /// Returns what each item comes to, in the order of the items. Whoever is done takes the next one.
@@ -36,6 +39,8 @@ pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::{both, map};
 
     #[test]
@@ -44,6 +49,29 @@ mod tests {
         let doubled: Vec<u32> = items.iter().map(|item| item * 2).collect();
         assert_eq!(map(&items, |item| item * 2), doubled);
         assert!(map(&[] as &[u32], |item| *item).is_empty());
+    }
+
+    /// Scenario: whoever took the first item is done with it last.
+    /// Guarantee: its result comes first all the same.
+    #[test]
+    fn results_come_in_the_order_of_the_items_whoever_is_done_first() {
+        if !super::has_core() {
+            // One thread is done in their order.
+            return;
+        }
+        let is_done = AtomicBool::new(false);
+        let work = |item: &u32| {
+            match item {
+                0 => {
+                    while !is_done.load(Ordering::Acquire) {
+                        std::thread::yield_now();
+                    }
+                }
+                _ => is_done.store(*item == 2, Ordering::Release),
+            }
+            *item
+        };
+        assert_eq!(map(&[0, 1, 2], work), [0, 1, 2]);
     }
 
     #[test]

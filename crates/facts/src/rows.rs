@@ -181,13 +181,11 @@ impl Rows {
             *column = Vec::new();
         }
     }
-}
 
-impl Rows {
     /// Reads the spans of all batches; `keys` are theirs, batches end to end.
     pub(crate) fn read(batches: &[RecordBatch], keys: &[SpanKey]) -> Result<Self, Error> {
         let batches = batches.iter().map(Batch::read).collect::<Result<Vec<_>, _>>()?;
-        let (numbers, texts) =
+        let (numbers, mut texts) =
             both(|| Numbers::read(&batches, keys), || Texts::read(&batches, keys.len()));
         let order = numbers.order;
         Ok(Self {
@@ -197,21 +195,21 @@ impl Rows {
             start: numbers.start,
             end: numbers.end,
             kind: numbers.kind,
-            name: ordered(&texts.name, &order),
-            scope: ordered(&texts.scope, &order),
-            service: ordered(&texts.service, &order),
-            process: ordered(&texts.process, &order),
+            name: ordered(&mut texts.name, &order),
+            scope: ordered(&mut texts.scope, &order),
+            service: ordered(&mut texts.service, &order),
+            process: ordered(&mut texts.process, &order),
             parent_is_remote: numbers.parent_is_remote,
             failed: numbers.failed,
             asgi: numbers.asgi,
             is_served: numbers.is_served,
             serving: numbers.serving,
-            db_system: ordered(&texts.db_system, &order),
-            db_query: ordered(&texts.db_query, &order),
-            http_method: ordered(&texts.http_method, &order),
-            url: ordered(&texts.url, &order),
-            rpc_service: ordered(&texts.rpc_service, &order),
-            rpc_method: ordered(&texts.rpc_method, &order),
+            db_system: ordered(&mut texts.db_system, &order),
+            db_query: ordered(&mut texts.db_query, &order),
+            http_method: ordered(&mut texts.http_method, &order),
+            url: ordered(&mut texts.url, &order),
+            rpc_service: ordered(&mut texts.rpc_service, &order),
+            rpc_method: ordered(&mut texts.rpc_method, &order),
             adjusted_counts: numbers.adjusted_counts,
             process_keys: texts.process_keys,
             process_hosts: texts.process_hosts,
@@ -222,12 +220,13 @@ impl Rows {
     }
 }
 
-/// Returns a column, which is in order of arrival, in another order.
-fn ordered<T: Copy>(column: &[T], order: &[u32]) -> Vec<T> {
+/// Takes a column, which is in order of arrival, and returns it in another order.
+fn ordered<T: Copy>(column: &mut Vec<T>, order: &[u32]) -> Vec<T> {
+    let column = std::mem::take(column);
     order.iter().map(|&at| column[at as usize]).collect()
 }
 
-/// The columns of [`Rows`] that take no look at other rows' texts, in canonical order.
+/// The columns of [`Rows`] that hold no numbers of texts, in canonical order.
 #[derive(Default)]
 struct Numbers {
     order: Vec<u32>,
@@ -310,15 +309,15 @@ impl Numbers {
         self.traces = trace_ranges(order.len(), trace_id);
         self.trace_ids = self.traces.iter().map(|trace| trace_id(trace.start)).collect();
         self.span_id = order.iter().map(|&at| keys[at as usize].span).collect();
-        self.parent_id = ordered(&self.parent_id, &order);
-        self.start = ordered(&self.start, &order);
-        self.end = ordered(&self.end, &order);
-        self.kind = ordered(&self.kind, &order);
-        self.parent_is_remote = ordered(&self.parent_is_remote, &order);
-        self.failed = ordered(&self.failed, &order);
-        self.asgi = ordered(&self.asgi, &order);
-        self.is_served = ordered(&self.is_served, &order);
-        self.serving = ordered(&self.serving, &order);
+        self.parent_id = ordered(&mut self.parent_id, &order);
+        self.start = ordered(&mut self.start, &order);
+        self.end = ordered(&mut self.end, &order);
+        self.kind = ordered(&mut self.kind, &order);
+        self.parent_is_remote = ordered(&mut self.parent_is_remote, &order);
+        self.failed = ordered(&mut self.failed, &order);
+        self.asgi = ordered(&mut self.asgi, &order);
+        self.is_served = ordered(&mut self.is_served, &order);
+        self.serving = ordered(&mut self.serving, &order);
         self.order = order;
     }
 }

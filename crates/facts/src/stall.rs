@@ -132,21 +132,21 @@ pub(crate) fn measure(
         }
     }
     let mut loops = Vec::new();
-    let mut gaps_of_group = gaps_of_group.as_slice();
+    let mut rest_of_gaps = gaps_of_group.as_slice();
     for groups in processes.groups.chunk_by(|a, b| a.process == b.process) {
         let process = groups[0].process as usize;
-        let (of_process, rest) = gaps_of_group.split_at(groups.len());
-        gaps_of_group = rest;
+        let (gaps_of_group, rest) = rest_of_gaps.split_at(groups.len());
+        rest_of_gaps = rest;
         if processes.is_event_loop[process] || processes.is_told_by_requests[process] {
-            let gaps_of_group = of_process;
             loops.push(Loop { rows, served, processes, meaning, groups, gaps_of_group });
         }
     }
-    let heard = map(&loops, |one| one.listen(gaps));
-    for (one, heard) in loops.iter().zip(heard) {
-        one.keep(heard, gaps, &mut stalls);
-        let blocked = one.blocked(gaps, &stalls, options);
-        one.find_victims(&blocked, gaps, &mut stalls);
+    // What was heard in all of them is held at once, some 100 bytes a candidate.
+    let heard = map(&loops, |event_loop| event_loop.listen(gaps));
+    for (event_loop, heard) in loops.iter().zip(heard) {
+        event_loop.keep(heard, gaps, &mut stalls);
+        let blocked = event_loop.blocked(gaps, &stalls, options);
+        event_loop.find_victims(&blocked, gaps, &mut stalls);
     }
     stalls
 }

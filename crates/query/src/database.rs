@@ -21,7 +21,7 @@ use timesink_facts::{Facts, PassOptions};
 use crate::Error;
 use crate::merged::{self, SPANS_WITH_FACTS};
 use crate::outline::partitioned;
-use crate::session::{Session, shared_state};
+use crate::session::{BATCH_ROWS, Session, shared_state};
 use crate::threads::Threads;
 use crate::views::VIEWS;
 
@@ -230,7 +230,7 @@ fn merge(facts: &Facts, schema: &SchemaRef) -> Result<Vec<RecordBatch>, Error> {
 /// Cuts a batch into slices of even length, one for each thread at least.
 fn split(batch: &RecordBatch, parts: usize) -> Vec<RecordBatch> {
     let rows = batch.num_rows();
-    let length = rows.div_ceil(parts.max(1)).clamp(1, 8192);
+    let length = rows.div_ceil(parts.max(1)).clamp(1, BATCH_ROWS);
     (0..rows).step_by(length).map(|at| batch.slice(at, length.min(rows - at))).collect()
 }
 

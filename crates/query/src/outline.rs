@@ -254,7 +254,7 @@ impl Iterator for Scan {
 }
 
 impl Scan {
-    /// Returns the next rows. Slicing counts the NULLs of each column: those of others are not.
+    /// Returns the next rows. Projected first: slicing counts the NULLs of every column.
     fn unpacked(&self, batch: &RecordBatch, rows: usize) -> Result<RecordBatch> {
         let projected = match &self.projection {
             Some(columns) => batch.project(columns)?,

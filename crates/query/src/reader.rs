@@ -4,9 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
-use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::MemoryReservation;
 use tokio::sync::OnceCell;
@@ -14,7 +11,7 @@ use tokio::sync::OnceCell;
 use crate::answer::Answer;
 use crate::outline::{Outline, Rows, fill, partitioned};
 use crate::planner::{PlannedPart, PlannedQuery, Planner};
-use crate::session::{BATCH_ROWS, QueryResult};
+use crate::session::QueryResult;
 use crate::{Database, Error, Limits};
 
 /// The rows of a database for the queries of a planner. Each view is computed once, when a query
@@ -121,7 +118,7 @@ impl Reader {
         let compute = || async {
             let query = Arc::clone(&view.query);
             let run = Box::pin(self.run(query, Tables::new(), Purpose::Kept));
-            self.kept(run.await?).map(Arc::new)
+            Ok(Arc::new(self.kept(run.await?)))
         };
         view.rows.get_or_init(compute).await.clone()
     }
@@ -134,7 +131,7 @@ impl Reader {
     ) -> Result<Answer, Error> {
         let (last, before) = query.parts.split_last().expect("a query has a part");
         for part in before {
-            let kept = self.kept(self.run_part(part, &tables, Purpose::Kept).await?)?;
+            let kept = self.kept(self.run_part(part, &tables, Purpose::Kept).await?);
             tables.extend(part.name.clone().map(|name| (name, Arc::new(kept))));
         }
         self.run_part(last, &tables, purpose).await
@@ -159,86 +156,17 @@ impl Reader {
         };
         let plan = fill(Arc::clone(&part.plan), rows).map_err(failed)?;
         let read: Vec<Arc<Rows>> = part.reads.iter().filter_map(|name| rows(name)).collect();
-        let read = read.iter().flat_map(|rows| rows.iter().flatten());
+        let read = || read.iter().flat_map(|rows| rows.iter().flatten());
         let context = self.planner.state.task_ctx();
-        Answer::collect(plan, context, read, plain_max, &limits).await
-    }
-
-    fn kept(&self, answer: Answer) -> Result<Kept, Error> {
-        let joined = joined(answer.batches, &answer.schema);
-        let joined = joined.map_err(|error| Error::Internal(error.to_string()))?;
-        let rows = Arc::new(partitioned(joined, self.planner.limits.partitions));
-        Ok(Kept { rows, _memory: Some(answer.memory) })
-    }
-}
-
-/// Joins batches that follow each other, as far as they are not packed: a filter leaves of each
-/// batch whatever it keeps. Texts are not copied.
-fn joined(batches: Vec<RecordBatch>, schema: &SchemaRef) -> Result<Vec<RecordBatch>, ArrowError> {
-    let mut joined = Vec::new();
-    let mut small: Vec<RecordBatch> = Vec::new();
-    let mut rows = 0;
-    for batch in batches {
-        let is_packed = batch.schema_ref() != schema;
-        if is_packed || rows + batch.num_rows() > BATCH_ROWS {
-            joined.extend(concat(&mut small, schema)?);
-            rows = 0;
+        let mut answer = Answer::collect(plan, context, read(), plain_max, &limits).await?;
+        if let Purpose::Kept = purpose {
+            answer.join(read(), &limits)?;
         }
-        if is_packed {
-            joined.push(batch);
-        } else {
-            rows += batch.num_rows();
-            small.push(batch);
-        }
-    }
-    joined.extend(concat(&mut small, schema)?);
-    Ok(joined)
-}
-
-fn concat(
-    batches: &mut Vec<RecordBatch>,
-    schema: &SchemaRef,
-) -> Result<Option<RecordBatch>, ArrowError> {
-    let batches = std::mem::take(batches);
-    if batches.len() < 2 {
-        Ok(batches.into_iter().next())
-    } else {
-        concat_batches(schema, &batches).map(Some)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow::array::{ArrayRef, AsArray, NullArray, StringViewArray};
-    use arrow::datatypes::Int64Type;
-
-    use super::*;
-
-    fn batch(numbers: std::ops::Range<i64>) -> RecordBatch {
-        let texts = numbers.clone().map(|number| Some(format!("a text of its own, {number}")));
-        let texts: ArrayRef = Arc::new(texts.collect::<StringViewArray>());
-        let numbers: ArrayRef = Arc::new(arrow::array::Int64Array::from_iter_values(numbers));
-        RecordBatch::try_from_iter([("number", numbers), ("text", texts)]).unwrap()
+        Ok(answer)
     }
 
-    #[test]
-    fn small_batches_are_joined_in_their_order() {
-        let rows = BATCH_ROWS as i64;
-        let batches = vec![batch(0..3), batch(3..5), batch(5..rows), batch(rows..rows + 1)];
-        let joined = joined(batches.clone(), &batches[0].schema()).unwrap();
-        let rows_of: Vec<usize> = joined.iter().map(RecordBatch::num_rows).collect();
-        assert_eq!(rows_of, [BATCH_ROWS, 1]);
-        let numbers = joined[0].column(0).as_primitive::<Int64Type>().values();
-        assert!(numbers.iter().copied().eq(0..rows));
-        assert_eq!(joined[0].column(1).as_string_view().value(4), "a text of its own, 4");
-    }
-
-    #[test]
-    fn packed_batches_stay_as_they_are() {
-        let packed: ArrayRef = Arc::new(NullArray::new(2));
-        let packed = RecordBatch::try_from_iter([("number", packed)]).unwrap();
-        let plain = batch(0..3);
-        let batches = vec![plain.clone(), packed.clone(), packed, plain];
-        assert_eq!(joined(batches.clone(), &batches[0].schema()).unwrap(), batches);
+    fn kept(&self, answer: Answer) -> Kept {
+        let rows = Arc::new(partitioned(answer.batches, self.planner.limits.partitions));
+        Kept { rows, _memory: Some(answer.memory) }
     }
 }

@@ -24,8 +24,9 @@ use crate::outline::{Outline, suited};
 use crate::text;
 use crate::threads::Threads;
 
-/// Rows of a batch, as many as the decoder's have: what a node does once a batch, compiling a
-/// pattern for example, is done less often than with fewer. Memory is counted by the batch.
+/// Rows of a batch. What a node does once a batch, compiling a pattern for example, is done less
+/// often with more of them; memory is counted once a batch was made, and its limit is passed by
+/// less with fewer.
 pub(crate) const BATCH_ROWS: usize = 8192;
 
 /// Returns what all sessions of a database share: functions, the planner's rules, the runtime.
@@ -150,7 +151,7 @@ impl Session {
     }
 
     pub(crate) async fn plan(&self, sql: &str) -> Result<LogicalPlan, Error> {
-        text::tokens(sql)?;
+        text::check(sql)?;
         let state = self.context.state();
         let plan =
             state.create_logical_plan(sql).await.map_err(|error| Error::of_planning(&error))?;

@@ -1,4 +1,4 @@
-//! [`tokens`]: refuses texts of queries that would make plans deeper than threads have stack for.
+//! [`check`]: refuses texts of queries that would make plans deeper than threads have stack for.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -15,6 +15,15 @@ pub(crate) const BYTES_MAX: usize = 256 << 10;
 /// Each of them can make the plan one step deeper (`1 + 1 + ...`, `... UNION ALL ...`), and what
 /// walks a plan calls itself at each step. Parentheses need no limit here: the parser has one.
 pub(crate) const TERMS_MAX: usize = 3000;
+
+/// Refuses a text that is too long, without a step of recursion.
+///
+/// # Errors
+///
+/// As [`tokens`].
+pub(crate) fn check(sql: &str) -> Result<(), Error> {
+    tokens(sql).map(drop)
+}
 
 /// Returns the tokens of a text that is not too long, without a step of recursion.
 ///
@@ -109,6 +118,10 @@ mod tests {
         assert_eq!(
             refusal(&format!("SELECT 1{}", " + 1".repeat(TERMS_MAX))),
             "the query has 3001 operators and keywords: the limit is 3000"
+        );
+        assert_eq!(
+            refusal("SELECT 'a"),
+            "failed to plan the query: sql parser error: Unterminated string literal at Line: 1, Column: 8"
         );
         assert_eq!(
             refusal(&" ".repeat(BYTES_MAX + 1)),

@@ -15,9 +15,16 @@ pub const THREAD_NAME: &str = "timesink-query";
 /// Threads of one query, and queries that run at the same time.
 const WORKERS_MAX: usize = 4;
 
+/// Sets of threads that wait for a query; more never run at the same time.
+const IDLE_MAX: usize = WORKERS_MAX;
+
 /// Plans are deep trees, and walking them takes stack: for as many terms as a query may have under
 /// 12 MiB in a build without optimization. Only what is touched takes memory.
 const STACK_BYTES: usize = 32 << 20;
+
+/// The name of the thread that waits until those of a query have ended, and its stack.
+const JOIN_THREAD_NAME: &str = "timesink-join";
+const JOIN_STACK_BYTES: usize = 1 << 20;
 
 /// Lets some queries run at a time, each on threads of its own.
 ///
@@ -62,22 +69,23 @@ impl Threads {
     }
 
     fn idle_or_new(&self, count: usize) -> Result<OwnThreads, Error> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        match idle.iter().position(|threads| threads.count == count && threads.are_idle()) {
-            Some(at) => Ok(idle.swap_remove(at)),
-            None => OwnThreads::start(count),
-        }
+        let known = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = idle.iter().position(|left| left.count == count && left.are_idle());
+            known.map(|at| idle.swap_remove(at))
+        };
+        known.map_or_else(|| OwnThreads::start(count), Ok)
     }
 
     fn rest(&self, threads: OwnThreads) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < WORKERS_MAX {
+        if idle.len() < IDLE_MAX {
             idle.push(threads);
         }
     }
 }
 
-/// The threads of one query; dropped, they are left to end by themselves.
+/// The threads of one query at a time; dropped, they end after what is left on them.
 #[derive(Debug)]
 struct OwnThreads {
     count: usize,
@@ -111,7 +119,8 @@ impl OwnThreads {
 
 /// Whoever drops them goes on; they are joined by a thread that waits for nothing else. To detach
 /// them is no way: `pthread_detach` (glibc 2.36) marks a thread, then looks at it once more, and
-/// one that ends in between takes a stack along that is too large to be kept for the next thread.
+/// one that ends in between takes a stack along that is too large to be kept for the next thread. The
+/// stack of the thread that joins them is small enough.
 impl Drop for OwnThreads {
     fn drop(&mut self) {
         let runtime = Arc::new(Mutex::new(self.runtime.take()));
@@ -120,7 +129,8 @@ impl Drop for OwnThreads {
         };
         let joined = Arc::clone(&runtime);
         let join = move || drop(take(&joined));
-        if std::thread::Builder::new().spawn(join).is_err()
+        let thread = std::thread::Builder::new().name(JOIN_THREAD_NAME.to_owned());
+        if thread.stack_size(JOIN_STACK_BYTES).spawn(join).is_err()
             && let Some(runtime) = take(&runtime)
         {
             runtime.shutdown_background();

@@ -152,12 +152,12 @@ impl<'a> Context<'a> {
                 known.traces += i64::from(traces_of_endpoint.insert((service, endpoint, trace_id)));
             }
             let trace = batch.trace_id.view(row);
-            let (_, wanted) = match last_trace {
+            let (_, wanted_of_trace) = match last_trace {
                 Some(known @ (view, _)) if view == trace => known,
                 _ => (trace, wanted.get(trace_id)),
             };
-            last_trace = Some((trace, wanted));
-            if wanted.is_some_and(|spans| spans.contains(span_id)) {
+            last_trace = Some((trace, wanted_of_trace));
+            if wanted_of_trace.is_some_and(|spans| spans.contains(span_id)) {
                 self.spans.insert((trace_id, span_id), span_facts(batch, row));
             }
         }
