@@ -119,10 +119,7 @@ mod tests {
             refusal(&format!("SELECT 1{}", " + 1".repeat(TERMS_MAX))),
             "the query has 3001 operators and keywords: the limit is 3000"
         );
-        assert_eq!(
-            refusal("SELECT 'a"),
-            "failed to plan the query: sql parser error: Unterminated string literal at Line: 1, Column: 8"
-        );
+        assert!(refusal("SELECT 'a").contains("Unterminated string literal at Line: 1, Column: 8"));
         assert_eq!(
             refusal(&" ".repeat(BYTES_MAX + 1)),
             "the query has 262145 bytes: the limit is 262144"

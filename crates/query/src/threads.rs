@@ -119,8 +119,8 @@ impl OwnThreads {
 
 /// Whoever drops them goes on; they are joined by a thread that waits for nothing else. To detach
 /// them is no way: `pthread_detach` (glibc 2.36) marks a thread, then looks at it once more, and
-/// one that ends in between takes a stack along that is too large to be kept for the next thread. The
-/// stack of the thread that joins them is small enough.
+/// one that ends in between takes a stack along that is too large to be kept for the next thread.
+/// That of the thread which joins them is small enough.
 impl Drop for OwnThreads {
     fn drop(&mut self) {
         let runtime = Arc::new(Mutex::new(self.runtime.take()));

@@ -62,8 +62,11 @@ pub(super) fn check(problems: &mut Problems) -> Result<()> {
 fn check_manifest(of: &Crate, problems: &mut Problems) -> Result<()> {
     let path = format!("{}/Cargo.toml", of.folder);
     let manifest = read_toml(&path)?;
-    if manifest.contains_key("target") {
-        problems.add(&path, "dependencies of one platform are not looked at: list them for all");
+    for name in of_one_platform(&manifest) {
+        let for_all = manifest.get("dependencies").and_then(|dependencies| dependencies.get(name));
+        if for_all.is_none() {
+            problems.add(&path, format!("`{name}` is for one platform: list it for all first"));
+        }
     }
     let mut allowed = reachable(of);
     for section in ["build-dependencies", "dependencies", "dev-dependencies"] {
@@ -92,6 +95,14 @@ fn check_manifest(of: &Crate, problems: &mut Problems) -> Result<()> {
     Ok(())
 }
 
+/// Returns the names of dependencies that stand below `[target]`, to switch on a feature there.
+fn of_one_platform(manifest: &toml::Table) -> impl Iterator<Item = &String> {
+    let targets = manifest.get("target").and_then(toml::Value::as_table);
+    let sections = targets.into_iter().flat_map(toml::Table::values);
+    let sections = sections.filter_map(toml::Value::as_table).flat_map(toml::Table::values);
+    sections.filter_map(toml::Value::as_table).flat_map(toml::Table::keys)
+}
+
 fn name_of(of: &Crate) -> &'static str {
     of.folder.strip_prefix("crates/").unwrap_or(of.folder)
 }
@@ -117,6 +128,15 @@ fn reachable(of: &Crate) -> BTreeSet<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dependencies_of_one_platform_are_found() {
+        let manifest = "[dependencies]\na.workspace = true\n\
+            [target.'cfg(unix)'.dependencies]\na = { workspace = true }\n\
+            [target.'cfg(windows)'.dev-dependencies]\nb = { workspace = true }\n";
+        let manifest = toml::from_str(manifest).unwrap();
+        assert_eq!(of_one_platform(&manifest).collect::<Vec<_>>(), ["a", "b"]);
+    }
 
     fn reachable_from(name: &str) -> Vec<&'static str> {
         let of = CRATES.iter().find(|c| name_of(c) == name).expect("a crate");
