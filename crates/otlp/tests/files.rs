@@ -752,7 +752,7 @@ fn a_cut_off_file_keeps_what_was_readable() {
         assert_eq!(read.broken_count, 1, "{:?}", read.broken);
         let expected = format!("{} data ends early: the file was cut off", read.compression);
         assert_eq!(read.broken[0].what, expected);
-        let nothing = error(&compress(request(0, 4).to_string().as_bytes())[..12]);
+        let nothing = error(&compress(request(0, 4).to_string().as_bytes())[..10]);
         assert!(nothing.starts_with("byte 0: ") && nothing.ends_with("cut off"), "{nothing}");
     }
     let messages = varint_delimited(&[protobuf(&request(0, 4)), protobuf(&request(4, 8))]);
@@ -760,8 +760,8 @@ fn a_cut_off_file_keeps_what_was_readable() {
     assert_eq!(span_count(&read), 7);
     assert_eq!(read.broken[0].what, "file ends within a message: it was cut off");
     assert_eq!(read.broken[0].byte, messages.len() as u64 - 3, "where it ends");
-    let object = request(0, 8).to_string();
-    let read = content(&gzip(object.as_bytes())[..300]);
+    let object = gzip(request(0, 8).to_string().as_bytes());
+    let read = content(&object[..object.len() - 40]);
     assert_eq!(read.broken_count, 1, "{:?}", read.broken);
 }
 

@@ -1,5 +1,7 @@
 //! [`check`]: refuses texts of queries that would make plans deeper than threads have stack for.
 
+use std::collections::BTreeSet;
+
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -39,6 +41,22 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
     let tokens = tokens.map_err(|error| Error::Query(ParserError::from(error).to_string()))?;
     limited(terms(&tokens), TERMS_MAX, "operators and keywords")?;
     Ok(tokens)
+}
+
+/// Returns the words of a text, names and keywords, in lower case unless they are quoted: no table
+/// is read whose name is not among them.
+///
+/// # Errors
+///
+/// As [`Session::query`](crate::Session::query), when it is too long, or no row of words.
+pub fn words(sql: &str) -> Result<BTreeSet<String>, Error> {
+    let tokens = tokens(sql)?;
+    let words = tokens.into_iter().filter_map(|token| match token.token {
+        Token::Word(word) if word.quote_style.is_some() => Some(word.value),
+        Token::Word(word) => Some(word.value.to_lowercase()),
+        _ => None,
+    });
+    Ok(words.collect())
 }
 
 fn terms(tokens: &[TokenWithSpan]) -> usize {
@@ -109,6 +127,15 @@ mod tests {
         check_terms("SELECT a1 FROM t1, t2, (SELECT 1, 2) t3 WHERE b1 IN (1, 2)", 7);
         check_terms("SELECT t1.a1::INT", 4);
         check_terms("))))((((", 0);
+    }
+
+    #[test]
+    fn finds_the_words_of_a_text() {
+        let words = words("SELECT \"Upper\", 'text' FROM Spans -- facts").unwrap();
+        assert_eq!(
+            words.iter().map(String::as_str).collect::<Vec<_>>(),
+            ["Upper", "from", "select", "spans"]
+        );
     }
 
     #[test]

@@ -11,14 +11,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
 
 use crate::doors::Door;
 use crate::intake::locked;
 use crate::metrics::Metrics;
 use crate::paced::Paced;
+use crate::tls::Tls;
 use crate::watch::{Watched, WatchedExecutor};
 
 /// A connection that has not sent a request by then is closed.
@@ -54,15 +57,21 @@ const LAST_REQUESTS: Duration = Duration::from_millis(250);
 pub(crate) struct Connections {
     /// A connection holds one permit while it is open.
     permits: Arc<Semaphore>,
+    tls: Option<Tls>,
     metrics: Metrics,
     /// Turns true once, when no more connections are to be accepted.
     stopping: watch::Receiver<bool>,
 }
 
 impl Connections {
-    pub(crate) fn new(max: usize, metrics: Metrics, stopping: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(
+        max: usize,
+        tls: Option<Tls>,
+        metrics: Metrics,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
         let permits = Arc::new(Semaphore::new(max.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { permits, metrics, stopping }
+        Self { permits, tls, metrics, stopping }
     }
 
     /// Accepts connections until it is told to stop, then waits until those that are open ended.
@@ -94,8 +103,16 @@ impl Connections {
         let _ = stream.set_nodelay(true);
         let (door, metrics) = (door.clone(), self.metrics.clone());
         let connected = metrics.connected();
+        let tls = self.tls.clone();
         let connection = async move {
-            run(stream, door, metrics, watcher).await;
+            match tls {
+                None => run(stream, door, metrics, watcher).await,
+                Some(tls) => {
+                    if let Some(stream) = encrypted(stream, &tls, &metrics).await {
+                        run(stream, door, metrics, watcher).await;
+                    }
+                }
+            }
             drop((permit, connected));
         };
         tokio::spawn(Watched::new(connection, self.metrics.clone()));
@@ -114,8 +131,25 @@ fn waiting(listener: TcpListener) -> Vec<TcpStream> {
     streams.collect()
 }
 
+/// Agrees with a client on how to encrypt; whoever cannot, or takes too long, is let go.
+async fn encrypted(
+    stream: TcpStream,
+    tls: &Tls,
+    metrics: &Metrics,
+) -> Option<TlsStream<TcpStream>> {
+    let agreed = tokio::time::timeout(FIRST_REQUEST_TIME_MAX, tls.acceptor().accept(stream)).await;
+    let stream = agreed.ok().and_then(Result::ok);
+    if stream.is_none() {
+        metrics.tls_refused();
+    }
+    stream
+}
+
 /// Serves one connection to its end. How it ends is its client's business.
-async fn run(stream: TcpStream, door: Door, metrics: Metrics, watcher: Watcher) {
+async fn run<S>(stream: S, door: Door, metrics: Metrics, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let requests = Requests::default();
     let of_service = requests.clone();
     let service = service_fn(move |request: Request<Incoming>| {

@@ -5,11 +5,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use timesink_store::{Appended, Journal};
+use timesink_store::{Appended, Journal, Logged};
 
 use crate::Error;
+use crate::flush::Part;
 use crate::intake::{Group, Intake};
 use crate::metrics::Metrics;
 
@@ -39,10 +41,11 @@ impl Durable {
     pub(crate) fn start(
         intake: Arc<Intake>,
         journal: Journal,
+        tables: Sender<Part>,
         metrics: Metrics,
     ) -> Result<Self, Error> {
         let aged = Instant::now();
-        let writer = Writer { intake: Arc::clone(&intake), journal, metrics, aged };
+        let writer = Writer { intake: Arc::clone(&intake), journal, tables, metrics, aged };
         let thread = std::thread::Builder::new()
             .name(THREAD_NAME.to_owned())
             .spawn(move || writer.run())
@@ -70,6 +73,8 @@ impl Drop for Durable {
 struct Writer {
     intake: Arc<Intake>,
     journal: Journal,
+    /// Whoever brings what is safe into the tables.
+    tables: Sender<Part>,
     metrics: Metrics,
     /// When spans were forgotten last.
     aged: Instant,
@@ -96,9 +101,14 @@ impl Writer {
         match written {
             Ok(Ok(appended)) => {
                 self.metrics.made_safe(began.elapsed(), appended.repeated);
-                (group.decoded.spans, group.decoded.quarantine) =
-                    (appended.spans, appended.quarantine);
-                self.intake.arrive(group, appended.record);
+                let Logged { spans, quarantine, record } = appended.logged.clone();
+                (group.decoded.spans, group.decoded.quarantine) = (spans, quarantine);
+                self.intake.flushing(group.bytes);
+                // It ends after this thread; if it panicked, what it was to write is in the log.
+                if self.tables.send((appended.logged, group.bytes)).is_err() {
+                    self.intake.flushed(0, group.bytes);
+                }
+                self.intake.arrive(group, record);
             }
             Ok(Err(error)) => {
                 self.metrics.not_made_safe();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::Error;
 use timesink_otlp::{Decoded, Decoder, DecoderOptions, MessageError, Rejected};
-use timesink_store::Recovered;
+use timesink_store::{Logged, Recovered};
 use tokio::sync::oneshot;
 
 /// How the message of a request is encoded.
@@ -60,8 +60,12 @@ pub(crate) struct Intake {
 #[derive(Debug, Default)]
 struct OfLog {
     arrived: Mutex<Vec<Harvest>>,
-    /// Up to this record it is not needed any more.
+    /// Up to this record the window needs it no more.
     released: AtomicU64,
+    /// Up to this record it is in the tables.
+    flushed: AtomicU64,
+    /// What is held to be brought into the tables.
+    flushing_bytes: AtomicU64,
     state: Mutex<LogState>,
     /// Wakes whoever writes the log.
     wake: Condvar,
@@ -86,7 +90,8 @@ struct Slot {
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) decoded: Decoded,
-    bytes: u64,
+    /// What it holds, about.
+    pub(crate) bytes: u64,
     /// What is held for spans that are lost, because of a fault of ours.
     lost_bytes: u64,
     broken: usize,
@@ -161,8 +166,10 @@ impl Intake {
 
     /// Returns the bytes that the spans taken hold, about.
     pub(crate) fn memory_bytes(&self) -> u64 {
+        let of_log = self.log.as_ref().map_or(0, |l| l.flushing_bytes.load(Ordering::Relaxed));
         let pending = self.pending_bytes.load(Ordering::Relaxed);
-        pending.saturating_add(self.kept_bytes.load(Ordering::Relaxed))
+        // What the window keeps and the tables wait for counts twice: it may leave the one first.
+        pending.saturating_add(self.kept_bytes.load(Ordering::Relaxed)).saturating_add(of_log)
     }
 
     pub(crate) fn memory_bytes_max(&self) -> u64 {
@@ -263,18 +270,37 @@ impl Intake {
         }
     }
 
-    /// Takes what the log held when it was opened.
-    pub(crate) fn recover(&self, recovered: Recovered) {
-        let Recovered { spans, quarantine, bytes, replayed } = recovered;
+    /// Takes what the log held when it was opened, and returns it for the tables.
+    pub(crate) fn recover(&self, recovered: Recovered) -> Vec<(Logged, u64)> {
+        let Recovered { logged: parts, bytes, replayed, .. } = recovered;
+        let each = bytes / parts.len().max(1) as u64;
+        let Logged { spans, quarantine, .. } = Logged::merge(parts.iter().cloned());
         let decoded = Decoded { spans, quarantine, ..Decoded::default() };
         self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
         if let Some(log) = &self.log {
             let record = replayed.last;
             locked(&log.arrived).push(Harvest { decoded, bytes, broken: 0, record });
+            log.flushing_bytes.fetch_add(each * parts.len() as u64, Ordering::Relaxed);
+        }
+        parts.into_iter().map(|part| (part, each)).collect()
+    }
+
+    /// Notes that so many bytes wait to be brought into the tables.
+    pub(crate) fn flushing(&self, bytes: u64) {
+        if let Some(log) = &self.log {
+            log.flushing_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 
-    /// Notes up to which record the log is not needed any more.
+    /// Notes up to which record of the log all is in the tables, and the bytes that are let go.
+    pub(crate) fn flushed(&self, record: u64, bytes: u64) {
+        if let Some(log) = &self.log {
+            log.flushed.fetch_max(record, Ordering::Relaxed);
+            log.flushing_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes up to which record the window needs the log no more.
     pub(crate) fn release(&self, record: u64) {
         if let Some(log) = &self.log {
             log.released.fetch_max(record, Ordering::Relaxed);
@@ -283,7 +309,11 @@ impl Intake {
 
     /// Returns up to which record the log is not needed any more.
     pub(crate) fn released(&self) -> u64 {
-        self.log.as_ref().map_or(0, |log| log.released.load(Ordering::Relaxed))
+        let of = |log: &OfLog| {
+            let (released, flushed) = (&log.released, &log.flushed);
+            released.load(Ordering::Relaxed).min(flushed.load(Ordering::Relaxed))
+        };
+        self.log.as_ref().map_or(0, of)
     }
 
     /// Lets a group go that holds no span.

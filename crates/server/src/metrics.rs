@@ -53,6 +53,8 @@ struct Counted {
     answers: Gauge,
     connections: Gauge,
     connections_refused: Counter,
+    tls_refused: Counter,
+    tls_reload_failures: Counter,
     polls: Histogram,
     polls_too_long: Counter,
     poll_longest: gauge::Gauge<f64, AtomicU64>,
@@ -60,6 +62,9 @@ struct Counted {
     log_time: Histogram,
     log_failures: Counter,
     log_repeated: Counter,
+    flush_time: Histogram,
+    flush_failures: Counter,
+    maintenance_failures: Counter,
     live: Live,
 }
 
@@ -115,6 +120,13 @@ impl Metrics {
         let connections_refused = Counter::default();
         let help = "Connections closed at once, because as many as allowed were open";
         receiver.register("connections_refused", help, connections_refused.clone());
+        let tls = registry.sub_registry_with_prefix("tls");
+        let tls_refused = Counter::default();
+        let help = "Connections closed because no encryption was agreed on";
+        tls.register("refused", help, tls_refused.clone());
+        let tls_reload_failures = Counter::default();
+        let help = "Changes of certificates that could not be used: those before are";
+        tls.register("reload_failures", help, tls_reload_failures.clone());
         let web = registry.sub_registry_with_prefix("web");
         let answers = Gauge::default();
         let help = "Answers of the API that are held until they are sent";
@@ -143,6 +155,16 @@ impl Metrics {
         let log_repeated = Counter::default();
         let help = "Spans that had come before, and count once";
         log.register("spans_repeated", help, log_repeated.clone());
+        let tables = registry.sub_registry_with_prefix("tables");
+        let flush_time = Histogram::new(LOG_SECONDS);
+        let help = "How long it took to bring spans from the log into the tables";
+        tables.register_with_unit("flush", help, Unit::Seconds, flush_time.clone());
+        let flush_failures = Counter::default();
+        let help = "Attempts to do so that failed: the spans are in the log, and it is tried again";
+        tables.register("flush_failures", help, flush_failures.clone());
+        let maintenance_failures = Counter::default();
+        let help = "Attempts to join small files or to take out old ones that failed";
+        tables.register("maintenance_failures", help, maintenance_failures.clone());
         let live = Live::register(registry.sub_registry_with_prefix("live"));
         Self(Arc::new(Counted {
             registry,
@@ -157,6 +179,8 @@ impl Metrics {
             answers,
             connections,
             connections_refused,
+            tls_refused,
+            tls_reload_failures,
             polls,
             polls_too_long,
             poll_longest,
@@ -164,6 +188,9 @@ impl Metrics {
             log_time,
             log_failures,
             log_repeated,
+            flush_time,
+            flush_failures,
+            maintenance_failures,
             live,
         }))
     }
@@ -237,6 +264,16 @@ impl Metrics {
         self.0.connections_refused.inc();
     }
 
+    /// Counts a connection on whose encryption nobody agreed.
+    pub(crate) fn tls_refused(&self) {
+        self.0.tls_refused.inc();
+    }
+
+    /// Counts certificates that could not be used.
+    pub(crate) fn tls_not_reloaded(&self) {
+        self.0.tls_reload_failures.inc();
+    }
+
     /// Counts a group of exports that is safe.
     pub(crate) fn made_safe(&self, took: Duration, repeated: u64) {
         self.0.log_time.observe(took.as_secs_f64());
@@ -246,6 +283,21 @@ impl Metrics {
     /// Counts a group of exports that could not be made safe.
     pub(crate) fn not_made_safe(&self) {
         self.0.log_failures.inc();
+    }
+
+    /// Counts what went from the log into the tables.
+    pub(crate) fn flushed(&self, took: Duration) {
+        self.0.flush_time.observe(took.as_secs_f64());
+    }
+
+    /// Counts what could not be brought into the tables.
+    pub(crate) fn not_flushed(&self) {
+        self.0.flush_failures.inc();
+    }
+
+    /// Counts that the tables' files could not be looked after.
+    pub(crate) fn not_maintained(&self) {
+        self.0.maintenance_failures.inc();
     }
 
     pub(crate) fn polled(&self, time: Duration) {

@@ -2,9 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use crate::Token;
+use crate::{TlsFiles, Token};
 
 /// Bytes in a MiB.
 const MIB: usize = 1 << 20;
@@ -18,8 +19,12 @@ pub struct ServerOptions {
     pub web_address: Option<SocketAddr>,
     /// What every request has to show. Without one, all addresses have to be of this machine.
     pub token: Option<Token>,
+    /// What connections are encrypted with, if they are.
+    pub tls: Option<TlsFiles>,
     /// The data directory, whose log keeps what is taken, if there is one. It has one writer.
     pub data: Option<PathBuf>,
+    /// How its tables are written.
+    pub store: StoreOptions,
     /// What the receiver may use.
     pub receiver: ReceiverLimits,
     /// How the live window works, if there is one.
@@ -57,6 +62,36 @@ impl Default for ReceiverLimits {
     }
 }
 
+/// How the tables of a data directory are written.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// What is in the log goes into the tables after so long at most.
+    pub flush_after: Duration,
+    /// It goes sooner once it holds so many bytes of memory, about.
+    pub flush_bytes: u64,
+    /// Rows go once they are so old, by the hour.
+    pub keep: Duration,
+    /// The oldest `spans` go sooner once all take so many bytes on the disk.
+    pub bytes_max: Option<u64>,
+    /// Where to send what went wrong, each as long as it lasts once: it is tried again.
+    pub troubles: Option<SyncSender<String>>,
+}
+
+/// Seconds of a day.
+const DAY: u64 = 24 * 60 * 60;
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            flush_after: Duration::from_mins(1),
+            flush_bytes: 128 * MIB as u64,
+            keep: Duration::from_secs(30 * DAY),
+            bytes_max: None,
+            troubles: None,
+        }
+    }
+}
+
 /// How the live window works.
 #[derive(Debug, Clone)]
 pub struct LiveOptions {
@@ -85,7 +120,9 @@ impl ServerOptions {
             otlp_addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
             web_address: None,
             token: None,
+            tls: None,
             data: None,
+            store: StoreOptions::default(),
             receiver: ReceiverLimits::default(),
             live: LiveOptions::default(),
             clock,

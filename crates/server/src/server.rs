@@ -10,7 +10,8 @@ use timesink_otlp::Decoded;
 use timesink_query::Limits;
 use timesink_rules::Engine;
 use timesink_store::log::{LogOptions, Replayed};
-use timesink_store::{Journal, LocalDisk, Recovered};
+use timesink_store::{Journal, LocalDisk, Recovered, WriterLock};
+use timesink_tables::Tables;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -20,12 +21,14 @@ use crate::Error;
 use crate::connections::Connections;
 use crate::doors::Door;
 use crate::durable::Durable;
+use crate::flush::{self, Flusher};
 use crate::intake::Intake;
 use crate::live::{Live, OnAnalysis};
 use crate::metrics::Metrics;
 use crate::offload::Offload;
 use crate::options::ServerOptions;
 use crate::receiver::Receiver;
+use crate::tls::Tls;
 use crate::web;
 
 /// How long requests that are under way may take once the server stops.
@@ -55,6 +58,7 @@ pub struct Server {
     intake: Arc<Intake>,
     /// Where there is a log.
     durable: Option<Durable>,
+    flusher: Option<Flusher>,
     replayed: Option<Replayed>,
     live: Option<Live>,
     /// Whether it takes requests, for `/readyz`.
@@ -120,22 +124,30 @@ impl Server {
             Addresses { otlp: addresses(&otlp)?, web: addresses(&web_listener)?.first().copied() };
         let metrics = Metrics::new();
         let limits = &options.receiver;
-        let journal = options.data.as_deref().map(open_journal).transpose()?;
+        let store = options.data.as_deref();
+        let store = store.map(|folder| open_store(folder, options.clock)).transpose()?;
         let intake = Arc::new(Intake::new(
             threads,
             limits.message_bytes_max,
             limits.memory_bytes_max,
             options.clock,
-            journal.is_some(),
+            store.is_some(),
         ));
-        let (mut durable, mut replayed) = (None, None);
-        if let Some((journal, recovered)) = journal {
+        let (mut durable, mut flusher, mut replayed) = (None, None, None);
+        if let Some(store) = store {
+            let Store { lock, journal, recovered, tables, runtime } = store;
             replayed = Some(recovered.replayed.clone());
-            intake.recover(recovered);
-            durable = Some(Durable::start(Arc::clone(&intake), journal, metrics.clone())?);
+            let parts = intake.recover(recovered);
+            let (intake, metrics) = (|| Arc::clone(&intake), || metrics.clone());
+            let options = &options.store;
+            let (thread, tables) =
+                Flusher::start(intake(), tables, runtime, parts, options, metrics(), lock)?;
+            flusher = Some(thread);
+            durable = Some(Durable::start(intake(), journal, tables, metrics())?);
         }
         let (stopping, stops) = watch::channel(false);
-        let connections = |max| Connections::new(max, metrics.clone(), stops.clone());
+        let tls = tls(options, &metrics)?;
+        let connections = |max| Connections::new(max, tls.clone(), metrics.clone(), stops.clone());
         let otlp_connections = connections(limits.connections_max);
         let offload = Offload::start(threads, metrics.clone())?;
         let is_ready = Arc::new(AtomicBool::new(true));
@@ -176,6 +188,7 @@ impl Server {
             addresses,
             intake,
             durable,
+            flusher,
             replayed,
             live,
             is_ready,
@@ -236,6 +249,7 @@ impl Server {
         let (mut listeners, mut signals) =
             (std::mem::take(&mut self.listeners), self.signals.clone());
         let (live, durable) = (self.live.take(), self.durable.take());
+        let flusher = self.flusher.take();
         let ended = runtime.block_on(async {
             let all = async {
                 while listeners.join_next().await.is_some() {}
@@ -244,6 +258,7 @@ impl Server {
                     durable.stop();
                 }
                 while durable.as_ref().is_some_and(|durable| !durable.has_ended())
+                    || flusher.as_ref().is_some_and(|flusher| !flusher.has_ended())
                     || live.as_ref().is_some_and(|live| !live.has_ended())
                 {
                     tokio::time::sleep(LOOK_EVERY).await;
@@ -277,18 +292,55 @@ impl Drop for Server {
     }
 }
 
-/// Opens the log of a data directory, and reads what it holds.
-fn open_journal(folder: &Path) -> Result<(Journal, Recovered), Error> {
-    Ok(Journal::open(Arc::new(LocalDisk), folder, LogOptions::default(), None)?)
+/// A data directory that is open.
+struct Store {
+    lock: Arc<WriterLock>,
+    journal: Journal,
+    recovered: Recovered,
+    tables: Tables,
+    /// What they are written on.
+    runtime: Runtime,
 }
 
-/// Without a token nothing may listen where other machines could ask.
+/// Opens log and tables of a data directory, and reads what the log holds.
+fn open_store(folder: &Path, clock: fn() -> i64) -> Result<Store, Error> {
+    let lock = Arc::new(WriterLock::take(folder)?);
+    let (mut journal, recovered) =
+        Journal::open(Arc::new(LocalDisk), folder, LogOptions::default(), None)?;
+    let runtime = flush::runtime()?;
+    let tables = runtime.block_on(Tables::open(folder, clock))?;
+    journal.go_on_behind(tables.through());
+    Ok(Store { lock, journal, recovered, tables, runtime })
+}
+
+/// Reads certificates, and goes on looking at them.
+fn tls(options: &ServerOptions, metrics: &Metrics) -> Result<Option<Tls>, Error> {
+    let Some(files) = options.tls.clone() else { return Ok(None) };
+    let tls = Tls::load(files)?;
+    let (metrics, troubles) = (metrics.clone(), options.store.troubles.clone());
+    tls.watch(move |error| {
+        metrics.tls_not_reloaded();
+        if let Some(troubles) = &troubles {
+            // Full: whoever should read it does not.
+            let _ = troubles.try_send(format!("{error}; the certificate before stays in use"));
+        }
+    })?;
+    Ok(Some(tls))
+}
+
+/// Without a token or certificates nothing may listen where other machines could ask.
 fn check_reach(options: &ServerOptions) -> Result<(), Error> {
     let mut addresses = options.otlp_addresses.iter().chain(&options.web_address);
     match addresses.find(|address| !address.ip().is_loopback()) {
-        Some(address) if options.token.is_none() => Err(Error::Open { address: *address }),
+        Some(address) if options.token.is_none() && !asks_for_certificates(options) => {
+            Err(Error::Open { address: *address })
+        }
         _ => Ok(()),
     }
+}
+
+fn asks_for_certificates(options: &ServerOptions) -> bool {
+    options.tls.as_ref().is_some_and(|files| files.client_roots.is_some())
 }
 
 fn listen(runtime: &Runtime, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {

@@ -82,7 +82,7 @@ pub(crate) fn decode(bytes: &[u8], schema: &SchemaRef) -> Result<RecordBatch, Ar
 }
 
 /// Returns the memory that a batch holds: each buffer that text columns share counts once.
-pub(crate) fn memory_bytes(batch: &RecordBatch) -> u64 {
+pub fn memory_bytes(batch: &RecordBatch) -> u64 {
     let mut texts = Texts::default();
     let mut bytes = 0;
     for column in batch.columns() {

@@ -4,8 +4,10 @@
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// A file system. Errors are those of the system.
 #[expect(clippy::missing_errors_doc, reason = "the same for all of them")]
@@ -22,8 +24,23 @@ pub trait Disk: Debug + Send + Sync {
     /// Returns the first bytes of a file, at most so many.
     fn read_start(&self, path: &Path, bytes: usize) -> io::Result<Vec<u8>>;
 
-    /// Returns the names of the files in a folder, sorted.
+    /// Returns bytes of a file; the range is in it.
+    fn read_range(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>>;
+
+    /// Returns what is known of a file or folder.
+    fn look(&self, path: &Path) -> io::Result<Entry>;
+
+    /// Gives a file a second name, under which there is no file yet.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gives a file another name, in place of the file that had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Returns the names of what is in a folder, sorted.
     fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
+
+    /// Removes a folder that holds nothing.
+    fn remove_folder(&self, folder: &Path) -> io::Result<()>;
 
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
@@ -33,6 +50,14 @@ pub trait Disk: Debug + Send + Sync {
 
     /// Makes safe which files are in a folder.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+}
+
+/// A file or folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    pub bytes: u64,
+    pub modified: SystemTime,
+    pub is_folder: bool,
 }
 
 /// A file that is written at its end. Errors are those of the system.
@@ -85,6 +110,28 @@ impl Disk for LocalDisk {
         Ok(start)
     }
 
+    fn read_range(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(range.start))?;
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        file.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn look(&self, path: &Path) -> io::Result<Entry> {
+        let known = fs::metadata(path)?;
+        let (bytes, is_folder) = (known.len(), known.is_dir());
+        Ok(Entry { bytes, modified: known.modified()?, is_folder })
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
         let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
         let names = names.collect::<io::Result<Vec<_>>>()?;
@@ -93,6 +140,10 @@ impl Disk for LocalDisk {
             names.into_iter().filter_map(|name| name.into_string().ok()).collect();
         names.sort_unstable();
         Ok(names)
+    }
+
+    fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        fs::remove_dir(folder)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

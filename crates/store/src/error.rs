@@ -24,6 +24,9 @@ pub enum Error {
     /// is a defect of ours.
     #[error("record {sequence} of the log cannot be read: {cause}")]
     Record { sequence: u64, cause: ArrowError },
+    /// What is to be read takes more memory than it may.
+    #[error("what the log holds takes more than {bytes_max} bytes of memory")]
+    Memory { bytes_max: u64 },
     /// A batch cannot be written: a defect of whoever made it.
     #[error("a batch cannot be written: {0}")]
     Batch(ArrowError),

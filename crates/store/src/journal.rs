@@ -8,7 +8,6 @@ use arrow::error::ArrowError;
 use hashbrown::HashSet;
 use timesink_model::schema::{quarantine, spans};
 
-use crate::lock::WriterLock;
 use crate::log::{Log, LogOptions, Record, Replayed};
 use crate::seen::{Seen, SpanKey};
 use crate::{Disk, Error, batch};
@@ -33,17 +32,21 @@ pub struct Journal {
     seen: Seen,
     /// Spans that were written since the last sync.
     unsynced: HashSet<SpanKey>,
-    #[expect(dead_code, reason = "held for as long as it writes")]
-    lock: WriterLock,
 }
 
-/// What was written: what had come before is left out.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Appended {
+/// What is in the log: what had come before is left out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Logged {
     pub spans: Vec<RecordBatch>,
     pub quarantine: Vec<RecordBatch>,
-    /// The number of the last record.
+    /// The number of the last record that holds any of it: the same in copies of it.
     pub record: u64,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Appended {
+    pub logged: Logged,
     /// Spans that had come before.
     pub repeated: u64,
 }
@@ -51,39 +54,80 @@ pub struct Appended {
 /// What the log held.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Recovered {
-    pub spans: Vec<RecordBatch>,
-    pub quarantine: Vec<RecordBatch>,
+    /// In order, one for each record.
+    pub logged: Vec<Logged>,
     /// Memory that they hold, about.
     pub bytes: u64,
     pub replayed: Replayed,
 }
 
 impl Journal {
-    /// Opens the log of a data directory, which is made if it is not there, and reads what is
-    /// behind the record `after`; without it, all that is there.
+    /// Opens the log of a data directory to be written, by whoever holds its
+    /// [`WriterLock`](crate::WriterLock), and reads what is behind the record `after`; without it,
+    /// all that is there.
     ///
     /// # Errors
     ///
-    /// [`Error::Locked`] when another process writes there, [`Error::Io`] when the system refuses,
-    /// [`Error::Foreign`] and [`Error::Record`] when what is there cannot be read.
+    /// [`Error::Io`] when the system refuses, [`Error::Foreign`] and [`Error::Record`] when what is
+    /// there cannot be read.
     pub fn open(
         disk: Arc<dyn Disk>,
         folder: &Path,
         options: LogOptions,
         after: Option<u64>,
     ) -> Result<(Self, Recovered), Error> {
-        disk.create_folder(folder).map_err(|cause| Error::io("create", folder, cause))?;
-        let lock = WriterLock::take(folder)?;
         let mut recovered = Recovered::default();
         let visit = |record: Record<'_>| recovered.add(record);
         let (log, replayed) = Log::open(disk, &folder.join(LOG), options, after, visit)?;
         recovered.replayed = replayed;
-        let mut journal = Self { log, seen: Seen::default(), unsynced: HashSet::new(), lock };
+        let mut journal = Self { log, seen: Seen::default(), unsynced: HashSet::new() };
         // What came twice was written twice, when the answer to the first was lost with a crash.
-        recovered.spans = journal.unseen(&recovered.spans)?;
-        recovered.quarantine = journal.unseen(&recovered.quarantine)?;
+        for logged in &mut recovered.logged {
+            logged.spans = journal.unseen(&logged.spans)?;
+            logged.quarantine = journal.unseen(&logged.quarantine)?;
+        }
         journal.seen.add(std::mem::take(&mut journal.unsynced));
         Ok((journal, recovered))
+    }
+
+    /// Reads what the log of a data directory has behind records, and writes nothing: the first is
+    /// that of `spans`, the second that of `quarantine`. A process may write there.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Journal::open`], and [`Error::Memory`] when it takes more than `bytes_max`.
+    pub fn read(
+        disk: &dyn Disk,
+        folder: &Path,
+        after: [u64; 2],
+        bytes_max: u64,
+    ) -> Result<Recovered, Error> {
+        let mut recovered = Recovered::default();
+        let [of_spans, of_quarantine] = after;
+        let visit = |record: Record<'_>| {
+            let after = match Kind::of(record.kind) {
+                Some(Kind::Quarantine) => of_quarantine,
+                _ => of_spans,
+            };
+            if record.origin > after {
+                recovered.add(record)?;
+            }
+            let is_over = recovered.bytes > bytes_max;
+            if is_over { Err(Error::Memory { bytes_max }) } else { Ok(()) }
+        };
+        let from = of_spans.min(of_quarantine);
+        recovered.replayed = Log::read(disk, &folder.join(LOG), from, visit)?;
+        Ok(recovered)
+    }
+
+    /// Reads all that the log of a data directory holds, and keeps nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Journal::open`].
+    pub fn check(disk: &dyn Disk, folder: &Path) -> Result<Replayed, Error> {
+        let visit = |record: Record<'_>| Recovered::default().add(record);
+        Log::read(disk, &folder.join(LOG), 0, visit)
     }
 
     /// Writes batches of `spans` and of `quarantine`, but for spans that were written before.
@@ -99,20 +143,20 @@ impl Journal {
         let rows =
             |batches: &[RecordBatch]| -> usize { batches.iter().map(RecordBatch::num_rows).sum() };
         let all = rows(spans) + rows(quarantine);
-        let appended = self.append_unseen(spans, quarantine);
-        let mut appended = appended.inspect_err(|_| self.unsynced.clear())?;
-        appended.repeated = (all - rows(&appended.spans) - rows(&appended.quarantine)) as u64;
-        Ok(appended)
+        let logged = self.append_unseen(spans, quarantine);
+        let logged = logged.inspect_err(|_| self.unsynced.clear())?;
+        let repeated = (all - rows(&logged.spans) - rows(&logged.quarantine)) as u64;
+        Ok(Appended { logged, repeated })
     }
 
     fn append_unseen(
         &mut self,
         spans: &[RecordBatch],
         quarantine: &[RecordBatch],
-    ) -> Result<Appended, Error> {
+    ) -> Result<Logged, Error> {
         let (spans, quarantine) = (self.unseen(spans)?, self.unseen(quarantine)?);
         let record = self.write(&spans, &quarantine)?;
-        Ok(Appended { spans, quarantine, record, repeated: 0 })
+        Ok(Logged { spans, quarantine, record })
     }
 
     /// Forgets what was written and not synced: it is not acknowledged, and may come again.
@@ -154,6 +198,12 @@ impl Journal {
         Ok(synced)
     }
 
+    /// Gives no record a number that is not behind this one: what the tables have by such a number
+    /// is not taken again.
+    pub fn go_on_behind(&mut self, record: u64) {
+        self.log.go_on_behind(record);
+    }
+
     /// Forgets which spans were written before the last call: they are known for as long as it
     /// takes to be called twice.
     pub fn age(&mut self) {
@@ -170,13 +220,27 @@ impl Journal {
     }
 }
 
+impl Logged {
+    /// Returns all that is in one.
+    pub fn merge(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut all = Self::default();
+        for part in parts {
+            all.spans.extend(part.spans);
+            all.quarantine.extend(part.quarantine);
+            all.record = all.record.max(part.record);
+        }
+        all
+    }
+}
+
 impl Recovered {
     fn add(&mut self, record: Record<'_>) -> Result<(), Error> {
-        let sequence = record.sequence;
+        let sequence = record.origin;
         let unreadable = |cause| Error::Record { sequence, cause };
+        let mut logged = Logged { record: sequence, ..Logged::default() };
         let (table, batches) = match Kind::of(record.kind) {
-            Some(Kind::Spans) => (spans::table(), &mut self.spans),
-            Some(Kind::Quarantine) => (quarantine::table(), &mut self.quarantine),
+            Some(Kind::Spans) => (spans::table(), &mut logged.spans),
+            Some(Kind::Quarantine) => (quarantine::table(), &mut logged.quarantine),
             None => {
                 let what = format!("it is of kind {}, of a later version", record.kind);
                 return Err(unreadable(ArrowError::NotYetImplemented(what)));
@@ -186,6 +250,7 @@ impl Recovered {
         let batch = batch::decode(record.payload, &schema).map_err(unreadable)?;
         self.bytes += batch::memory_bytes(&batch);
         batches.push(batch);
+        self.logged.push(logged);
         Ok(())
     }
 }

@@ -12,7 +12,8 @@ mod lock;
 pub mod log;
 mod seen;
 
-pub use disk::{Disk, DiskFile, LocalDisk};
+pub use batch::memory_bytes;
+pub use disk::{Disk, DiskFile, Entry, LocalDisk};
 pub use error::Error;
-pub use journal::{Appended, Journal, Recovered};
-pub use lock::Holder;
+pub use journal::{Appended, Journal, Logged, Recovered};
+pub use lock::{Holder, WriterLock};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use timesink_store::log::{Log, LogOptions, Record};
-use timesink_store::{Disk, Error, Journal, LocalDisk, Recovered};
+use timesink_store::{Disk, Error, Journal, LocalDisk, Logged, Recovered};
 use timesink_testkit::disk::{Fault, ForgetfulDisk, Survival};
 use timesink_testkit::notation;
 
@@ -22,6 +22,10 @@ fn open(folder: &Path, after: Option<u64>) -> (Journal, Recovered) {
     Journal::open(disk(), folder, LogOptions::default(), after).expect("it opens")
 }
 
+fn spans_of(recovered: Recovered) -> Vec<RecordBatch> {
+    Logged::merge(recovered.logged).spans
+}
+
 #[test]
 fn spans_come_back() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -30,15 +34,15 @@ fn spans_come_back() {
     let (mut journal, recovered) = open(folder.path(), None);
     assert_eq!(recovered, Recovered::default());
     let appended = journal.append(&spans, &[]).expect("it works");
-    assert_eq!((&appended.spans, appended.record), (&spans, spans.len() as u64));
+    assert_eq!((&appended.logged.spans, appended.logged.record), (&spans, spans.len() as u64));
     assert_eq!(journal.sync().expect("it works"), spans.len() as u64);
     let again = journal.append(&[spans[0].slice(0, 1)], &[]).expect("it works");
-    assert_eq!((again.spans.len(), again.repeated), (0, 1), "it came before");
+    assert_eq!((again.logged.spans.len(), again.repeated), (0, 1), "it came before");
     drop(journal);
     let (mut journal, recovered) = open(folder.path(), None);
-    assert_eq!(recovered.spans, spans);
+    assert_eq!(spans_of(recovered), spans);
     let again = journal.append(&spans, &[]).expect("it works");
-    assert_eq!((again.spans.len(), again.repeated), (0, rows as u64), "it is still known");
+    assert_eq!((again.logged.spans.len(), again.repeated), (0, rows as u64), "it is still known");
 }
 
 /// Scenario: the disk fails while spans are written or synced, and the exporter sends them again.
@@ -68,18 +72,36 @@ fn what_failed_may_come_again() {
         let (_, recovered) =
             Journal::open(Arc::new(disk), folder.path(), LogOptions::default(), None)
                 .expect("opens");
-        let found: usize = recovered.spans.iter().map(RecordBatch::num_rows).sum();
+        let found: usize = spans_of(recovered).iter().map(RecordBatch::num_rows).sum();
         let rows: usize = spans.iter().map(RecordBatch::num_rows).sum();
         assert!(found == rows || found == 0 && at < 5, "{found} rows after a fault at {at}");
     }
 }
 
+/// Scenario: a log is opened again and again, and nothing comes: its last records, which may never
+/// have reached the disk, are written once more each time.
+/// Guarantee: they keep the number by which a table knows that it has them.
 #[test]
-fn there_is_one_writer() {
+fn copies_keep_their_number() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (_journal, _) = open(folder.path(), None);
-    let second = Journal::open(disk(), folder.path(), LogOptions::default(), None);
-    assert!(matches!(second, Err(Error::Locked { .. })), "{second:?}");
+    let spans = notation::spans(TRACES);
+    let (mut journal, _) = open(folder.path(), None);
+    let record = journal.append(&spans, &[]).expect("it works").logged.record;
+    journal.sync().expect("it works");
+    drop(journal);
+    for _ in 0..3 {
+        let (_, recovered) = open(folder.path(), None);
+        assert_eq!(recovered.logged.iter().map(|part| part.record).max(), Some(record));
+        let read = Journal::read(&LocalDisk, folder.path(), [record; 2], u64::MAX);
+        assert_eq!(read.expect("it is read").logged, []);
+        let read = Journal::read(&LocalDisk, folder.path(), [record - 1; 2], u64::MAX);
+        assert_eq!(read.expect("it is read").logged.len(), 1);
+    }
+    let (mut journal, _) = open(folder.path(), None);
+    let one = notation::spans("web SERVER GET/other 0ms 5ms http.request.method=GET");
+    assert!(journal.append(&one, &[]).expect("it works").logged.record > record);
+    let refused = Journal::read(&LocalDisk, folder.path(), [0; 2], 10);
+    assert!(matches!(refused, Err(Error::Memory { bytes_max: 10 })), "{refused:?}");
 }
 
 #[test]

@@ -204,6 +204,36 @@ fn segments_go_once_all_of_them_is_safe_elsewhere() {
     assert_eq!(read, [(last + 1, 1, b"again".to_vec())]);
 }
 
+/// Scenario: all records are safe elsewhere, and the log is opened, tidied and opened again; then
+/// somebody removes its files.
+/// Guarantee: no sequence is given twice.
+#[test]
+fn sequences_are_never_given_twice() {
+    let disk = ForgetfulDisk::default();
+    work(&disk, 20);
+    let mut last = 0;
+    for _ in 0..3 {
+        let (mut log, replayed, _) = open(&disk, last).expect("it opens");
+        assert!(log.last() >= last && replayed.lost.is_empty(), "{log:?}, {replayed:?}");
+        last = log.last();
+        log.remove_through(last).expect("it works");
+    }
+    for name in disk.list(Path::new(FOLDER)).expect("a folder") {
+        disk.remove(&Path::new(FOLDER).join(name)).expect("a file");
+    }
+    let (mut log, _, read) =
+        open_on(Arc::new(disk.clone()), Path::new(FOLDER), None).expect("it opens");
+    assert_eq!((log.last(), read.len()), (0, 0));
+    log.go_on_behind(last);
+    let next = log.append(&[(1, b"next")]).and_then(|_| log.sync()).expect("it works");
+    assert_eq!(next, last + 1);
+    log.go_on_behind(3);
+    drop(log);
+    let (log, replayed, read) = open(&disk, 0).expect("it opens");
+    assert_eq!(read, [(last + 1, 1, b"next".to_vec())]);
+    assert!(log.last() > last && replayed.lost.is_empty(), "{log:?}, {replayed:?}");
+}
+
 /// Scenario: a byte of a record, or a whole segment, is damaged once it was safe.
 /// Guarantee: the others are there, and it is said which are not.
 #[test]

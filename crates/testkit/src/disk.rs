@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
-use timesink_store::{Disk, DiskFile};
+use timesink_store::{Disk, DiskFile, Entry};
 
 /// What survives of that which was not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,11 +206,57 @@ impl Disk for ForgetfulDisk {
         Ok(start)
     }
 
+    fn read_range(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let bytes = self.read(path)?;
+        let range = range.start as usize..range.end as usize;
+        Ok(bytes.get(range).ok_or(io::ErrorKind::UnexpectedEof)?.to_vec())
+    }
+
+    fn look(&self, path: &Path) -> io::Result<Entry> {
+        let state = self.operate()?;
+        // There is one time: that of the first file.
+        let modified = SystemTime::UNIX_EPOCH;
+        if let Some(file) = state.files.get(path) {
+            let bytes = file.content().bytes.len() as u64;
+            return Ok(Entry { bytes, modified, is_folder: false });
+        }
+        let is_folder = state.files.keys().any(|file| file.starts_with(path));
+        if is_folder {
+            Ok(Entry { bytes: 0, modified, is_folder })
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.operate()?;
+        if state.files.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let file = state.files.get(from).cloned().ok_or(io::ErrorKind::NotFound)?;
+        state.files.insert(to.to_owned(), file);
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.operate()?;
+        let file = state.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.files.insert(to.to_owned(), file);
+        Ok(())
+    }
+
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
         let state = self.operate()?;
-        let inside = state.files.keys().filter(|path| path.parent() == Some(folder));
-        let names = inside.filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
-        Ok(names.collect())
+        let inside = state.files.keys().filter_map(|path| path.strip_prefix(folder).ok());
+        let names = inside.filter_map(|path| path.iter().next()?.to_str().map(str::to_owned));
+        // Files of one folder follow each other.
+        let mut names: Vec<String> = names.collect();
+        names.dedup();
+        Ok(names)
+    }
+
+    fn remove_folder(&self, _: &Path) -> io::Result<()> {
+        self.operate().map(drop)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use timesink_model::Severity;
 use timesink_output::Format;
 
-use crate::config::{LiveOptions, Options, ReceiverOptions, ServeOptions};
+use crate::config::{LiveOptions, Options, ReceiverOptions, ServeOptions, StoreOptions};
+use crate::input::Sources;
 use crate::since::Since;
 
 /// Finds where the time sinks in Python services, from their OpenTelemetry traces
@@ -53,6 +54,7 @@ impl Cli {
                 options.serve = args.serve.clone();
                 options.receiver = args.receiver.clone();
                 options.live = args.live.clone();
+                options.store = args.store.clone();
             }
             Command::Demo(args) => options.serve = args.addresses.clone(),
             Command::Run(args) => options.receiver = args.receiver.clone(),
@@ -74,6 +76,9 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Query the spans of trace files, and what the trace pass knows about them
     Sql(SqlArgs),
+    /// Look after a data directory
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// List, show and check rules
     #[command(subcommand)]
     Rules(RulesCommand),
@@ -93,8 +98,32 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Files {
     /// Trace files, `-` for standard input; together they are one set of spans
-    #[arg(required = true, value_name = "FILES")]
+    #[arg(required_unless_present = "data", value_name = "FILES")]
     pub(crate) files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) stored: Stored,
+}
+
+/// The data directory of a command, and how much of the past it looks at.
+#[derive(Debug, Args)]
+pub(crate) struct Stored {
+    /// Data directory of a `timesink serve`, which may be writing there; its spans join those of
+    /// files
+    #[arg(id = "data", long = "data", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Leave out traces that begin before this: a time (RFC 3339), or how long ago (90s, 15m, 2h,
+    /// 7d)
+    #[arg(long, value_name = "TIME", value_parser = Since::parse)]
+    pub(crate) since: Option<Since>,
+}
+
+impl Files {
+    /// Returns what to read.
+    pub(crate) fn sources(&self) -> Sources<'_> {
+        Sources { files: &self.files, data: self.stored.data.as_deref(), since: self.stored.since }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -108,11 +137,6 @@ pub(crate) struct AnalyzeArgs {
     /// Run this rule only; may be given several times
     #[arg(long = "rule", value_name = "NAME")]
     pub(crate) rules: Vec<String>,
-
-    /// Leave out traces that begin before this: a time (RFC 3339), or how long ago (90s, 15m, 2h,
-    /// 7d)
-    #[arg(long, value_name = "TIME", value_parser = Since::parse)]
-    pub(crate) since: Option<Since>,
 
     /// Exit with 1 if there is a finding of this severity or a higher one, shown or not
     #[arg(long, value_name = "SEVERITY", value_enum)]
@@ -129,6 +153,9 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     pub(crate) live: LiveOptions,
+
+    #[command(flatten)]
+    pub(crate) store: StoreOptions,
 }
 
 #[derive(Debug, Args)]
@@ -252,18 +279,22 @@ pub(crate) struct ExplainArgs {
 
 #[derive(Debug, Args)]
 #[command(override_usage = "timesink sql [OPTIONS] QUERY FILES...\n       \
-                            timesink sql [OPTIONS] --file PATH FILES...")]
+                            timesink sql [OPTIONS] --file PATH FILES...\n       \
+                            timesink sql [OPTIONS] --data DIR QUERY [FILES...]")]
 pub(crate) struct SqlArgs {
     /// The query, then the trace files; with `--file` the trace files alone
     ///
     /// Tables: spans, facts, gaps, quarantine, `spans_with_facts`; `SHOW TABLES` lists the views,
     /// `DESCRIBE spans` the columns.
-    #[arg(required = true, value_name = "QUERY FILES")]
+    #[arg(required_unless_present = "data", value_name = "QUERY FILES")]
     pub(crate) arguments: Vec<PathBuf>,
 
     /// Read the query from this file
     #[arg(long, value_name = "PATH")]
     pub(crate) file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) stored: Stored,
 
     /// How to write the rows
     #[arg(long, value_enum, default_value_t = RowFormat::Table)]
@@ -278,6 +309,105 @@ pub(crate) enum RowFormat {
     Json,
     /// RFC 4180; lists and maps as JSON text
     Csv,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Say what it holds: rows, files and bytes of each table and of the log
+    Info(StoreInfoArgs),
+    /// Bring what is in the log into the tables, and join their small files; no server may run on
+    /// it
+    Compact(DataArgs),
+    /// Take out old spans, and remove their files; no server may run on it
+    Expire(StoreExpireArgs),
+    /// Read all of it, and say what is damaged or missing
+    Verify(DataArgs),
+    /// Write its spans to a trace file
+    Export(StoreExportArgs),
+    /// Copy it, also while a server writes in it
+    Backup(StoreBackupArgs),
+    /// Make a data directory of a backup, which is read whole before
+    Restore(StoreRestoreArgs),
+}
+
+/// The data directory of a command that works on nothing else.
+#[derive(Debug, Args)]
+pub(crate) struct DataArgs {
+    /// Data directory of a `timesink serve`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreInfoArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+
+    /// How to write it
+    #[arg(long, value_enum, default_value_t = InfoFormat::Text)]
+    pub(crate) format: InfoFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InfoFormat {
+    /// For people
+    Text,
+    /// One object
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "limit", required = true, multiple = true, args = ["before", "gib_max"])]
+pub(crate) struct StoreExpireArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+
+    /// Spans that begin in an hour before: a time (RFC 3339), or how long ago (12h, 7d)
+    #[arg(long, value_name = "TIME", value_parser = Since::parse)]
+    pub(crate) before: Option<Since>,
+
+    /// The oldest spans, until the others take at most so many GiB
+    #[arg(long, value_name = "GIB")]
+    pub(crate) gib_max: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreExportArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+
+    /// Spans that begin then or later: a time (RFC 3339), or how long ago (90s, 15m, 2h, 7d)
+    #[arg(long, value_name = "TIME", value_parser = Since::parse)]
+    pub(crate) since: Option<Since>,
+
+    /// Spans of this trace only: its id in hex
+    #[arg(long, value_name = "TRACE_ID")]
+    pub(crate) trace: Option<String>,
+
+    /// The file, OTLP JSON lines, written whole or not at all; `-` for standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreBackupArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+
+    /// Where to copy it: a folder that is empty, or not there yet
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreRestoreArgs {
+    /// The backup
+    #[arg(value_name = "FOLDER")]
+    pub(crate) backup: PathBuf,
+
+    /// The data directory to make: a folder that is empty, or not there yet
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
 }
 
 #[derive(Debug, Subcommand)]

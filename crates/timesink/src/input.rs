@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use timesink_model::schema::Columns;
 use timesink_otlp::{Broken, Decoded, FileContent, FileError, ReadOptions};
 
-use crate::output::Console;
+use crate::output::{Console, warn_of_lost_records};
+use crate::since::Since;
+use crate::stored::{self, Stored};
 
 /// The name of standard input on the command line.
 const STDIN: &str = "-";
@@ -40,11 +42,47 @@ pub(crate) struct Damaged {
     pub(crate) count: u64,
 }
 
+/// What a command reads: files, a data directory, or both, as one set of spans.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sources<'a> {
+    pub(crate) files: &'a [PathBuf],
+    pub(crate) data: Option<&'a Path>,
+    /// Traces that begin before are left out.
+    pub(crate) since: Option<Since>,
+}
+
+/// Reads all sources as one set of spans.
+pub(crate) fn read(
+    sources: Sources<'_>,
+    options: &ReadOptions,
+    now_unix_nano: i64,
+    console: &Console,
+) -> Result<Input> {
+    let since = sources.since.map(|since| since.time(now_unix_nano));
+    let stored = sources.data.map(|folder| {
+        let _progress = console.progress(&format!("reading {}", folder.display()));
+        stored::read(folder, options, since)
+    });
+    let stored = stored.transpose()?;
+    let mut input = read_files(sources.files, options, console)?;
+    let mut parts = Vec::new();
+    if let Some(Stored { decoded, replayed }) = stored {
+        warn_of_lost_records(console, &replayed);
+        parts.push(decoded);
+    }
+    parts.push(std::mem::take(&mut input.decoded));
+    input.decoded = Decoded::merge(parts);
+    if let Some(since) = sources.since {
+        input.decoded.spans = since.cut(input.decoded.spans, now_unix_nano)?;
+    }
+    Ok(input)
+}
+
 /// Reads files as one set of spans.
 ///
 /// A file of which nothing could be read is most likely the wrong file, so all of them are refused
 /// then, and every such file is named.
-pub(crate) fn read(
+fn read_files(
     paths: &[impl AsRef<Path>],
     options: &ReadOptions,
     console: &Console,

@@ -12,6 +12,7 @@ mod input;
 mod output;
 mod replace;
 mod since;
+mod stored;
 mod surroundings;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! Files that are written whole or not at all: whoever reads one sees the old one or the new one.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -19,36 +19,40 @@ pub(crate) fn check(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Writes a file piece by piece, in place of the one that is there; returns what `content` does.
+pub(crate) fn write_with<T>(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> Result<T>,
+) -> Result<T> {
+    let failed = || format!("failed to write `{}`", path.display());
+    let path = match fs::canonicalize(path) {
+        // A pipe or a device is written to: nothing can take its place.
+        Ok(found) if !found.is_file() => {
+            let mut file = OpenOptions::new().write(true).open(found).with_context(failed)?;
+            return content(&mut file).with_context(failed);
+        }
+        Ok(found) => found,
+        Err(_) => path.to_owned(),
+    };
+    let beside = beside(&path);
+    let write = || -> Result<T> {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&beside)?;
+        let done = content(&mut file)?;
+        if let Ok(old) = fs::metadata(&path) {
+            file.set_permissions(old.permissions())?;
+        }
+        file.sync_all()?;
+        fs::rename(&beside, &path)?;
+        Ok(done)
+    };
+    write().with_context(failed).inspect_err(|_| {
+        let _ = fs::remove_file(&beside);
+    })
+}
+
 /// Writes a file, in place of the one that is there.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let written = match fs::canonicalize(path) {
-        // A pipe or a device is written to: nothing can take its place.
-        Ok(found) if !found.is_file() => fs::write(found, bytes),
-        // A link stays one.
-        Ok(found) => replace(&found, bytes),
-        Err(_) => replace(path, bytes),
-    };
-    written.with_context(|| format!("failed to write `{}`", path.display()))
-}
-
-/// Writes a file beside it, then gives that its name.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = beside(path);
-    let written = write_new(path, &beside, bytes);
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    written
-}
-
-fn write_new(path: &Path, beside: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file: File = OpenOptions::new().write(true).create_new(true).open(beside)?;
-    file.write_all(bytes)?;
-    if let Ok(old) = fs::metadata(path) {
-        file.set_permissions(old.permissions())?;
-    }
-    file.sync_all()?;
-    fs::rename(beside, path)
+    write_with(path, |file| Ok(file.write_all(bytes)?))
 }
 
 /// Returns a name of this process in the same folder.

@@ -31,6 +31,14 @@ impl Since {
         })
     }
 
+    /// Returns the time, ns since the epoch.
+    pub(crate) fn time(self, now_unix_nano: i64) -> i64 {
+        match self {
+            Self::Time(time) => time,
+            Self::Ago(nanos) => now_unix_nano.saturating_sub(nanos),
+        }
+    }
+
     /// Returns the spans of the traces that begin then or later.
     ///
     /// A trace is kept or left out whole: half of one would look like another.
@@ -39,10 +47,7 @@ impl Since {
         spans: Vec<RecordBatch>,
         now_unix_nano: i64,
     ) -> Result<Vec<RecordBatch>> {
-        let since = match self {
-            Self::Time(time) => time,
-            Self::Ago(nanos) => now_unix_nano.saturating_sub(nanos),
-        };
+        let since = self.time(now_unix_nano);
         let starts = starts(&spans)?;
         let Some((first, last)) = range(&starts) else { return Ok(spans) };
         if first >= since {

@@ -14,6 +14,7 @@ mod generate;
 mod ingest;
 mod new_rule;
 mod score;
+mod store;
 mod tidy;
 mod workspace;
 
@@ -35,6 +36,8 @@ usage: cargo xtask COMMAND
   bench [--traces DIR] [--runs N]
                         measure each stage and the release binary over the recordings
   ingest [--durable]    measure the receiver of the release binary, with 1 to 64 exporters
+  store [--spans N | --data DIR]
+                        measure what keeping spans costs, and how fast they are found again
   clients [DIR]         send every recording to the release binary, by every real client
   faults                kill the release binary under exporters: nothing acknowledged is lost
   fuzz [--seconds N] [TARGET]...
@@ -63,6 +66,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["tidy"] => tidy::run(),
         ["bench", options @ ..] => bench::run(options),
         ["ingest", options @ ..] => ingest::run(options),
+        ["store", options @ ..] => store::run(options),
         ["clients"] => clients::run(clients::TRACES),
         ["clients", folder] => clients::run(folder),
         ["faults"] => faults::run(),

@@ -73,10 +73,18 @@ pub(crate) fn read_toml(path: impl AsRef<Path>) -> Result<toml::Table> {
     read(path)?.parse().with_context(|| format!("failed to parse `{}`", path.display()))
 }
 
-/// Returns `cargo ARGUMENTS`, to be run at the root.
+/// Returns `cargo ARGUMENTS`, to be run at the root, as from a shell: what the cargo that runs this
+/// program says of its package would make build scripts that ask for it, and all behind them, run
+/// again.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new("cargo");
     command.args(arguments).current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if prefixes.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 

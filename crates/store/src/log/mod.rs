@@ -8,7 +8,7 @@
 //! | bytes | header |
 //! |---|---|
 //! | 0..8 | `timesink` |
-//! | 8..12 | version of the format, 1 |
+//! | 8..12 | version of the format, 2 |
 //! | 12..20 | salt: random, so that no payload holds what looks like a record of this segment |
 //! | 20..28 | safe: so far the log was safe when the segment was begun |
 //! | 28..32 | again: so many records at its beginning are those behind `safe` once more |
@@ -21,15 +21,17 @@
 //! | 4..8 | length of the payload |
 //! | 8..16 | sequence: one more than the record before; the first is in the segment's name |
 //! | 16..24 | synced: so far the log was safe when this record was written |
-//! | 24..28 | kind |
-//! | 28..32 | sum of the payload |
-//! | 32..36 | sum of the salt and bytes 0..32 |
-//! | 36.. | payload |
+//! | 24..32 | origin: the sequence that the payload was written with first |
+//! | 32..36 | kind |
+//! | 36..40 | sum of the payload |
+//! | 40..44 | sum of the salt and bytes 0..40 |
+//! | 44.. | payload |
 //!
 //! Sequences are never given twice. When a sync fails, nobody knows what is on the disk: the log
 //! goes on in a new segment, whose `safe` says that what lies between was not acknowledged. When a
 //! log is opened, what is behind the last record that is known to be safe may be in the system's
-//! memory alone: it is written once more, into a new segment. What a segment begins behind, as far
+//! memory alone: it is written once more, into a new segment, with sequences of its own; its origin
+//! tells whoever took it before that it is the same. What a segment begins behind, as far
 //! as it has all of it again, is passed by in those before it.
 //!
 //! # What is broken

@@ -4,7 +4,7 @@
 const NAME: &[u8; 8] = b"timesink";
 
 /// The version that is written, and the only one that is read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What every record begins with, to find the next one behind a broken one.
 const MARK: &[u8; 4] = b"TSR1";
@@ -16,7 +16,10 @@ pub(super) const HEADER_BYTES: usize = 40;
 const SUMMED_BYTES: usize = 36;
 
 /// Bytes of a record before its payload.
-const FRAME_BYTES: usize = 36;
+const FRAME_BYTES: usize = 44;
+
+/// Bytes of a record before the sum of its frame.
+const FRAMED_BYTES: usize = 40;
 
 /// The largest payload, bytes: more than what comes between two syncs may hold.
 pub const RECORD_BYTES_MAX: usize = 1 << 30;
@@ -39,6 +42,8 @@ pub(super) struct Header {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     pub sequence: u64,
+    /// The sequence that its payload was written with first: a copy has another one of its own.
+    pub origin: u64,
     /// All records up to this one were safe when it was written; 0 for none.
     pub synced: u64,
     /// What the payload is, as whoever wrote it says.
@@ -104,6 +109,7 @@ impl<'a> Record<'a> {
         bytes.extend_from_slice(&(self.payload.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&self.sequence.to_le_bytes());
         bytes.extend_from_slice(&self.synced.to_le_bytes());
+        bytes.extend_from_slice(&self.origin.to_le_bytes());
         bytes.extend_from_slice(&self.kind.to_le_bytes());
         bytes.extend_from_slice(&crc32fast::hash(self.payload).to_le_bytes());
         let sum = frame_sum(salt, &bytes[start..]);
@@ -114,15 +120,17 @@ impl<'a> Record<'a> {
     /// Reads the record that begins at `at`, if a whole one does.
     pub(super) fn read(segment: &'a [u8], at: usize, salt: Salt) -> Option<Self> {
         let (frame, rest) = segment.get(at..)?.split_first_chunk::<FRAME_BYTES>()?;
-        if !frame.starts_with(MARK) || frame_sum(salt, &frame[..32]) != u32_at(frame, 32) {
+        let sum = u32_at(frame, FRAMED_BYTES);
+        if !frame.starts_with(MARK) || frame_sum(salt, &frame[..FRAMED_BYTES]) != sum {
             return None;
         }
         let payload = rest.get(..u32_at(frame, 4) as usize)?;
-        let is_whole = crc32fast::hash(payload) == u32_at(frame, 28);
+        let is_whole = crc32fast::hash(payload) == u32_at(frame, 36);
         is_whole.then(|| Self {
             sequence: u64_at(frame, 8),
             synced: u64_at(frame, 16),
-            kind: u32_at(frame, 24),
+            origin: u64_at(frame, 24),
+            kind: u32_at(frame, 32),
             payload,
         })
     }
@@ -168,12 +176,13 @@ mod tests {
         #[test]
         fn a_record_comes_back(
             sequence: u64,
+            origin: u64,
             synced: u64,
             kind: u32,
             payload in vec(any::<u8>(), 0..200),
             before in vec(any::<u8>(), 0..50),
         ) {
-            let record = Record { sequence, synced, kind, payload: &payload };
+            let record = Record { sequence, origin, synced, kind, payload: &payload };
             let mut bytes = before.clone();
             record.write(SALT, &mut bytes);
             prop_assert_eq!(bytes.len(), before.len() + record.bytes());
@@ -189,7 +198,7 @@ mod tests {
             at: prop::sample::Index,
             flipped in 1..=u8::MAX,
         ) {
-            let record = Record { sequence: 7, synced: 6, kind: 1, payload: &payload };
+            let record = Record { sequence: 7, origin: 5, synced: 6, kind: 1, payload: &payload };
             let mut bytes = Vec::new();
             record.write(SALT, &mut bytes);
             let at = at.index(bytes.len());
@@ -216,9 +225,9 @@ mod tests {
         assert_eq!(Header::read(&[0; 100]), Err(BadHeader::Cut));
         assert_eq!(Header::read(b"PAR1 is a file of another kind"), Err(BadHeader::Foreign));
         let mut later = good;
-        later[8] = 2;
+        later[8] = 3;
         let sum = crc32fast::hash(&later[..SUMMED_BYTES]);
         later[SUMMED_BYTES..].copy_from_slice(&sum.to_le_bytes());
-        assert_eq!(Header::read(&later), Err(BadHeader::Version(2)));
+        assert_eq!(Header::read(&later), Err(BadHeader::Version(3)));
     }
 }

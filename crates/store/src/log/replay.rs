@@ -23,7 +23,24 @@ pub struct Replayed {
     /// So far the log is known to be safe.
     pub(super) synced: u64,
     /// What was read behind that.
-    pub(super) unproven: Vec<(u32, Vec<u8>)>,
+    pub(super) unproven: Vec<Unproven>,
+}
+
+/// A record that may be in the system's memory alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unproven {
+    pub(super) sequence: u64,
+    pub(super) origin: u64,
+    pub(super) kind: u32,
+    pub(super) payload: Vec<u8>,
+}
+
+impl Replayed {
+    /// Returns the first record that the log can have, unless it has no segment: those before it
+    /// were removed.
+    pub fn first(&self) -> Option<u64> {
+        self.segments.first().copied()
+    }
 }
 
 /// A segment as it lies on the disk.
@@ -34,12 +51,12 @@ struct Segment {
     header: Option<Header>,
 }
 
-/// Reads the log in a folder, and gives each record behind `after` to `visit`, in order; without
-/// it, each record that is there.
+/// Reads the log in a folder, and gives each record behind one to `visit`, in order: `after` is
+/// given the last one before all that are there.
 pub(super) fn replay<E: From<Error>>(
     disk: &dyn Disk,
     folder: &Path,
-    after: Option<u64>,
+    after: impl FnOnce(u64) -> u64,
     mut visit: impl FnMut(Record<'_>) -> Result<(), E>,
 ) -> Result<Replayed, E> {
     let names = disk.list(folder).map_err(|cause| Error::io("list", folder, cause))?;
@@ -47,7 +64,7 @@ pub(super) fn replay<E: From<Error>>(
     let segments = firsts.iter().map(|first| Segment::look(disk, folder, *first));
     let segments = segments.collect::<Result<Vec<_>, Error>>()?;
     let before_all = firsts.first().map_or(0, |first| first.saturating_sub(1));
-    let mut replay = Replay { last: after.unwrap_or(before_all), ..Replay::default() };
+    let mut replay = Replay { last: after(before_all), ..Replay::default() };
     for (number, segment) in segments.iter().enumerate() {
         // Nothing that is asked for is in a segment that the next one follows at once.
         let next = segments.get(number + 1).map(|next| next.first);
@@ -120,7 +137,7 @@ struct Replay {
     /// So far the log was safe once, as records and headers say.
     synced: u64,
     /// What was read behind that.
-    unproven: Vec<(u64, u32, Vec<u8>)>,
+    unproven: Vec<Unproven>,
 }
 
 impl Replay {
@@ -178,7 +195,8 @@ impl Replay {
         self.last = record.sequence;
         self.records += 1;
         if record.sequence > self.synced {
-            self.unproven.push((record.sequence, record.kind, record.payload.to_vec()));
+            let Record { sequence, origin, kind, payload, .. } = record;
+            self.unproven.push(Unproven { sequence, origin, kind, payload: payload.to_vec() });
         }
         visit(record)
     }
@@ -187,7 +205,7 @@ impl Replay {
     fn prove(&mut self, synced: u64) {
         self.synced = self.synced.max(synced);
         let synced = self.synced;
-        self.unproven.retain(|(sequence, _, _)| *sequence > synced);
+        self.unproven.retain(|record| record.sequence > synced);
     }
 
     fn done(mut self, segments: Vec<u64>) -> Replayed {
@@ -195,7 +213,6 @@ impl Replay {
         self.missing.push(self.last + 1..=self.synced);
         let safe = self.missing.iter().map(|range| *range.start()..=*range.end().min(&self.synced));
         let lost = safe.flat_map(|range| without(range, &self.excused)).collect();
-        let unproven = self.unproven.into_iter().map(|(_, kind, payload)| (kind, payload));
         // Whatever lies before a segment was given, also if nothing of it is there.
         let given = segments.last().map_or(0, |first| first.saturating_sub(1));
         Replayed {
@@ -205,7 +222,7 @@ impl Replay {
             lost,
             segments,
             synced: self.synced,
-            unproven: unproven.collect(),
+            unproven: self.unproven,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::record::{HEADER_BYTES, Header, RECORD_BYTES_MAX, Record, Salt};
-use super::replay::{Replayed, replay};
+use super::replay::{Replayed, Unproven, replay};
 use super::segment_name;
 use crate::{Disk, DiskFile, Error};
 
@@ -79,7 +79,7 @@ impl Log {
     ) -> Result<(Self, Replayed), E> {
         let io = |action, cause| Error::io(action, folder, cause);
         disk.create_folder(folder).map_err(|cause| io("create", cause))?;
-        let mut replayed = replay(&*disk, folder, after, visit)?;
+        let mut replayed = replay(&*disk, folder, |first| after.unwrap_or(first), visit)?;
         disk.sync_folder(folder).map_err(|cause| io("sync", cause))?;
         let mut log = Self {
             disk,
@@ -94,17 +94,36 @@ impl Log {
         Ok((log, replayed))
     }
 
+    /// Gives each record behind `after` in a folder to `visit`, in order, and writes nothing: a
+    /// process may write there. Records before all that are there count as removed, not as lost; a
+    /// log that is not there holds none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Log::open`].
+    pub fn read<E: From<Error>>(
+        disk: &dyn Disk,
+        folder: &Path,
+        after: u64,
+        visit: impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<Replayed, E> {
+        match disk.list(folder) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Replayed::default()),
+            _ => replay(disk, folder, |first| after.max(first), visit),
+        }
+    }
+
     /// Writes once more what may never have reached the disk, though it could be read: a process
     /// that is killed leaves that to the system, which may have failed to write it and said so
     /// once.
-    fn write_again(&mut self, records: &[(u32, Vec<u8>)]) -> Result<(), Error> {
+    fn write_again(&mut self, records: &[Unproven]) -> Result<(), Error> {
         if records.is_empty() {
             return Ok(());
         }
         let segment = self.begin(records.len() as u32)?;
         self.current = Some(segment);
-        let records = records.iter().map(|(kind, payload)| (*kind, payload.as_slice()));
-        self.append(&records.collect::<Vec<_>>())?;
+        let records = records.iter().map(|r| (Some(r.origin), r.kind, r.payload.as_slice()));
+        self.append_all(&records.collect::<Vec<_>>())?;
         self.sync()?;
         Ok(())
     }
@@ -126,7 +145,13 @@ impl Log {
     /// [`Error::RecordTooLarge`], and nothing is written; [`Error::Io`], and the records may be
     /// found after a crash, or not: they are not to be acknowledged.
     pub fn append(&mut self, records: &[(u32, &[u8])]) -> Result<u64, Error> {
-        if let Some((_, payload)) = records.iter().find(|(_, p)| p.len() > RECORD_BYTES_MAX) {
+        let records = records.iter().map(|(kind, payload)| (None, *kind, *payload));
+        self.append_all(&records.collect::<Vec<_>>())
+    }
+
+    /// Writes records, those with an origin as copies.
+    fn append_all(&mut self, records: &[(Option<u64>, u32, &[u8])]) -> Result<u64, Error> {
+        if let Some((_, _, payload)) = records.iter().find(|(.., p)| p.len() > RECORD_BYTES_MAX) {
             let (bytes, bytes_max) = (payload.len(), RECORD_BYTES_MAX);
             return Err(Error::RecordTooLarge { bytes, bytes_max });
         }
@@ -135,9 +160,11 @@ impl Log {
         }
         let mut segment = self.ready_segment()?;
         let (synced, first) = (self.synced, self.last + 1);
-        let mut bytes = Vec::with_capacity(records.iter().map(|(_, p)| p.len() + 64).sum());
-        for (sequence, (kind, payload)) in (first..).zip(records) {
-            Record { sequence, synced, kind: *kind, payload }.write(segment.salt, &mut bytes);
+        let mut bytes = Vec::with_capacity(records.iter().map(|(.., p)| p.len() + 64).sum());
+        for (sequence, (origin, kind, payload)) in (first..).zip(records) {
+            let origin = origin.unwrap_or(sequence);
+            let record = Record { sequence, origin, synced, kind: *kind, payload };
+            record.write(segment.salt, &mut bytes);
         }
         if let Err(cause) = segment.file.append(&bytes) {
             let error = Error::io("write", &segment.path, cause);
@@ -177,15 +204,24 @@ impl Log {
         Ok(self.synced)
     }
 
-    /// Removes the segments that hold nothing behind a sequence: it is safe elsewhere. Returns how
-    /// many went.
+    /// Goes on behind a sequence that was given before, though its record is not there any more: a
+    /// log that somebody removed must not give it again.
+    pub fn go_on_behind(&mut self, sequence: u64) {
+        if sequence > self.last {
+            self.abandon();
+            self.last = sequence;
+        }
+    }
+
+    /// Removes the segments that hold nothing behind a sequence: it is safe elsewhere. The last one
+    /// stays: it says which sequences were given. Returns how many went.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] when the system refuses: what is left goes with the next call.
     pub fn remove_through(&mut self, sequence: u64) -> Result<usize, Error> {
-        let behind = self.current.as_ref().map_or(self.last + 1, |segment| segment.first);
-        let next = self.ended.iter().skip(1).copied().chain([behind]);
+        let current = self.current.as_ref().map(|segment| segment.first);
+        let next = self.ended.iter().skip(1).copied().chain(current);
         let is_needless = |next: &u64| *next <= sequence.saturating_add(1);
         let needless = next.take_while(is_needless).take(self.ended.len()).count();
         for _ in 0..needless {

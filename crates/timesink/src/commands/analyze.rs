@@ -18,11 +18,9 @@ pub(super) fn run(args: &AnalyzeArgs, run: &mut Run<'_>) -> Result<Ended> {
     let runtime = analysis::runtime(run.surroundings.cores)?;
     analysis::begin_planning(&runtime, &engine, &run.config);
     let options = report::read_options(&args.report, &run.config, &engine);
-    let mut input = input::read(&args.input.files, &options, run.console)?;
+    let now = run.surroundings.now_unix_nano;
+    let mut input = input::read(args.input.sources(), &options, now, run.console)?;
     output::warn_of_damage(run.console, &input.damaged);
-    if let Some(since) = &args.since {
-        input.decoded.spans = since.cut(input.decoded.spans, run.surroundings.now_unix_nano)?;
-    }
     let database = analysis::database(&mut input, &engine, &run.config, run.console)?;
     let analysis = analysis::analyze(&runtime, &engine, &database, run.console)?;
     let material =

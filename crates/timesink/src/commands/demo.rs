@@ -83,6 +83,8 @@ pub(super) fn run(args: &DemoArgs, run: &mut Run<'_>) -> Result<Ended> {
                     `timesink run -- pytest`; `timesink rules show RULE` prints a rule's guide";
         writeln!(run.console.out, "{next}")?;
     }
+    // It sends to itself, in the clear.
+    run.config.server.tls = None;
     if args.serve { serve(run) } else { Ok(Ended::Done) }
 }
 

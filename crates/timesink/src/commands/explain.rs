@@ -29,7 +29,8 @@ const VERDICT: &str = "verdict";
 
 pub(super) fn run(args: &ExplainArgs, run: &mut Run<'_>) -> Result<Ended> {
     let engine = analysis::engine(&run.config, std::slice::from_ref(&args.rule))?;
-    let mut input = input::read(&args.input.files, &run.config.read, run.console)?;
+    let now = run.surroundings.now_unix_nano;
+    let mut input = input::read(args.input.sources(), &run.config.read, now, run.console)?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
     let database = analysis::whole_database(&mut input, &run.config, run.console)?;
     output::warn_of_damage(run.console, &input.damaged);

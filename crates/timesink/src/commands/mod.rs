@@ -9,6 +9,7 @@ mod rules;
 mod run;
 mod serve;
 mod sql;
+mod store;
 
 pub(crate) use self::run::NotRun;
 
@@ -48,6 +49,7 @@ pub(crate) fn run(
         Command::Run(args) => run::run(&args, &mut run),
         Command::Analyze(args) => analyze::run(&args, &mut run),
         Command::Explain(args) => explain::run(&args, &mut run),
+        Command::Store(command) => store::run(&command, &mut run),
         Command::Sql(args) => sql::run(args, &mut run),
         Command::Rules(command) => rules::run(&command, &mut run),
         Command::Demo(args) => demo::run(&args, &mut run),

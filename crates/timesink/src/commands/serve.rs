@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::mpsc::SyncSender;
 
 use anyhow::Result;
 use timesink_rules::{Analysis, RuleRun};
-use timesink_server::{Error, OnAnalysis, Purpose, Server, ServerOptions, Token};
+use timesink_server::{Error, OnAnalysis, Purpose, Server, ServerOptions, StoreOptions, Token};
 
 use super::Run;
 use crate::analysis;
@@ -33,15 +34,29 @@ pub(super) fn run_after(
         otlp_addresses: vec![config.server.grpc_address, config.server.http_address],
         web_address: Some(config.server.web_address),
         token,
+        tls: config.server.tls.clone(),
         data: config.server.data.clone(),
         receiver: config.server.receiver.clone(),
         live: config.server.live.clone(),
+        store: StoreOptions {
+            troubles: Some(telling_troubles(run.console.paint)),
+            ..config.server.store.clone()
+        },
         ..ServerOptions::new(surroundings::now_unix_nano, env!("CARGO_PKG_VERSION"))
     };
     let on_analysis = telling_news(run.console.paint);
     let purpose = Purpose::Live { engine, limits: config.limits, on_analysis };
     let mut server = Server::start(&options, purpose)?;
-    warn_of_damage(&server, run);
+    if let Some(replayed) = server.recovered() {
+        output::warn_of_lost_records(run.console, replayed);
+        let skipped = replayed.bytes_skipped;
+        if skipped > 0 {
+            run.console.warn(&format!(
+                "{skipped} bytes of the log are no records: exports that were under way when the \
+                 process before ended, or damage"
+            ));
+        }
+    }
     let addresses = server.addresses();
     let (grpc, http) = (addresses.otlp[0], addresses.otlp[1]);
     let web = addresses.web.map(|web| format!(", web http://{web}")).unwrap_or_default();
@@ -55,29 +70,21 @@ pub(super) fn run_after(
     Ok(Ended::Done)
 }
 
-/// Says what the log lacks of what was acknowledged, and what of it is none.
-fn warn_of_damage(server: &Server, run: &Run<'_>) {
-    let Some(replayed) = server.recovered() else { return };
-    let (lost, skipped) = (&replayed.lost, replayed.bytes_skipped);
-    if skipped > 0 {
-        run.console.warn(&format!(
-            "{skipped} bytes of the log are no records: exports that were under way when the \
-             process before ended, or damage"
-        ));
-    }
-    if let (Some(first), Some(last)) = (lost.first(), lost.last()) {
-        let records: u64 = lost.iter().map(|range| range.end() - range.start() + 1).sum();
-        run.console.warn(&format!(
-            "the log is damaged: {records} of its records that were safe, between {} and {}, \
-             cannot be read, and their spans are lost",
-            first.start(),
-            last.end()
-        ));
-    }
-}
-
 /// Lines that wait to be written: beyond them, lines are let go.
 const LINES_MAX: usize = 1024;
+
+/// Tells a line for each trouble of the store that comes.
+fn telling_troubles(paint: Paint) -> SyncSender<String> {
+    let (sender, troubles) = std::sync::mpsc::sync_channel::<String>(LINES_MAX);
+    std::thread::spawn(move || {
+        for trouble in troubles {
+            let line = format!("{}: {}\n", paint.warning("warning"), safe::line(&trouble));
+            // Who closed it does not want to know.
+            let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        }
+    });
+    sender
+}
 
 /// What was told of the last analysis.
 #[derive(Debug, Default)]

@@ -5,42 +5,72 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use arrow::array::RecordBatch;
-use timesink_query::{Database, QueryResult};
+use timesink_query::{QueryResult, Session, StoredDatabase};
 
 use super::Run;
 use crate::cli::{RowFormat, SqlArgs};
 use crate::ended::{Ended, once_written};
-use crate::{analysis, input, output};
+use crate::input::Sources;
+use crate::{analysis, input, output, stored};
 
 pub(super) fn run(args: SqlArgs, run: &mut Run<'_>) -> Result<Ended> {
-    let (query, files) = query_and_files(args.file.as_deref(), args.arguments)?;
-    let mut input = input::read(&files, &run.config.read, run.console)?;
+    let data = args.stored.data.as_deref();
+    let (query, files) = query_and_files(args.file.as_deref(), args.arguments, data.is_some())?;
+    let since = args.stored.since;
+    if let Some(folder) = data
+        && files.is_empty()
+        && since.is_none()
+        && StoredDatabase::is_enough_for(&query)
+    {
+        let result = of_stored(folder, &query, run)?;
+        return once_written(write(&result, args.format, run), Ended::Done);
+    }
+    let now = run.surroundings.now_unix_nano;
+    let sources = Sources { files: &files, data, since };
+    let mut input = input::read(sources, &run.config.read, now, run.console)?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
     let database = analysis::whole_database(&mut input, &run.config, run.console)?;
     output::warn_of_damage(run.console, &input.damaged);
     output::warn_of_losses(run.console, &input);
     let result = {
         let _progress = run.console.progress("running the query");
-        runtime.block_on(answer(&database, &query))?
+        runtime.block_on(answer(database.session()?, &query))?
     };
     once_written(write(&result, args.format, run), Ended::of_reading(&input))
 }
 
-async fn answer(database: &Database, query: &str) -> Result<QueryResult, timesink_query::Error> {
-    database.session()?.query(query).await
+/// Answers a query from the files of a data directory, which need not fit into memory.
+fn of_stored(folder: &Path, query: &str, run: &mut Run<'_>) -> Result<QueryResult> {
+    let _progress = run.console.progress("running the query");
+    let (tables, replayed) = stored::tables(folder, &run.config.read)?;
+    output::warn_of_lost_records(run.console, &replayed);
+    let database = StoredDatabase::new(tables, run.config.limits)?;
+    let runtime = analysis::runtime(run.surroundings.cores)?;
+    Ok(runtime.block_on(answer(database.session()?, query))?)
+}
+
+async fn answer(session: Session, query: &str) -> Result<QueryResult, timesink_query::Error> {
+    session.query(query).await
 }
 
 /// The first argument is the query, unless a file holds it.
-fn query_and_files(file: Option<&Path>, arguments: Vec<PathBuf>) -> Result<(String, Vec<PathBuf>)> {
+fn query_and_files(
+    file: Option<&Path>,
+    arguments: Vec<PathBuf>,
+    has_data: bool,
+) -> Result<(String, Vec<PathBuf>)> {
     if let Some(file) = file {
         let query = std::fs::read_to_string(file)
             .with_context(|| format!("failed to read query `{}`", file.display()))?;
         return Ok((query, arguments));
     }
     let mut arguments = arguments.into_iter();
-    let query = arguments.next().unwrap_or_default().to_string_lossy().into_owned();
+    let Some(query) = arguments.next() else {
+        bail!("no query is named: expected `timesink sql --data DIR QUERY`");
+    };
+    let query = query.to_string_lossy().into_owned();
     let files: Vec<PathBuf> = arguments.collect();
-    if files.is_empty() {
+    if files.is_empty() && !has_data {
         bail!("no trace file is named: expected `timesink sql QUERY FILES...`, `-` for stdin");
     }
     Ok((query, files))

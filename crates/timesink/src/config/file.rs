@@ -43,7 +43,14 @@ impl File {
             *directory = folder.join(&*directory);
         }
         let serve = &mut options.serve;
-        for named in [&mut serve.token_file, &mut serve.data].into_iter().flatten() {
+        let files = [
+            &mut serve.token_file,
+            &mut serve.tls_certificate_file,
+            &mut serve.tls_key_file,
+            &mut serve.tls_client_roots_file,
+            &mut serve.data,
+        ];
+        for named in files.into_iter().flatten() {
             *named = folder.join(&*named);
         }
         Ok(Self { path: path.to_owned(), options, table })
@@ -96,7 +103,7 @@ mod tests {
         check_refusal(
             "zzz = 1",
             "line 1: unknown key `zzz`, expected one of `rules_dirs`, `query`, `input`, `serve`, \
-             `receiver`, `live`, `rules`",
+             `receiver`, `live`, `store`, `rules`",
         );
         check_refusal(
             "[query]\nthreads = 'two'",

@@ -18,7 +18,7 @@ use timesink_rules::RulesConfig;
 
 use crate::surroundings::Surroundings;
 use file::File;
-pub(crate) use options::{LiveOptions, Options, ReceiverOptions, ServeOptions};
+pub(crate) use options::{LiveOptions, Options, ReceiverOptions, ServeOptions, StoreOptions};
 pub(crate) use server::ServerConfig;
 pub(crate) use show::{show, shown};
 

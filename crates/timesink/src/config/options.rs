@@ -42,6 +42,10 @@ pub(crate) struct Options {
     #[arg(skip)]
     pub(crate) live: LiveOptions,
 
+    /// Flags of `serve`.
+    #[arg(skip)]
+    pub(crate) store: StoreOptions,
+
     /// Settings by rule, in the file only.
     #[arg(skip)]
     pub(crate) rules: BTreeMap<String, RuleOptions>,
@@ -154,7 +158,30 @@ pub(crate) struct ServeOptions {
     #[arg(env = "TIMESINK_SERVE_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
-    /// Folder whose log keeps what the live window holds, also when the process is killed
+    /// File with the certificate that TLS shows, and those that lead to its root (PEM)
+    ///
+    /// With it all addresses speak TLS. It is read again when it changes. In the file relative to
+    /// the file. Default: none. Example: `tls_certificate_file = "server.pem"`.
+    #[arg(id = "serve.tls_certificate_file", long = "tls-certificate-file", value_name = "FILE")]
+    #[arg(env = "TIMESINK_SERVE_TLS_CERTIFICATE_FILE")]
+    pub(crate) tls_certificate_file: Option<PathBuf>,
+
+    /// File with the private key of that certificate (PEM)
+    ///
+    /// In the file relative to the file. Default: none. Example: `tls_key_file = "server.key"`.
+    #[arg(id = "serve.tls_key_file", long = "tls-key-file", value_name = "FILE")]
+    #[arg(env = "TIMESINK_SERVE_TLS_KEY_FILE")]
+    pub(crate) tls_key_file: Option<PathBuf>,
+
+    /// File with roots (PEM): clients have to show a certificate that leads to one
+    ///
+    /// In the file relative to the file. Default: none, and clients need none. Example:
+    /// `tls_client_roots_file = "clients.pem"`.
+    #[arg(id = "serve.tls_client_roots_file", long = "tls-client-roots-file")]
+    #[arg(value_name = "FILE", env = "TIMESINK_SERVE_TLS_CLIENT_ROOTS_FILE")]
+    pub(crate) tls_client_roots_file: Option<PathBuf>,
+
+    /// Folder that keeps what is taken, in a log and in tables, also when the process is killed
     ///
     /// Exports are answered once their spans are on the disk. One process at a time writes there.
     /// In the file relative to the file. Default: none. Example: `data = "timesink-data"`.
@@ -241,6 +268,40 @@ pub(crate) struct LiveOptions {
     pub(crate) interval_seconds: Option<u64>,
 }
 
+/// How the tables of a data directory are written.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[command(next_help_heading = "The tables of a data directory")]
+pub(crate) struct StoreOptions {
+    /// Seconds after which spans go from the log into the tables, at most
+    ///
+    /// More often makes more and smaller files. Default: 60. Example: `flush_seconds = 10`.
+    #[arg(id = "store.flush_seconds", long = "store-flush-seconds", value_name = "SECONDS")]
+    #[arg(env = "TIMESINK_STORE_FLUSH_SECONDS", hide_short_help = true)]
+    pub(crate) flush_seconds: Option<u64>,
+
+    /// Memory of the spans that one flush takes, in MiB, about: with so many they go sooner
+    ///
+    /// Writing them takes about three times as much. Default: 128. Example: `flush_mib = 32`.
+    #[arg(id = "store.flush_mib", long = "store-flush-mib", value_name = "MIB")]
+    #[arg(env = "TIMESINK_STORE_FLUSH_MIB", hide_short_help = true)]
+    pub(crate) flush_mib: Option<u64>,
+
+    /// Days after which spans go from the tables, by the hour in which they began
+    ///
+    /// Default: 30. Example: `keep_days = 7`.
+    #[arg(id = "store.keep_days", long = "store-keep-days", value_name = "DAYS")]
+    #[arg(env = "TIMESINK_STORE_KEEP_DAYS", hide_short_help = true)]
+    pub(crate) keep_days: Option<u64>,
+
+    /// Most that the spans may take in the tables, in GiB: the oldest go sooner then
+    ///
+    /// Default: none. Example: `gib_max = 100`.
+    #[arg(id = "store.gib_max", long = "store-gib-max", value_name = "GIB")]
+    #[arg(env = "TIMESINK_STORE_GIB_MAX", hide_short_help = true)]
+    pub(crate) gib_max: Option<u64>,
+}
+
 /// `[rules.<name>]`: whether it runs, thresholds by name, thresholds for some spans.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -291,12 +352,20 @@ impl ServeOptions {
     /// Returns these where they are given, else `other`.
     pub(crate) fn or(&self, other: &Self) -> Self {
         let or = |own: &Option<String>, other: &Option<String>| own.clone().or(other.clone());
+        let or_path =
+            |own: &Option<PathBuf>, other: &Option<PathBuf>| own.clone().or(other.clone());
         Self {
             grpc_address: or(&self.grpc_address, &other.grpc_address),
             http_address: or(&self.http_address, &other.http_address),
             web_address: or(&self.web_address, &other.web_address),
-            token_file: self.token_file.clone().or(other.token_file.clone()),
-            data: self.data.clone().or(other.data.clone()),
+            token_file: or_path(&self.token_file, &other.token_file),
+            tls_certificate_file: or_path(&self.tls_certificate_file, &other.tls_certificate_file),
+            tls_key_file: or_path(&self.tls_key_file, &other.tls_key_file),
+            tls_client_roots_file: or_path(
+                &self.tls_client_roots_file,
+                &other.tls_client_roots_file,
+            ),
+            data: or_path(&self.data, &other.data),
         }
     }
 }
@@ -321,6 +390,18 @@ impl LiveOptions {
             settle_seconds: self.settle_seconds.or(other.settle_seconds),
             window_minutes: self.window_minutes.or(other.window_minutes),
             interval_seconds: self.interval_seconds.or(other.interval_seconds),
+        }
+    }
+}
+
+impl StoreOptions {
+    /// Returns these where they are given, else `other`.
+    pub(crate) fn or(&self, other: &Self) -> Self {
+        Self {
+            flush_seconds: self.flush_seconds.or(other.flush_seconds),
+            flush_mib: self.flush_mib.or(other.flush_mib),
+            keep_days: self.keep_days.or(other.keep_days),
+            gib_max: self.gib_max.or(other.gib_max),
         }
     }
 }

@@ -5,12 +5,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use timesink_server::{LiveOptions, ReceiverLimits, Token};
+use timesink_server::{LiveOptions, ReceiverLimits, StoreOptions, TlsFiles, Token};
 
-use super::{MIB_MAX, Options, Sources, bytes, within};
+use super::{MIB_MAX, Options, ServeOptions, Sources, bytes, within};
 
 /// The most that a message may hold: what a decoder takes at all.
 const MESSAGE_MIB_MAX: u64 = 256;
+
+/// The longest that spans are kept: ten years.
+const DAYS_MAX: u64 = 3650;
+
+/// Seconds of a day.
+const DAY: u64 = 24 * 60 * 60;
 
 /// Everything a server needs to know, checked and complete.
 #[derive(Debug, Clone)]
@@ -19,9 +25,11 @@ pub(crate) struct ServerConfig {
     pub(crate) http_address: SocketAddr,
     pub(crate) web_address: SocketAddr,
     pub(crate) token_file: Option<PathBuf>,
+    pub(crate) tls: Option<TlsFiles>,
     pub(crate) data: Option<PathBuf>,
     pub(crate) receiver: ReceiverLimits,
     pub(crate) live: LiveOptions,
+    pub(crate) store: StoreOptions,
 }
 
 /// Puts flags, file and defaults together; the one named first wins.
@@ -47,10 +55,25 @@ pub(super) fn config(
         )?,
         web_address: address("serve.web_address", serve.web_address.as_deref(), "127.0.0.1:4319")?,
         token_file: serve.token_file.clone(),
+        tls: tls(&serve)?,
         data: serve.data.clone(),
         receiver: receiver(flags, file, sources)?,
         live: live(flags, file, sources)?,
+        store: store(flags, file, sources)?,
     })
+}
+
+/// A certificate is of no use without its key.
+fn tls(serve: &ServeOptions) -> Result<Option<TlsFiles>> {
+    let client_roots = serve.tls_client_roots_file.clone();
+    match (serve.tls_certificate_file.clone(), serve.tls_key_file.clone()) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key, client_roots })),
+        (None, None) if client_roots.is_none() => Ok(None),
+        _ => bail!(
+            "TLS needs both `serve.tls_certificate_file` and `serve.tls_key_file`: only some of \
+             its files are named"
+        ),
+    }
 }
 
 fn receiver(flags: &Options, file: &Options, sources: &Sources<'_>) -> Result<ReceiverLimits> {
@@ -105,6 +128,24 @@ fn live(flags: &Options, file: &Options, sources: &Sources<'_>) -> Result<LiveOp
         settle: Duration::from_secs(within("live.settle_seconds", settle, 3600, "seconds")?),
         window: Duration::from_mins(within("live.window_minutes", window, 10_080, "minutes")?),
         interval: Duration::from_secs(within("live.interval_seconds", interval, 3600, "seconds")?),
+    })
+}
+
+fn store(flags: &Options, file: &Options, sources: &Sources<'_>) -> Result<StoreOptions> {
+    let store = flags.store.or(&file.store);
+    let defaults = StoreOptions::default();
+    let within =
+        |key: &str, value: u64, max, unit| sources.naming(key, within(key, value, max, unit));
+    let seconds = store.flush_seconds.unwrap_or(defaults.flush_after.as_secs());
+    let mib = store.flush_mib.unwrap_or(defaults.flush_bytes >> 20);
+    let days = store.keep_days.unwrap_or(defaults.keep.as_secs() / DAY);
+    let gib = store.gib_max.map(|gib| within("store.gib_max", gib, MIB_MAX, "GiB"));
+    Ok(StoreOptions {
+        flush_after: Duration::from_secs(within("store.flush_seconds", seconds, 3600, "seconds")?),
+        flush_bytes: within("store.flush_mib", mib, MIB_MAX, "MiB")? << 20,
+        keep: Duration::from_secs(within("store.keep_days", days, DAYS_MAX, "days")? * DAY),
+        bytes_max: gib.transpose()?.map(|gib| gib << 30),
+        troubles: None,
     })
 }
 

@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use anyhow::Result;
 use timesink_rules::{Rule, RuleSettings, Value};
+use timesink_server::TlsFiles;
 
 use super::{MIB, Source, Sources};
 use crate::analysis;
@@ -65,6 +66,13 @@ impl Page<'_> {
         if let Some(path) = &server.token_file {
             self.option("serve.token_file", &text(&path.to_string_lossy()));
         }
+        if let Some(TlsFiles { certificate, key, client_roots }) = &server.tls {
+            self.option("serve.tls_certificate_file", &text(&certificate.to_string_lossy()));
+            self.option("serve.tls_key_file", &text(&key.to_string_lossy()));
+            if let Some(roots) = client_roots {
+                self.option("serve.tls_client_roots_file", &text(&roots.to_string_lossy()));
+            }
+        }
         if let Some(path) = &server.data {
             self.option("serve.data", &text(&path.to_string_lossy()));
         }
@@ -81,6 +89,14 @@ impl Page<'_> {
         self.option("live.settle_seconds", &live.settle.as_secs().to_string());
         self.option("live.window_minutes", &(live.window.as_secs() / 60).to_string());
         self.option("live.interval_seconds", &live.interval.as_secs().to_string());
+        let store = &server.store;
+        self.text.push_str("\n[store]\n");
+        self.option("store.flush_seconds", &store.flush_after.as_secs().to_string());
+        self.option("store.flush_mib", &mib(store.flush_bytes));
+        self.option("store.keep_days", &(store.keep.as_secs() / (24 * 60 * 60)).to_string());
+        if let Some(bytes) = store.bytes_max {
+            self.option("store.gib_max", &(bytes >> 30).to_string());
+        }
     }
 
     fn rule(&mut self, rule: &Rule, settings: &RuleSettings) {

@@ -15,6 +15,8 @@ pub(crate) use console::{Console, unwritten};
 pub(crate) use finding::{Detail, one_line, write_finding};
 pub(crate) use paint::Paint;
 pub(crate) use rows::{compact_rows, csv, json, table};
-pub(crate) use summary::{notices, warn_of_damage, warn_of_losses, write_summary, write_warnings};
+pub(crate) use summary::{
+    notices, warn_of_damage, warn_of_losses, warn_of_lost_records, write_summary, write_warnings,
+};
 pub(crate) use timesink_output::safe;
 pub(crate) use wrap::wrap;

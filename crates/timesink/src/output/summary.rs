@@ -6,6 +6,7 @@ use std::io::Write as _;
 use anyhow::Result;
 use timesink_output::words::{self, Line};
 use timesink_rules::{Analysis, RuleRun};
+use timesink_store::log::Replayed;
 
 use super::wrap::wrap;
 use super::{Console, safe};
@@ -70,6 +71,20 @@ pub(crate) fn write_warnings(console: &Console, analysis: &Analysis, input: &Inp
 pub(crate) fn warn_of_losses(console: &Console, input: &Input) {
     for (label, text) in losses(input) {
         console.warn(&format!("{label}: {text}"));
+    }
+}
+
+/// Says what a log lacks of what was acknowledged.
+pub(crate) fn warn_of_lost_records(console: &Console, replayed: &Replayed) {
+    let lost = &replayed.lost;
+    if let (Some(first), Some(last)) = (lost.first(), lost.last()) {
+        let records: u64 = lost.iter().map(|range| range.end() - range.start() + 1).sum();
+        console.warn(&format!(
+            "the log is damaged: {records} of its records that were safe, between {} and {}, \
+             cannot be read, and their spans are lost",
+            first.start(),
+            last.end()
+        ));
     }
 }
 

@@ -19,6 +19,7 @@ fn help_lists_the_commands() {
         "analyze",
         "explain",
         "sql",
+        "store",
         "rules",
         "demo",
         "config",

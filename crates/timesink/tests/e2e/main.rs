@@ -10,3 +10,4 @@ mod run;
 mod serve;
 mod store;
 mod support;
+mod tls;

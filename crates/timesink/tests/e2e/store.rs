@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use timesink_testkit::notation;
 
-use crate::support::{PATIENCE, Serve, kill, text, timesink};
+use crate::support::{PATIENCE, Serve, kill, python, root, succeed, text, timesink};
 
 /// A loop of queries in requests of one service.
 const LOOP: &str = "\
@@ -116,7 +116,10 @@ fn kills_take_nothing_that_was_acknowledged() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data").to_string_lossy().into_owned();
     // Nothing is to settle or to go meanwhile.
-    let start = || Serve::start(&["--data", &data, "--live-settle-seconds", "3600"]);
+    let start = || {
+        let settle = ["--live-settle-seconds", "3600"];
+        Serve::start(&[&settle[..], &["--store-flush-seconds", "1", "--data", &data]].concat())
+    };
     let mut serve = start();
     let address = Mutex::new(serve.http.clone());
     let (next, acknowledged, stop) =
@@ -170,4 +173,224 @@ fn kills_take_nothing_that_was_acknowledged() {
         let spans = SPANS as usize;
         assert_eq!(spans_of(&serve, *trace), (spans, spans), "trace {trace}");
     }
+    let traces = acknowledged.len() as u64;
+    let expected =
+        serde_json::json!([{"n": SPANS * traces, "ids": SPANS * traces, "traces": traces}]);
+    assert_eq!(counted(&data), expected, "from tables and log, while it serves");
+    kill("-TERM", serve.child.id());
+    serve.child.wait().expect("it ends");
+    assert_eq!(counted(&data), expected, "from the tables");
+}
+
+/// Counts the spans of a data directory, and their ids.
+fn counted(data: &str) -> Value {
+    let query = "SELECT count(*) AS n, count(DISTINCT concat(trace_id, span_id)) AS ids, \
+                 count(DISTINCT trace_id) AS traces FROM spans";
+    rows(query, data)
+}
+
+/// Answers a query over a data directory.
+fn rows(query: &str, data: &str) -> Value {
+    let output = timesink().args(["sql", "--data", data, "--format", "json", query]).output();
+    let output = output.expect("it starts");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Scenario: a trace is in the tables, another in the log alone.
+/// Guarantee: every command reads both, while the server runs and after it was killed.
+#[test]
+fn commands_read_what_a_server_keeps() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("the data").to_string_lossy().into_owned();
+    let flush = ["--store-flush-seconds", "1"];
+    let mut serve = Serve::start(&[&flush[..], &["--data", &data]].concat());
+    serve.post(&notation::otlp_json(LOOP));
+    let began = std::time::Instant::now();
+    while !serve.get("/metrics", "").1.contains("timesink_tables_flush_seconds_count 1\n") {
+        assert!(began.elapsed() < PATIENCE, "nothing is flushed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    serve.post(&message(1000));
+    let expected = serde_json::json!([{"n": 240, "ids": 240, "traces": 21}]);
+    assert_eq!(counted(&data), expected, "while it serves");
+    kill("-KILL", serve.child.id());
+    serve.child.wait().expect("it ends");
+    assert_eq!(counted(&data), expected, "after it was killed");
+    let analyze = ["analyze", "--data", &data, "--format", "jsonl"];
+    let output = timesink().args(analyze).output().expect("it starts");
+    assert!(text(&output.stdout).contains("n-plus-one-query"), "{output:?}");
+}
+
+fn end(mut serve: Serve) {
+    kill("-TERM", serve.child.id());
+    serve.child.wait().expect("it ends");
+}
+
+/// Scenario: a server ends, and is started and ended again without a span.
+/// Guarantee: other engines find in the tables what was acknowledged, each row once.
+#[test]
+fn other_engines_read_the_tables() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data").to_string_lossy().into_owned();
+    let serve = start(&data);
+    serve.post(&notation::otlp_json(LOOP));
+    serve.post(&message(1000));
+    // Its first span ends before it starts.
+    serve.post(&message(1001).replacen("1000000001", "1", 1));
+    end(serve);
+    for _ in 0..3 {
+        end(start(&data));
+    }
+    let quarantined = rows("SELECT count(*) AS n FROM quarantine", &data);
+    assert_eq!(quarantined, serde_json::json!([{"n": 1}]));
+    let mut count = std::process::Command::new(python());
+    count.arg(root().join("tests/e2e/python/count_rows.py")).arg(format!("{data}/tables/spans"));
+    let counted: Value = serde_json::from_slice(&succeed(&mut count).stdout).expect("JSON");
+    let expected = serde_json::json!({
+        "deltalake": 259, "duckdb": 259, "duckdb_ids": 259, "polars": 259, "polars_ids": 259,
+    });
+    assert_eq!(counted, expected);
+}
+
+#[test]
+fn a_folder_that_is_no_data_directory_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = timesink().arg("analyze").arg("--data").arg(folder.path()).output();
+    let output = output.expect("it starts");
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("it has no `tables` folder"), "{said}");
+}
+
+/// Runs `timesink store`, and returns its exit code, output and errors.
+fn store(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = timesink().arg("store").args(args).output().expect("it starts");
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// Scenario: an operator backs up a store while it is written, compacts, verifies and exports it,
+/// restores the backup and goes on with that.
+/// Guarantee: every span is there in all of them, once, also those that come after.
+#[test]
+fn an_operator_looks_after_a_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (data, backup, restored) = (path("data"), path("backup"), path("restored"));
+    let serve = start(&data);
+    serve.post(&notation::otlp_json(LOOP));
+    serve.post(&message(999));
+    end(serve);
+    let serve = start(&data);
+    serve.post(&message(1000));
+    let all = serde_json::json!([{"n": 260, "ids": 260, "traces": 22}]);
+    let (code, said, _) = store(&["info", "--data", &data, "--format", "json"]);
+    let info: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(info["writer_pid"], serve.child.id(), "{info}");
+    assert_eq!(
+        (&info["tables"][0]["rows"], &info["tables"][0]["rows_in_log_alone"]),
+        (&Value::from(240), &Value::from(20))
+    );
+    let (code, _, said) = store(&["compact", "--data", &data]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains(&format!("process {} writes in it", serve.child.id())), "{said}");
+    let (code, _, said) = store(&["backup", "--data", &data, &backup]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(counted(&backup), all);
+    end(serve);
+    let (code, said, _) = store(&["compact", "--data", &data]);
+    assert_eq!((code, said.as_str()), (Some(0), "2 files joined as 1 file, 2 files removed\n"));
+    let (code, said, errors) = store(&["verify", "--data", &data]);
+    assert_eq!(code, Some(0), "{said}{errors}");
+    assert!(
+        said.starts_with("2 files of the tables, ") && said.ends_with(": no problems\n"),
+        "{said}"
+    );
+    assert_eq!(counted(&data), all);
+    let (_, said, _) = store(&["info", "--data", &data]);
+    assert!(
+        said.contains("spans: 260 rows in 2 files, ") && said.contains("nobody writes"),
+        "{said}"
+    );
+
+    let file = path("spans.jsonl");
+    let (code, said, errors) = store(&["export", "--data", &data, "--output", &file]);
+    assert_eq!((code, said), (Some(0), format!("260 spans in `{file}`\n")), "{errors}");
+    let output = timesink().args(["analyze", "--format", "jsonl", &file]).output().expect("starts");
+    assert!(text(&output.stdout).contains("n-plus-one-query"), "{output:?}");
+    let one = format!("{:032x}", 1000);
+    let (_, said, _) = store(&["export", "--data", &data, "--trace", &one, "--output", "-"]);
+    assert_eq!(said.matches("\"spanId\"").count(), 20, "{said}");
+
+    let (code, _, said) = store(&["restore", &backup, "--data", &restored]);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, _, said) = store(&["restore", &backup, "--data", &restored]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("is not empty"), "{said}");
+    let serve = start(&restored);
+    serve.post(&message(2000));
+    end(serve);
+    let more = serde_json::json!([{"n": 280, "ids": 280, "traces": 23}]);
+    assert_eq!(counted(&restored), more, "what comes after a restore is kept");
+    let (code, said, _) = store(&["expire", "--data", &restored, "--gib-max", "1"]);
+    assert_eq!((code, said.starts_with("the rows of 0 files")), (Some(0), true), "{said}");
+    let (code, said, _) =
+        store(&["expire", "--data", &restored, "--before", "2100-01-01T00:00:00Z"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(counted(&restored)[0]["n"], 0);
+}
+
+/// Returns the files below a folder that end so.
+fn files_below(folder: &std::path::Path, ending: &str) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Scenario: somebody moves the log away; a file of a table is damaged, then gone.
+/// Guarantee: what comes after is kept; `verify` and readers name the file.
+#[test]
+fn what_is_damaged_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data").to_string_lossy().into_owned();
+    let serve = start(&data);
+    serve.post(&notation::otlp_json(LOOP));
+    end(serve);
+    std::fs::remove_dir_all(folder.path().join("data/log")).expect("it is there");
+    let serve = start(&data);
+    serve.post(&message(1000));
+    end(serve);
+    assert_eq!(counted(&data), serde_json::json!([{"n": 240, "ids": 240, "traces": 21}]));
+    let parts = files_below(&folder.path().join("data/tables/spans"), ".zstd.parquet");
+    let name = parts[0].file_name().expect("a name").to_string_lossy().into_owned();
+    let whole = std::fs::read(&parts[0]).expect("it is there");
+    let mut damaged = whole.clone();
+    let footer = damaged.len() - 20;
+    damaged[footer..].fill(7);
+    std::fs::write(&parts[0], &damaged).expect("it is written");
+    let (code, said, errors) = store(&["verify", "--data", &data]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(errors.contains(&name) && said.ends_with(": 1 problem\n"), "{said}{errors}");
+    std::fs::remove_file(&parts[0]).expect("it is there");
+    let (code, _, errors) = store(&["verify", "--data", &data]);
+    assert_eq!((code, errors.contains(&name)), (Some(2), true), "{errors}");
+    let output = timesink().args(["analyze", "--data", &data]).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains(&name), "{output:?}");
+    let query = ["sql", "--data", &data, "SELECT max(duration_nanos) FROM spans"];
+    let output = timesink().args(query).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains(&name), "{output:?}");
 }

@@ -89,16 +89,17 @@ fn written(
     Ok(path)
 }
 
-/// Returns a copy of OTLP JSON, the first as it is: the first byte of each id is another, and all
-/// times lie some hours earlier.
-fn copy(json: &[u8], number: u8) -> Vec<u8> {
+/// Returns a copy of OTLP JSON, the first as it is: ids are others, and all times lie some hours
+/// earlier.
+pub(crate) fn copy(json: &[u8], number: u8) -> Vec<u8> {
     let mut copy = json.to_vec();
     let ends_with = |end: usize, key: &[u8]| json[..end].ends_with(key);
     for at in 0..json.len() {
         if ends_with(at, b"Id\":\"") {
             let digits = json[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-            if let (16 | 32, Ok(first)) = (digits, hex_byte(&json[at..])) {
-                copy[at..at + 2].copy_from_slice(format!("{:02x}", first ^ number).as_bytes());
+            for start in (0..digits).step_by(ID_DIGITS).filter(|_| matches!(digits, 16 | 32)) {
+                let part = at + start..at + start + ID_DIGITS;
+                copy[part.clone()].copy_from_slice(other_id(&json[part], number).as_bytes());
             }
         } else if ends_with(at, b"UnixNano\":\"") {
             let digits = json[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -111,9 +112,21 @@ fn copy(json: &[u8], number: u8) -> Vec<u8> {
     copy
 }
 
-fn hex_byte(text: &[u8]) -> Result<u8> {
-    let digits = text.get(..2).context("two digits")?;
-    Ok(u8::from_str_radix(std::str::from_utf8(digits)?, 16)?)
+/// Hex digits of a span's id; a trace's has twice as many.
+const ID_DIGITS: usize = 16;
+
+/// Returns hex digits that look as random as those of an id do: each number has its own for each.
+fn other_id(digits: &[u8], number: u8) -> String {
+    let text = String::from_utf8_lossy(digits);
+    if number == 0 {
+        return text.into_owned();
+    }
+    let id = u64::from_str_radix(&text, 16).unwrap_or_default();
+    // The steps of SplitMix64, which can be undone: two ids never become one.
+    let mixed = id.wrapping_add(u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    format!("{:016x}", mixed ^ (mixed >> 31))
 }
 
 /// Writes a length as protobuf does, seven bits a byte.
@@ -137,12 +150,16 @@ mod tests {
             r#"{"traceId":"00ff0000000000000000000000000001","spanId":"0100000000000001","#,
             r#""name":"\"Id\":\"x","startTimeUnixNano":"7200000000001"}"#,
         );
-        let copied = concat!(
-            r#"{"traceId":"02ff0000000000000000000000000001","spanId":"0300000000000001","#,
-            r#""name":"\"Id\":\"x","startTimeUnixNano":"0000000000001"}"#,
-        );
         assert_eq!(copy(json.as_bytes(), 0), json.as_bytes());
-        assert_eq!(String::from_utf8_lossy(&copy(json.as_bytes(), 2)), copied);
+        let copied = copy(json.as_bytes(), 2);
+        let copied: serde_json::Value = serde_json::from_slice(&copied).expect("JSON");
+        let (trace, span) = (&copied["traceId"], &copied["spanId"]);
+        assert_eq!(copied["name"], "\"Id\":\"x");
+        assert_eq!(copied["startTimeUnixNano"], "0000000000001");
+        let digits = |id: &serde_json::Value| id.as_str().map(str::len);
+        assert_eq!((digits(trace), digits(span)), (Some(32), Some(16)));
+        assert!(trace != "00ff0000000000000000000000000001" && span != "0100000000000001");
+        assert_eq!(other_id(b"0100000000000001", 2), span.as_str().expect("text"));
     }
 
     #[test]

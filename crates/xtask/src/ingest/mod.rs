@@ -3,7 +3,7 @@
 //! One process is `timesink serve`; this one holds the exporters. The server's CPU time is what
 //! counts: on a small machine the exporters take most of the cores.
 
-mod process;
+pub(crate) mod process;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -13,15 +13,15 @@ use crate::workspace::release_binary;
 const TICKS_A_SECOND: u64 = 100;
 
 /// A server, ended when it is dropped.
-pub(super) struct Serving {
+pub(crate) struct Serving {
     child: Child,
-    pub(super) grpc: String,
+    pub(crate) grpc: String,
     web: String,
 }
 
 impl Serving {
     /// Starts it on free ports, with room for a whole run.
-    pub(super) fn start(options: &[&str]) -> Result<Self> {
+    pub(crate) fn start(options: &[&str]) -> Result<Self> {
         let free = "127.0.0.1:0";
         let mut child = Command::new(release_binary()?)
             .args(["serve", "--receiver-memory-mib-max", "16384"])
@@ -42,7 +42,7 @@ impl Serving {
     }
 
     /// Returns the time on all cores since it started.
-    pub(super) fn cpu_time(&self) -> Result<Duration> {
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         // Behind the name in parentheses: utime and stime are fields 14 and 15 (proc(5)).
         let rest = stat.rsplit_once(')').context("a name in parentheses")?.1;
@@ -52,7 +52,22 @@ impl Serving {
         Ok(Duration::from_millis(ticks.context("times")? * 1000 / TICKS_A_SECOND))
     }
 
-    pub(super) fn peak_bytes(&self) -> Result<u64> {
+    /// Ends it by a signal, and returns the time on all cores since it started.
+    pub(crate) fn end(mut self) -> Result<Duration> {
+        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        if !status.success() {
+            bail!("`kill` failed: {status}");
+        }
+        let mut last = self.cpu_time()?;
+        while self.child.try_wait()?.is_none() {
+            // Of one that has just ended nothing can be read any more.
+            last = self.cpu_time().unwrap_or(last).max(last);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(last)
+    }
+
+    pub(crate) fn peak_bytes(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
@@ -60,14 +75,14 @@ impl Serving {
     }
 
     /// Returns the value of a metric.
-    pub(super) fn metric(&self, name: &str) -> Result<f64> {
+    pub(crate) fn metric(&self, name: &str) -> Result<f64> {
         let text = self.get("/metrics")?;
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|value| value.trim().parse().ok()).with_context(|| format!("no `{name}`"))
     }
 
     /// Returns the body of an answer.
-    pub(super) fn get(&self, path: &str) -> Result<String> {
+    pub(crate) fn get(&self, path: &str) -> Result<String> {
         let mut stream = TcpStream::connect(&self.web)?;
         write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
         let mut answer = String::new();

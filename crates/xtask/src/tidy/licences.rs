@@ -10,7 +10,8 @@ use super::Problems;
 use crate::workspace::cargo;
 
 /// SPDX names of the licences we take.
-const ALLOWED: [&str; 13] = [
+/// MPL-2.0 is one of files: of a crate that is used as it is it asks nothing.
+const ALLOWED: [&str; 14] = [
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -21,6 +22,7 @@ const ALLOWED: [&str; 13] = [
     "ISC",
     "MIT",
     "MIT-0",
+    "MPL-2.0",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",

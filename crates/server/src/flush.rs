@@ -1,0 +1,290 @@
+//! [`Flusher`]: the thread that brings what is in the log into the tables.
+//!
+//! A table says with each commit up to which record of the log it has everything: after a crash,
+//! what is behind that is appended, and nothing else.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use timesink_store::{Logged, WriterLock};
+use timesink_tables::Tables;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::Error;
+use crate::intake::Intake;
+use crate::metrics::Metrics;
+use crate::options::StoreOptions;
+
+/// The name of the thread.
+const THREAD_NAME: &str = "timesink-tables";
+
+/// After a flush that failed, so long nothing is tried.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// Between two looks at which files are to be joined, and which rows to go.
+const MAINTAIN_EVERY: Duration = Duration::from_mins(1);
+
+/// An hour is taken as over so long after its end: spans come late.
+const HOUR_OVER_AFTER: Duration = Duration::from_mins(10);
+
+/// Files that were joined or have expired go after so long: whoever reads a snapshot of the table
+/// still needs them.
+const SWEEP_AFTER: Duration = Duration::from_mins(15);
+
+/// Between two notes of a table that it lacks nothing, though nothing came for it.
+const CATCH_UP_EVERY: Duration = Duration::from_mins(15);
+
+/// Of the memory for what is received, the share above which the tables do not wait for more.
+const FULL_SHARE: f64 = 0.75;
+
+/// The thread; it ends once nobody sends it anything any more.
+#[derive(Debug)]
+pub(crate) struct Flusher {
+    thread: std::thread::JoinHandle<()>,
+}
+
+/// What came, and the memory that it holds.
+pub(crate) type Part = (Logged, u64);
+
+/// Makes what the tables are written on.
+///
+/// # Errors
+///
+/// [`Error::Start`] when the system has no thread.
+pub(crate) fn runtime() -> Result<Runtime, Error> {
+    let mut runtime = Builder::new_multi_thread();
+    runtime.worker_threads(1).thread_name(THREAD_NAME).build().map_err(Error::Start)
+}
+
+impl Flusher {
+    /// Starts the thread, which begins with what the log held; it holds the right to write as long
+    /// as it runs. Returns where to send what is logged from now on. What waits is bounded by the
+    /// memory that the intake may take.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Start`] when the system has no thread.
+    pub(crate) fn start(
+        intake: Arc<Intake>,
+        tables: Tables,
+        runtime: Runtime,
+        recovered: Vec<Part>,
+        options: &StoreOptions,
+        metrics: Metrics,
+        lock: Arc<WriterLock>,
+    ) -> Result<(Self, Sender<Part>), Error> {
+        let (sender, parts) = channel();
+        let mut work = Work {
+            intake,
+            tables,
+            runtime,
+            metrics,
+            options: options.clone(),
+            parts,
+            lock,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            since: Instant::now(),
+            not_before: Instant::now(),
+            maintained: Instant::now(),
+            caught_up: Instant::now(),
+            is_joining: false,
+            trouble: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name(THREAD_NAME.to_owned())
+            .spawn(move || {
+                for part in recovered {
+                    work.take(part);
+                }
+                work.run();
+            })
+            .map_err(Error::Start)?;
+        Ok((Self { thread }, sender))
+    }
+
+    /// Returns whether the thread has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+struct Work {
+    intake: Arc<Intake>,
+    tables: Tables,
+    /// What they are written on.
+    runtime: Runtime,
+    metrics: Metrics,
+    options: StoreOptions,
+    parts: Receiver<Part>,
+    #[expect(dead_code, reason = "held for as long as it writes")]
+    lock: Arc<WriterLock>,
+    /// What is in the log and not in the tables.
+    waiting: VecDeque<Part>,
+    waiting_bytes: u64,
+    /// When the first of it came, or the last flush was.
+    since: Instant,
+    /// When a flush may be tried again.
+    not_before: Instant,
+    /// When rows were taken out, and files removed, last.
+    maintained: Instant,
+    /// When the tables' positions were last brought up to date.
+    caught_up: Instant,
+    /// Whether there may be files to join.
+    is_joining: bool,
+    /// What was told last of what went wrong.
+    trouble: Option<String>,
+}
+
+impl Work {
+    fn run(mut self) {
+        loop {
+            match self.parts.recv_timeout(self.idle()) {
+                Ok(part) => self.take(part),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            while let Ok(part) = self.parts.try_recv() {
+                self.take(part);
+            }
+            while self.is_due() && self.flush() {}
+            self.maintain();
+        }
+        // What cannot be flushed now is in the log.
+        while !self.waiting.is_empty() && self.flush() {}
+    }
+
+    /// Returns how long there is nothing to do, if nothing comes.
+    fn idle(&self) -> Duration {
+        let mut until = self.maintained + MAINTAIN_EVERY;
+        if self.is_joining {
+            until = Instant::now();
+        }
+        if !self.waiting.is_empty() {
+            let old =
+                if self.is_full() { self.since } else { self.since + self.options.flush_after };
+            until = until.min(old.max(self.not_before));
+        }
+        until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+    }
+
+    fn take(&mut self, part: Part) {
+        // Behind one that waits nothing is told: the log is let go in order.
+        if self.waiting.is_empty() && self.tables.have(&part.0) {
+            self.intake.flushed(part.0.record, part.1);
+            return;
+        }
+        if self.waiting.is_empty() {
+            self.since = Instant::now();
+        }
+        self.waiting_bytes += part.1;
+        self.waiting.push_back(part);
+    }
+
+    fn is_due(&self) -> bool {
+        let is_old = self.since.elapsed() >= self.options.flush_after;
+        !self.waiting.is_empty() && (self.is_full() || is_old) && Instant::now() >= self.not_before
+    }
+
+    /// Returns whether as much waits as a file is to hold, or as there is room for.
+    fn is_full(&self) -> bool {
+        let room = self.intake.memory_bytes_max() as f64 * FULL_SHARE;
+        self.waiting_bytes >= self.options.flush_bytes || self.intake.memory_bytes() as f64 > room
+    }
+
+    fn maintain(&mut self) {
+        if self.maintained.elapsed() >= MAINTAIN_EVERY {
+            self.maintained = Instant::now();
+            self.is_joining = true;
+            let ago = |time: Duration| self.tables.now().saturating_sub(time.as_nanos() as i64);
+            let (kept, unused) = (ago(self.options.keep), ago(SWEEP_AFTER));
+            let bytes_max = self.options.bytes_max;
+            // Each step is taken, also if the one before failed: a full disk is to become emptier.
+            self.try_to("take out old rows", async |tables| {
+                tables.expire(Some(kept), bytes_max).await.map(drop)
+            });
+            self.try_to("remove files that nobody needs", async |tables| {
+                tables.sweep(unused).await.map(drop)
+            });
+            if self.caught_up.elapsed() >= CATCH_UP_EVERY && self.waiting.is_empty() {
+                self.caught_up = Instant::now();
+                self.try_to("note what the tables have", Tables::catch_up);
+            }
+        }
+        // Some at a time: spans come first.
+        if self.is_joining {
+            let over = self.tables.now().saturating_sub(HOUR_OVER_AFTER.as_nanos() as i64);
+            let joined = self.try_to("join small files", async |tables| tables.join(over).await);
+            self.is_joining = joined.is_some_and(|joined| joined.files_before > 0);
+        }
+    }
+
+    /// Does what can be done later as well.
+    fn try_to<T>(
+        &mut self,
+        what: &str,
+        act: impl AsyncFnOnce(&mut Tables) -> Result<T, timesink_tables::Error>,
+    ) -> Option<T> {
+        match caught(|| self.runtime.block_on(act(&mut self.tables))) {
+            Ok(done) => Some(done),
+            Err(cause) => {
+                self.metrics.not_maintained();
+                self.tell(format!("failed to {what}: {cause}"));
+                None
+            }
+        }
+    }
+
+    /// Brings what came first into the tables, as much as one file is to hold; returns whether it
+    /// could.
+    fn flush(&mut self) -> bool {
+        let began = Instant::now();
+        let mut bytes = 0;
+        let is_in = |part: &&Part| {
+            let is_in = bytes < self.options.flush_bytes;
+            bytes += part.1;
+            is_in
+        };
+        let parts: Vec<&Logged> =
+            self.waiting.iter().take_while(is_in).map(|(logged, _)| logged).collect();
+        let count = parts.len();
+        // A panic is a failure like others: what it was about is in the log.
+        if let Err(cause) = caught(|| self.runtime.block_on(self.tables.append(&parts))) {
+            self.metrics.not_flushed();
+            self.not_before = Instant::now() + TRY_AGAIN_AFTER;
+            let what = "spans are in the log, and not in the tables yet";
+            self.tell(format!("{what}, it is tried again: {cause}"));
+            return false;
+        }
+        for (logged, bytes) in self.waiting.drain(..count) {
+            self.waiting_bytes -= bytes;
+            self.intake.flushed(logged.record, bytes);
+        }
+        self.since = Instant::now();
+        self.trouble = None;
+        self.metrics.flushed(began.elapsed());
+        true
+    }
+
+    /// Says what goes wrong, once as long as it stays the same.
+    fn tell(&mut self, trouble: String) {
+        if self.trouble.as_ref() != Some(&trouble) {
+            if let Some(troubles) = &self.options.troubles {
+                // Full: whoever should read it does not.
+                let _ = troubles.try_send(trouble.clone());
+            }
+            self.trouble = Some(trouble);
+        }
+    }
+}
+
+/// Does something; a panic is told as an error.
+fn caught<T>(act: impl FnOnce() -> Result<T, timesink_tables::Error>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(act)) {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err("internal error, please report it: a panic".to_owned()),
+    }
+}

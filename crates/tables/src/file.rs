@@ -1,0 +1,298 @@
+//! Rows as Parquet files: sorted, cut by hour, with what readers need to pass them by.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::error::ArrowError;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use serde_json::{Map, Value};
+
+use crate::Error;
+use crate::table::Layout;
+
+const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
+
+/// Rows of a row group: what a reader decides on with its statistics, and holds as it decodes.
+const ROW_GROUP_ROWS: usize = 1 << 17;
+
+/// Rows of a page, about: a trace in the middle of a table is found by reading so many.
+const PAGE_ROWS: usize = 1 << 13;
+
+/// Bytes of a value that the table's log says of a file; it says nothing of a column with longer
+/// ones.
+const BOUND_BYTES_MAX: usize = 256;
+
+/// Hours of which an append makes files of their own, the latest: clocks can be far off, and a
+/// hostile sender could ask for a file a span. Rows of others share one.
+const HOURS_MAX: usize = 48;
+
+/// A file that is not written yet.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    pub(crate) bytes: Vec<u8>,
+    /// `2026-11-28T15`; `None` for rows of several hours.
+    pub(crate) hour: Option<String>,
+    /// As Delta's protocol has it (Per-file Statistics).
+    pub(crate) statistics: String,
+}
+
+/// Why rows are no files.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    Batch(ArrowError),
+    Parquet(ParquetError),
+}
+
+impl Refused {
+    /// Returns it as the error of who writes a table.
+    pub(crate) fn of_table(self, table: &str) -> Error {
+        let table = table.to_owned();
+        match self {
+            Self::Batch(cause) => Error::Batch { table, cause },
+            Self::Parquet(cause) => Error::Parquet { table, cause },
+        }
+    }
+
+    /// Returns it as the error of who reads a file.
+    pub(crate) fn of_file(self, table: &str, path: &str) -> Error {
+        let cause = match self {
+            Self::Batch(cause) => cause.to_string(),
+            Self::Parquet(cause) => cause.to_string(),
+        };
+        Error::File { table: table.to_owned(), path: path.to_owned(), cause }
+    }
+}
+
+impl From<ArrowError> for Refused {
+    fn from(error: ArrowError) -> Self {
+        Self::Batch(error)
+    }
+}
+
+impl From<ParquetError> for Refused {
+    fn from(error: ParquetError) -> Self {
+        Self::Parquet(error)
+    }
+}
+
+/// Returns the rows of batches as files, one for each hour.
+pub(crate) fn files(
+    layout: &Layout,
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+) -> Result<Vec<NewFile>, Refused> {
+    let rows = concat_batches(schema, batches)?;
+    let hours = hours(layout, &rows)?;
+    let rows_of = |hour: Option<i64>| -> UInt32Array {
+        let rows = hours.iter().enumerate().filter(|(_, of)| **of == hour);
+        rows.map(|(row, _)| row as u32).collect()
+    };
+    let mut distinct: Vec<Option<i64>> = hours.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let file = |hour: Option<i64>| {
+        let rows = match &distinct[..] {
+            [_] => rows.clone(),
+            _ => take_record_batch(&rows, &rows_of(hour))?,
+        };
+        let mut file = FileWriter::new(layout, schema, hour.map(hour_text))?;
+        file.write(&sorted(layout, &rows)?)?;
+        file.finish()
+    };
+    distinct.iter().map(|hour| file(*hour)).collect()
+}
+
+/// Returns the hour of a time, ns since the epoch, as the partition column has it: `2026-11-28T15`.
+pub fn hour_of(nanos: i64) -> String {
+    hour_text(nanos.div_euclid(NANOS_PER_HOUR))
+}
+
+/// Returns an hour since the epoch as the partition column has it.
+pub(crate) fn hour_text(hour: i64) -> String {
+    let time = chrono::DateTime::from_timestamp(hour.saturating_mul(3600), 0).unwrap_or_default();
+    time.format("%Y-%m-%dT%H").to_string()
+}
+
+/// Returns the hour of each row, `None` for those that share a file.
+fn hours(layout: &Layout, rows: &RecordBatch) -> Result<Vec<Option<i64>>, ArrowError> {
+    let Some(column) = layout.hour_of else { return Ok(vec![None; rows.num_rows()]) };
+    let hours: Vec<i64> = numbers(rows, column)?
+        .values()
+        .iter()
+        .map(|nanos| nanos.div_euclid(NANOS_PER_HOUR))
+        .collect();
+    let mut counts = BTreeMap::new();
+    for hour in &hours {
+        *counts.entry(*hour).or_insert(0_usize) += 1;
+    }
+    let first = counts.keys().rev().nth(HOURS_MAX - 1).copied().unwrap_or(i64::MIN);
+    Ok(hours.into_iter().map(|hour| (hour >= first).then_some(hour)).collect())
+}
+
+fn numbers<'r>(rows: &'r RecordBatch, column: &str) -> Result<&'r Int64Array, ArrowError> {
+    let numbers = named(rows, column)?.as_primitive_opt::<Int64Type>();
+    numbers.ok_or_else(|| ArrowError::SchemaError(format!("`{column}` is no Int64")))
+}
+
+pub(crate) fn named<'r>(rows: &'r RecordBatch, column: &str) -> Result<&'r ArrayRef, ArrowError> {
+    let found = rows.column_by_name(column);
+    found.ok_or_else(|| ArrowError::SchemaError(format!("there is no column `{column}`")))
+}
+
+fn sorted(layout: &Layout, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    if layout.sorted_by.is_empty() {
+        return Ok(rows.clone());
+    }
+    let column =
+        |name: &&str| Ok(SortColumn { values: Arc::clone(named(rows, name)?), options: None });
+    let columns = layout.sorted_by.iter().map(column).collect::<Result<Vec<_>, ArrowError>>()?;
+    take_record_batch(rows, &lexsort_to_indices(&columns, None)?)
+}
+
+/// Writes rows, which are sorted, as one file.
+pub(crate) struct FileWriter<'l> {
+    layout: &'l Layout,
+    writer: ArrowWriter<Vec<u8>>,
+    hour: Option<String>,
+    rows: usize,
+    bounds: Vec<Bounds>,
+}
+
+/// Where the values of a column lie.
+#[derive(Debug, Clone, Default)]
+struct Bounds {
+    least: Option<Bound>,
+    greatest: Option<Bound>,
+    nulls: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Bound {
+    Number(i64),
+    Text(String),
+}
+
+impl<'l> FileWriter<'l> {
+    pub(crate) fn new(
+        layout: &'l Layout,
+        schema: &SchemaRef,
+        hour: Option<String>,
+    ) -> Result<Self, Refused> {
+        let properties = Some(properties(layout));
+        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), properties)?;
+        let bounds = vec![Bounds::default(); layout.bounded.len()];
+        Ok(Self { layout, writer, hour, rows: 0, bounds })
+    }
+
+    pub(crate) fn write(&mut self, rows: &RecordBatch) -> Result<(), Refused> {
+        for (bounds, column) in self.bounds.iter_mut().zip(self.layout.bounded) {
+            bounds.widen(named(rows, column)?);
+        }
+        self.rows += rows.num_rows();
+        Ok(self.writer.write(rows)?)
+    }
+
+    /// Returns how many bytes were written, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.writer.bytes_written() + self.writer.in_progress_size()
+    }
+
+    pub(crate) fn finish(self) -> Result<NewFile, Refused> {
+        let statistics = self.statistics();
+        Ok(NewFile { bytes: self.writer.into_inner()?, hour: self.hour, statistics })
+    }
+
+    /// Returns what Delta's log says of a file: how many rows it has, and where they lie.
+    fn statistics(&self) -> String {
+        let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
+        for (column, bounds) in self.layout.bounded.iter().zip(&self.bounds) {
+            let (Some(low), Some(high)) = (&bounds.least, &bounds.greatest) else { continue };
+            if low.bytes().max(high.bytes()) > BOUND_BYTES_MAX {
+                continue;
+            }
+            least.insert((*column).to_owned(), low.value());
+            greatest.insert((*column).to_owned(), high.value());
+            nulls.insert((*column).to_owned(), bounds.nulls.into());
+        }
+        let statistics = serde_json::json!({
+            "numRecords": self.rows,
+            "minValues": least,
+            "maxValues": greatest,
+            "nullCount": nulls,
+        });
+        statistics.to_string()
+    }
+}
+
+impl Bounds {
+    fn widen(&mut self, column: &ArrayRef) {
+        self.nulls += column.null_count();
+        let (least, greatest) = bounds(column);
+        let of = |old: Option<Bound>, new: Option<Bound>| [old, new].into_iter().flatten();
+        self.least = of(self.least.take(), least).min();
+        self.greatest = of(self.greatest.take(), greatest).max();
+    }
+}
+
+impl Bound {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Number(_) => size_of::<i64>(),
+            Self::Text(text) => text.len(),
+        }
+    }
+
+    fn value(&self) -> Value {
+        match self {
+            Self::Number(number) => (*number).into(),
+            Self::Text(text) => text.as_str().into(),
+        }
+    }
+}
+
+fn properties(layout: &Layout) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_created_by(concat!("timesink ", env!("CARGO_PKG_VERSION")).to_owned());
+    for column in layout.found_by {
+        let column = ColumnPath::from(*column);
+        properties = properties
+            .set_column_statistics_enabled(column.clone(), EnabledStatistics::Page)
+            .set_column_bloom_filter_enabled(column, true);
+    }
+    for column in layout.unique {
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(*column), false);
+    }
+    for column in layout.rising {
+        let column = ColumnPath::from(*column);
+        properties = properties
+            .set_column_dictionary_enabled(column.clone(), false)
+            .set_column_encoding(column.clone(), Encoding::DELTA_BINARY_PACKED)
+            .set_column_statistics_enabled(column, EnabledStatistics::Page);
+    }
+    properties.build()
+}
+
+fn bounds(column: &ArrayRef) -> (Option<Bound>, Option<Bound>) {
+    if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
+        let (low, high) = (arrow::compute::min(numbers), arrow::compute::max(numbers));
+        (low.map(Bound::Number), high.map(Bound::Number))
+    } else if let Some(texts) = column.as_string_view_opt() {
+        let (low, high) =
+            (arrow::compute::min_string_view(texts), arrow::compute::max_string_view(texts));
+        let bound = |text: &str| Bound::Text(text.to_owned());
+        (low.map(bound), high.map(bound))
+    } else {
+        (None, None)
+    }
+}

@@ -1,0 +1,22 @@
+//! The tables on disk: Parquet files, and which of them are live by Delta's log.
+//!
+//! What is appended is sorted and written as Parquet first, then committed together with the
+//! position in the write-ahead log up to which the table has everything: a batch is in a table
+//! once, whenever a crash comes. Other engines read the same files (Delta's protocol, reader
+//! version 1).
+
+mod check;
+mod data;
+mod disk_store;
+mod error;
+mod file;
+mod merge;
+mod snapshot;
+mod table;
+
+pub use data::{Look, TABLES, Tables};
+pub use disk_store::DiskStore;
+pub use error::Error;
+pub use file::hour_of;
+pub use snapshot::{Bounds, LiveFile, Snapshot};
+pub use table::{Compacted, Layout, Table};

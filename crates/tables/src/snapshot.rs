@@ -1,0 +1,223 @@
+//! [`Snapshot`]: a table as it was at one moment, to be read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use deltalake_core::kernel::Add;
+use deltalake_core::{DeltaTable, DeltaTableBuilder};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+use timesink_model::schema::{self, Columns};
+
+use crate::Error;
+use crate::file::{Refused, hour_of};
+use crate::merge::fitted;
+use crate::table::{HOUR, LOG, NANOS_PER_MILLI, failed, location};
+
+/// Rows that are read at a time.
+const BATCH_ROWS: usize = 8192;
+
+/// A table at one moment: what is committed later changes nothing of it.
+#[derive(Debug)]
+pub struct Snapshot {
+    table: schema::Table,
+    delta: DeltaTable,
+    through: u64,
+}
+
+/// A file whose rows are in the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveFile {
+    /// Below the table's folder.
+    pub path: String,
+    pub bytes: u64,
+    /// `None` where the log does not say: another program wrote it.
+    pub rows: Option<u64>,
+    /// The hour that its rows begin in, `2026-11-28T15`; `None` when they begin in several.
+    pub hour: Option<String>,
+    /// The hour in which it was written.
+    pub written: String,
+    /// When it was, ms since the epoch.
+    pub(crate) modified: i64,
+    /// Where the values of some columns lie, by the column's name.
+    pub bounds: BTreeMap<String, Bounds>,
+}
+
+/// Where the values of a column of a file lie, as Delta's log has it (Delta protocol, Per-file
+/// Statistics): numbers as numbers, text as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounds {
+    pub least: Value,
+    pub greatest: Value,
+    pub nulls: u64,
+}
+
+impl LiveFile {
+    /// Returns the hour by which it is old: the later one, so that what a clock far off dates back
+    /// is kept as long as all else.
+    pub(crate) fn age(&self) -> &str {
+        self.hour.as_deref().map_or(&self.written, |hour| hour.max(&self.written))
+    }
+
+    /// Returns the day on which it was written, `2026-11-28`.
+    pub(crate) fn day(&self) -> &str {
+        self.written.split('T').next().unwrap_or_default()
+    }
+
+    /// Returns whether rows can be in it that begin in an hour or later; in any when none is named.
+    pub fn is_since(&self, first: Option<&str>) -> bool {
+        match (&self.hour, first) {
+            (Some(hour), Some(first)) => hour.as_str() >= first,
+            _ => true,
+        }
+    }
+}
+
+impl Snapshot {
+    /// Opens a table, whose folder in `store` has its name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Table`] when the store refuses, or there is no table.
+    pub async fn open(store: Arc<dyn ObjectStore>, table: &schema::Table) -> Result<Self, Error> {
+        let mut delta = delta(store, table.name)?;
+        delta.load().await.map_err(|cause| failed("open", table.name, cause))?;
+        let through = through(&delta, table.name).await?;
+        Ok(Self { table: table.clone(), delta, through })
+    }
+
+    /// Returns up to which record of the log its rows are in the table.
+    pub fn through(&self) -> u64 {
+        self.through
+    }
+
+    /// Returns the files whose rows are in the table, by hour.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Table`] when the table's log cannot be read.
+    pub fn files(&self) -> Result<Vec<LiveFile>, Error> {
+        files(&self.delta, self.table.name)
+    }
+
+    /// Returns the name of the table.
+    pub fn name(&self) -> &'static str {
+        self.table.name
+    }
+
+    /// Returns which of its commits it is.
+    pub fn version(&self) -> u64 {
+        self.delta.version().unwrap_or_default()
+    }
+
+    /// Returns what the table's log says of each file.
+    pub(crate) fn adds(&self) -> Result<Vec<Add>, Error> {
+        let snapshot = self.delta.snapshot().map_err(|cause| failed("read", self.name(), cause))?;
+        let data = snapshot.log_data();
+        let adds = data.iter().map(|view| Add {
+            path: view.path().into_owned(),
+            partition_values: view.partition_values_map(),
+            size: view.size(),
+            modification_time: view.modification_time(),
+            data_change: true,
+            stats: view.stats(),
+            ..Add::default()
+        });
+        Ok(adds.collect())
+    }
+
+    /// Returns the table's columns, those of its files among them that are of an older version.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::new(self.table.schema())
+    }
+
+    /// Returns where its files are: their paths are below the root.
+    pub fn store(&self) -> Arc<dyn ObjectStore> {
+        self.delta.log_store().object_store(None)
+    }
+
+    /// Returns the rows of a file, with the columns that are asked for. Those that it does not
+    /// have, because it is of an older version, are NULL.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] and [`Error::File`] when it is not there, or damaged.
+    pub async fn read(
+        &self,
+        file: &LiveFile,
+        columns: &Columns,
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, Error>>, Error> {
+        let store = self.store();
+        let get = async { store.get(&Path::from(file.path.as_str())).await?.bytes().await };
+        let table = self.table.name;
+        let bytes = get.await;
+        let bytes = bytes.map_err(|cause| Error::Read { table: table.to_owned(), cause })?;
+        let path = file.path.clone();
+        let broken = move |refused: Refused| refused.of_file(table, &path);
+        let schema: SchemaRef = Arc::new(columns.schema(&self.table));
+        let open = || {
+            let file = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+            let names = schema.fields().iter().map(|field| field.name().as_str());
+            let mask = ProjectionMask::columns(file.parquet_schema(), names);
+            file.with_batch_size(BATCH_ROWS).with_projection(mask).build()
+        };
+        let batches = open().map_err(|cause| broken(cause.into()))?;
+        let fit = move |batch: Result<RecordBatch, ArrowError>| fitted(&batch?, &schema);
+        Ok(batches.map(move |batch| fit(batch).map_err(&broken)))
+    }
+}
+
+/// Returns the table of a name, which may not be there, and is not looked at yet.
+pub(crate) fn delta(store: Arc<dyn ObjectStore>, name: &str) -> Result<DeltaTable, Error> {
+    let built = location(name).and_then(|location| {
+        let builder = DeltaTableBuilder::from_url(location.clone())?;
+        builder.with_storage_backend(store, location).build()
+    });
+    built.map_err(|cause| failed("open", name, cause))
+}
+
+pub(crate) fn files(delta: &DeltaTable, name: &str) -> Result<Vec<LiveFile>, Error> {
+    let snapshot = delta.snapshot().map_err(|cause| failed("read", name, cause))?;
+    let data = snapshot.log_data();
+    let files = data.iter().map(|view| {
+        let statistics = view.stats().and_then(|text| serde_json::from_str(&text).ok());
+        let statistics: Value = statistics.unwrap_or_default();
+        LiveFile {
+            path: view.path().into_owned(),
+            bytes: view.size() as u64,
+            rows: statistics["numRecords"].as_u64(),
+            hour: view.partition_values_map().remove(HOUR).flatten(),
+            written: hour_of(view.modification_time().saturating_mul(NANOS_PER_MILLI)),
+            modified: view.modification_time(),
+            bounds: bounds(&statistics),
+        }
+    });
+    let mut files: Vec<LiveFile> = files.collect();
+    files.sort_unstable_by(|a, b| (&a.hour, &a.path).cmp(&(&b.hour, &b.path)));
+    Ok(files)
+}
+
+fn bounds(statistics: &Value) -> BTreeMap<String, Bounds> {
+    let least = statistics["minValues"].as_object().into_iter().flatten();
+    let of_column = |(column, least): (&String, &Value)| {
+        let greatest = statistics["maxValues"].get(column)?.clone();
+        let nulls = statistics["nullCount"].get(column)?.as_u64()?;
+        Some((column.clone(), Bounds { least: least.clone(), greatest, nulls }))
+    };
+    least.filter_map(of_column).collect()
+}
+
+pub(crate) async fn through(delta: &DeltaTable, name: &str) -> Result<u64, Error> {
+    let read = async {
+        let snapshot = delta.snapshot()?;
+        snapshot.transaction_version(&*delta.log_store(), LOG).await
+    };
+    let version = read.await.map_err(|cause| failed("read", name, cause))?;
+    Ok(version.unwrap_or_default() as u64)
+}

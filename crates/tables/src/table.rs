@@ -1,0 +1,575 @@
+//! [`Table`]: one Delta table, written by one process.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use bytes::Bytes;
+use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
+use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake_core::kernel::{Action, Add, MetadataExt, StructField, StructType, Transaction};
+use deltalake_core::operations::create::CreateBuilder;
+use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use deltalake_core::{DeltaTable, DeltaTableError, TableProperty};
+use futures_util::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use timesink_model::schema;
+use url::Url;
+
+use crate::Error;
+use crate::disk_store::UNFINISHED;
+use crate::file::{FileWriter, NewFile, Refused, files};
+use crate::merge::merge;
+use crate::snapshot::{self, LiveFile, Snapshot};
+
+/// Whose position the application transactions of a table say (Delta's protocol, Transaction
+/// Identifiers): the records of the write-ahead log.
+pub(crate) const LOG: &str = "timesink-log";
+
+/// The partition column: the hour in which a row begins, `2026-11-28T15`, in UTC.
+pub(crate) const HOUR: &str = "hour";
+
+pub(crate) const NANOS_PER_MILLI: i64 = 1_000_000;
+
+/// Commits from one checkpoint of Delta's log to the next: a reader reads as many at most.
+const CHECKPOINTS: &str = "20";
+
+/// How long commits before a checkpoint are kept: nobody goes back to them.
+const HISTORY: &str = "interval 1 days";
+
+/// Bytes of a file, about: smaller ones are joined.
+const FILE_BYTES: u64 = 64 << 20;
+
+/// So many small files of an hour are joined though more may come.
+const SMALL_FILES_MIN: usize = 8;
+
+/// A file that weighs so many times what the others do is not joined with them.
+const HEAVIER_MAX: u64 = 4;
+
+/// Files that are joined at a time: some rows of each are held in memory.
+const JOINED_FILES_MAX: usize = 32;
+
+/// How the rows of a table lie in its files. Columns are named as they are in its schema.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout {
+    /// The time, ns since the epoch, by whose hour files are cut.
+    pub hour_of: Option<&'static str>,
+    pub sorted_by: &'static [&'static str],
+    /// Single rows are looked up by them.
+    pub found_by: &'static [&'static str],
+    /// Each value is there about once.
+    pub unique: &'static [&'static str],
+    /// Numbers that lie close to those of the row before.
+    pub rising: &'static [&'static str],
+    /// Of which the log says the least and the greatest value of each file.
+    pub bounded: &'static [&'static str],
+}
+
+impl Layout {
+    /// The layout of `spans`.
+    pub const SPANS: Self = Self {
+        hour_of: Some("start_time_unix_nano"),
+        sorted_by: &["trace_id", "start_time_unix_nano", "span_id"],
+        found_by: &["trace_id"],
+        unique: &["span_id"],
+        rising: &["start_time_unix_nano", "end_time_unix_nano", "duration_nanos", "start_time"],
+        bounded: &["trace_id", "service_name", "start_time_unix_nano", "end_time_unix_nano"],
+    };
+
+    /// The layout of `quarantine`: few rows, as they came.
+    pub const QUARANTINE: Self = Self {
+        hour_of: None,
+        sorted_by: &[],
+        found_by: &[],
+        unique: &[],
+        rising: &[],
+        bounded: &[],
+    };
+}
+
+/// A table, open to be read and written.
+#[derive(Debug)]
+pub struct Table {
+    name: &'static str,
+    schema: SchemaRef,
+    layout: Layout,
+    delta: DeltaTable,
+    clock: fn() -> i64,
+    through: u64,
+    /// Whether something was committed, or was to be, that `delta` and `through` do not know.
+    is_stale: bool,
+    /// Hours with a file that cannot be read: nothing of theirs is joined.
+    unreadable: HashSet<Option<String>>,
+    /// Files that are no part of it, and when that was first seen, ns since the epoch.
+    left: HashMap<String, i64>,
+    /// Counts the files that were written since it was opened.
+    written: u64,
+    /// Tells its files from those of other runs.
+    run: u64,
+}
+
+/// What joining files did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compacted {
+    pub files_before: usize,
+    pub files_after: usize,
+}
+
+impl Table {
+    /// Opens a table, or makes it; its folder in `store` has its name. Columns that it lacks are
+    /// added to it. `clock` returns now, ns since the epoch.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Table`] when the store refuses, or there is no table of ours, [`Error::Later`] when
+    /// a later version wrote it.
+    pub async fn open(
+        store: Arc<dyn ObjectStore>,
+        table: &schema::Table,
+        layout: Layout,
+        clock: fn() -> i64,
+    ) -> Result<Self, Error> {
+        let (name, schema) = (table.name, Arc::new(table.schema()));
+        let failed = |action| move |cause| failed(action, name, cause);
+        let delta = snapshot::delta(store, name)?;
+        let is_there = delta.verify_deltatable_existence().await.map_err(failed("look for"))?;
+        let delta = if is_there {
+            let mut delta = delta;
+            delta.load().await.map_err(failed("open"))?;
+            delta
+        } else {
+            let columns = columns(&schema, layout).map_err(failed("make"))?;
+            let mut create = CreateBuilder::new()
+                .with_log_store(delta.log_store())
+                .with_table_name(name)
+                .with_comment(table.doc)
+                .with_configuration_property(TableProperty::CheckpointInterval, Some(CHECKPOINTS))
+                .with_configuration_property(TableProperty::LogRetentionDuration, Some(HISTORY))
+                .with_columns(columns);
+            if layout.hour_of.is_some() {
+                create = create.with_partition_columns([HOUR]);
+            }
+            create.await.map_err(failed("make"))?
+        };
+        let mut run = [0; 8];
+        getrandom::fill(&mut run)
+            .map_err(|cause| failed("open")(DeltaTableError::generic(cause.to_string())))?;
+        let run = u64::from_le_bytes(run);
+        let mut table = Self {
+            name,
+            schema,
+            layout,
+            delta,
+            clock,
+            through: 0,
+            is_stale: true,
+            unreadable: HashSet::new(),
+            left: HashMap::new(),
+            written: 0,
+            run,
+        };
+        table.refresh().await?;
+        table.add_columns().await?;
+        Ok(table)
+    }
+
+    /// Takes note of what was committed, if that is not known: a commit can be there though it
+    /// failed.
+    async fn refresh(&mut self) -> Result<(), Error> {
+        if self.is_stale {
+            let updated = self.delta.update_state().await;
+            updated.map_err(|cause| failed("read", self.name, cause))?;
+            self.through = snapshot::through(&self.delta, self.name).await?;
+            self.is_stale = false;
+        }
+        Ok(())
+    }
+
+    /// Adds the columns that a table of an older version lacks.
+    async fn add_columns(&mut self) -> Result<(), Error> {
+        let failed = |cause: DeltaTableError| failed("add columns to", self.name, cause);
+        let snapshot = self.delta.snapshot().map_err(failed)?;
+        let there: Vec<StructField> = snapshot.schema().fields().cloned().collect();
+        let ours = columns(&self.schema, self.layout).map_err(failed)?;
+        let names = |fields: &[StructField]| -> BTreeSet<String> {
+            fields.iter().map(|field| field.name().clone()).collect()
+        };
+        let unknown: Vec<String> = names(&there).difference(&names(&ours)).cloned().collect();
+        if !unknown.is_empty() {
+            let columns = unknown.join(", ");
+            return Err(Error::Later { table: self.name.to_owned(), columns });
+        }
+        let known = names(&there);
+        let fields: Vec<StructField> =
+            ours.into_iter().filter(|field| !known.contains(field.name())).collect();
+        if fields.is_empty() {
+            return Ok(());
+        }
+        let all = StructType::try_new(there.into_iter().chain(fields.clone()));
+        let all = all.map_err(|cause| failed(cause.into()))?;
+        let metadata = snapshot.metadata().clone().with_schema(&all);
+        let metadata = metadata.map_err(|cause| failed(cause.into()))?;
+        let operation = DeltaOperation::AddColumn { fields };
+        self.commit(vec![Action::Metadata(metadata)], CommitProperties::default(), operation).await
+    }
+
+    /// Returns up to which record of the log its rows are in the table.
+    pub fn through(&self) -> u64 {
+        self.through
+    }
+
+    /// Appends the rows of records of the log, each with its number, in order. Those that the table
+    /// has already are passed by.
+    ///
+    /// # Errors
+    ///
+    /// The rows are no part of the table, or all are: appended again, they are there once.
+    pub async fn append(&mut self, records: &[(u64, &[RecordBatch])]) -> Result<(), Error> {
+        self.refresh().await?;
+        let news = records.iter().filter(|(record, _)| *record > self.through);
+        let Some(through) = news.clone().map(|(record, _)| *record).max() else { return Ok(()) };
+        let batches: Vec<RecordBatch> = news.flat_map(|(_, rows)| rows.iter().cloned()).collect();
+        let files = if batches.is_empty() { Ok(Vec::new()) } else { self.files_of(&batches) };
+        let adds = self.write_all(files?, None).await?;
+        self.commit_rows(adds, through).await
+    }
+
+    fn files_of(&self, batches: &[RecordBatch]) -> Result<Vec<NewFile>, Error> {
+        files(&self.layout, &self.schema, batches).map_err(|refused| self.refused(refused))
+    }
+
+    /// Takes the rows of another table over, file by file as they are, and its position in the log.
+    ///
+    /// # Errors
+    ///
+    /// The table is as before: whatever was written is no part of it.
+    pub async fn copy(&mut self, from: &Snapshot) -> Result<(), Error> {
+        self.refresh().await?;
+        let (here, there) = (self.delta.log_store().object_store(None), from.store());
+        let adds = from.adds()?;
+        for add in &adds {
+            let path = Path::from(add.path.as_str());
+            let read = async { there.get(&path).await?.bytes().await };
+            let bytes = read.await.map_err(|cause| self.unreadable(cause))?;
+            let put = here.put(&path, bytes.into()).await;
+            put.map_err(|cause| Error::Write { table: self.name.to_owned(), cause })?;
+        }
+        self.commit_rows(adds, from.through()).await
+    }
+
+    /// Adds files to the table, and says that it has all rows of the log up to a record.
+    async fn commit_rows(&mut self, adds: Vec<Add>, through: u64) -> Result<(), Error> {
+        let position = Transaction::new(LOG, through as i64);
+        let properties = CommitProperties::default().with_application_transaction(position);
+        let partition_by = self.layout.hour_of.map(|_| vec![HOUR.to_owned()]);
+        let operation =
+            DeltaOperation::Write { mode: SaveMode::Append, partition_by, predicate: None };
+        let actions = adds.into_iter().map(Action::Add).collect();
+        self.commit(actions, properties, operation).await?;
+        self.through = through;
+        Ok(())
+    }
+
+    /// Writes files, all of them or none; `modified` is when their rows were written first, ms
+    /// since the epoch, unless that is now.
+    async fn write_all(
+        &mut self,
+        files: Vec<NewFile>,
+        modified: Option<i64>,
+    ) -> Result<Vec<Add>, Error> {
+        let mut adds = Vec::new();
+        for file in files {
+            match self.write(file).await {
+                Ok(add) => adds.push(add),
+                Err(error) => {
+                    self.take_back(&adds).await;
+                    return Err(error);
+                }
+            }
+        }
+        for add in &mut adds {
+            add.modification_time = modified.unwrap_or(add.modification_time);
+        }
+        Ok(adds)
+    }
+
+    /// Removes files that are to be no part of the table: a disk that is full gets no fuller. What
+    /// cannot be removed is swept up later.
+    async fn take_back(&self, adds: &[Add]) {
+        let store = self.delta.log_store().object_store(None);
+        for add in adds {
+            let _ = store.delete(&Path::from(add.path.as_str())).await;
+        }
+    }
+
+    async fn write(&mut self, file: NewFile) -> Result<Add, Error> {
+        let NewFile { bytes, hour, statistics } = file;
+        let name = format!("part-{:016x}-{:06}.zstd.parquet", self.run, self.written);
+        self.written += 1;
+        // The folder is for people: readers take the hour from the log.
+        let path = match (&hour, self.layout.hour_of) {
+            (Some(hour), _) => format!("{HOUR}={hour}/{name}"),
+            (None, Some(_)) => format!("{HOUR}=__HIVE_DEFAULT_PARTITION__/{name}"),
+            (None, None) => name,
+        };
+        let size = bytes.len() as i64;
+        let store = self.delta.log_store().object_store(None);
+        let put = store.put(&Path::from(path.as_str()), bytes.into()).await;
+        put.map_err(|cause| Error::Write { table: self.name.to_owned(), cause })?;
+        let partition_values = match self.layout.hour_of {
+            Some(_) => HashMap::from([(HOUR.to_owned(), hour)]),
+            None => HashMap::new(),
+        };
+        Ok(Add {
+            path,
+            partition_values,
+            size,
+            modification_time: (self.clock)() / NANOS_PER_MILLI,
+            data_change: true,
+            stats: Some(statistics),
+            ..Add::default()
+        })
+    }
+
+    async fn commit(
+        &mut self,
+        actions: Vec<Action>,
+        properties: CommitProperties,
+        operation: DeltaOperation,
+    ) -> Result<(), Error> {
+        let name = self.name;
+        let failed = |cause| failed("commit to", name, cause);
+        let log_store = self.delta.log_store();
+        let snapshot = self.delta.snapshot().map_err(failed)?;
+        // Also after an error it may be there.
+        self.is_stale = true;
+        CommitBuilder::from(properties)
+            .with_actions(actions)
+            .build(Some(snapshot), log_store, operation)
+            .await
+            .map_err(failed)?;
+        self.delta.update_state().await.map_err(failed)?;
+        self.is_stale = false;
+        Ok(())
+    }
+
+    /// Joins small files of one hour, the first that has some; their order stays. Of hours before
+    /// `settled` two files are joined, of others only many. It holds the files, some rows of each
+    /// and the joined ones: at most about 500 MiB. Where nothing is to be joined, none were.
+    ///
+    /// # Errors
+    ///
+    /// The table's rows are as before. An hour with a file that cannot be read is passed by from
+    /// then on.
+    pub async fn compact(&mut self, settled: &str) -> Result<Compacted, Error> {
+        self.refresh().await?;
+        let Some(files) = self.small_files(settled)? else { return Ok(Compacted::default()) };
+        let joined = self.join(&files).await;
+        if let Err(Error::Read { .. } | Error::File { .. } | Error::Parquet { .. }) = &joined {
+            self.unreadable.insert(files[0].hour.clone());
+        }
+        Ok(Compacted { files_before: files.len(), files_after: joined? })
+    }
+
+    /// Returns small files of one hour that are to be joined; those that are of no hour were
+    /// written on one day.
+    fn small_files(&self, settled: &str) -> Result<Option<Vec<LiveFile>>, Error> {
+        let mut by_hour: BTreeMap<(Option<String>, String), Vec<LiveFile>> = BTreeMap::new();
+        for file in self.files()?.into_iter().filter(|file| file.bytes < FILE_BYTES / 2) {
+            let day = if file.hour.is_some() { String::new() } else { file.day().to_owned() };
+            by_hour.entry((file.hour.clone(), day)).or_default().push(file);
+        }
+        let of_hour = |((hour, _), files): ((Option<String>, String), Vec<LiveFile>)| {
+            let is_settled = hour.as_ref().is_some_and(|hour| hour.as_str() < settled);
+            let is_readable = !self.unreadable.contains(&hour);
+            let files = joined_next(files, if is_settled { 2 } else { SMALL_FILES_MIN });
+            files.filter(|_| is_readable)
+        };
+        Ok(by_hour.into_iter().find_map(of_hour))
+    }
+
+    /// Writes the rows of files as larger ones in their place; returns how many these are.
+    async fn join(&mut self, files: &[LiveFile]) -> Result<usize, Error> {
+        let store = self.delta.log_store().object_store(None);
+        let mut contents = Vec::new();
+        for file in files {
+            let read = async { store.get(&Path::from(file.path.as_str())).await?.bytes().await };
+            contents.push(read.await.map_err(|cause| self.unreadable(cause))?);
+        }
+        let joined = joined(&self.layout, &self.schema, contents, files[0].hour.as_ref());
+        let joined = joined.map_err(|refused| self.refused(refused))?;
+        let count = joined.len();
+        // The rows are no younger than they were.
+        let modified = files.iter().map(|file| file.modified).max();
+        let adds = self.write_all(joined, modified).await?;
+        let adds = adds.into_iter().map(|add| Add { data_change: false, ..add });
+        let mut actions: Vec<Action> = adds.map(Action::Add).collect();
+        actions.extend(self.removals(files, false)?);
+        let operation =
+            DeltaOperation::Optimize { predicate: None, target_size: FILE_BYTES as i64 };
+        self.commit(actions, CommitProperties::default(), operation).await?;
+        Ok(count)
+    }
+
+    /// Takes rows out of the table by the file: the hours before `first`, if one is named, then the
+    /// oldest until the others hold at most `bytes_max`. Rows that were written later than they
+    /// begin go by when they were written.
+    ///
+    /// # Errors
+    ///
+    /// The rows are in the table, or all of them are out of it.
+    pub async fn expire(
+        &mut self,
+        first: Option<&str>,
+        bytes_max: Option<u64>,
+    ) -> Result<Vec<LiveFile>, Error> {
+        self.refresh().await?;
+        let mut files = self.files()?;
+        files.sort_unstable_by(|a, b| (a.age(), &a.path).cmp(&(b.age(), &b.path)));
+        let mut held: u64 = files.iter().map(|file| file.bytes).sum();
+        let is_expired = |file: &LiveFile| {
+            let is_over = bytes_max.is_some_and(|max| held > max);
+            let is_expired = is_over || first.is_some_and(|first| file.age() < first);
+            if is_expired {
+                held -= file.bytes;
+            }
+            is_expired
+        };
+        files.retain(is_expired);
+        if files.is_empty() {
+            return Ok(files);
+        }
+        let actions = self.removals(&files, true)?;
+        let operation = DeltaOperation::Delete { predicate: None };
+        self.commit(actions, CommitProperties::default(), operation).await?;
+        Ok(files)
+    }
+
+    /// Removes files that are no part of the table any more, or never were, and that a call before
+    /// has seen so by `seen_before`, ns since the epoch: readers may still need them till then.
+    /// Returns how many went.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Table`] and [`Error::Read`] when the store refuses.
+    pub async fn sweep(&mut self, seen_before: i64) -> Result<usize, Error> {
+        self.refresh().await?;
+        let live: HashSet<String> = self.files()?.into_iter().map(|file| file.path).collect();
+        let store = self.delta.log_store().object_store(None);
+        let listed: Vec<_> =
+            store.list(None).try_collect().await.map_err(|cause| self.unreadable(cause))?;
+        let is_left = |file: &ObjectMeta| {
+            let path = file.location.as_ref();
+            let is_rows = path.ends_with(".parquet") && !path.starts_with("_delta_log");
+            is_rows && !live.contains(path) || path.ends_with(UNFINISHED)
+        };
+        let now = (self.clock)();
+        let mut left = HashMap::new();
+        let mut removed = 0;
+        for file in listed.iter().filter(|file| is_left(file)) {
+            let path = file.location.to_string();
+            match self.left.get(&path) {
+                Some(seen) if *seen < seen_before => {
+                    store.delete(&file.location).await.map_err(|cause| self.unreadable(cause))?;
+                    removed += 1;
+                }
+                seen => {
+                    left.insert(path, seen.copied().unwrap_or(now));
+                }
+            }
+        }
+        self.left = left;
+        Ok(removed)
+    }
+
+    fn removals(&self, files: &[LiveFile], data_change: bool) -> Result<Vec<Action>, Error> {
+        let snapshot = self.delta.snapshot().map_err(|cause| failed("read", self.name, cause))?;
+        let wanted: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        let data = snapshot.log_data();
+        let removed = data.iter().filter(|view| wanted.contains(&*view.path()));
+        Ok(removed.map(|view| Action::Remove(view.remove_action(data_change))).collect())
+    }
+
+    fn unreadable(&self, cause: object_store::Error) -> Error {
+        Error::Read { table: self.name.to_owned(), cause }
+    }
+
+    /// Returns the files whose rows are in the table, by hour.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Table`] when the table's log cannot be read.
+    pub fn files(&self) -> Result<Vec<LiveFile>, Error> {
+        snapshot::files(&self.delta, self.name)
+    }
+
+    fn refused(&self, refused: Refused) -> Error {
+        refused.of_table(self.name)
+    }
+}
+
+pub(crate) fn failed(action: &'static str, table: &str, cause: DeltaTableError) -> Error {
+    Error::Table { action, table: table.to_owned(), cause: Box::new(cause) }
+}
+
+/// Returns a table's folder in the store as Delta names it. Of a scheme that its library knows and
+/// does not go by: at `file` it would look into the system's own file system, past the store.
+pub(crate) fn location(name: &str) -> Result<Url, DeltaTableError> {
+    let location = Url::parse(&format!("memory:///{name}/"));
+    location.map_err(|cause| DeltaTableError::generic(cause.to_string()))
+}
+
+/// Returns the files that are to be joined next, if there are at least so many. What was joined is
+/// read again as seldom as can be: only once the others weigh a good part of it.
+fn joined_next(mut files: Vec<LiveFile>, least: usize) -> Option<Vec<LiveFile>> {
+    files.sort_unstable_by(|a, b| (a.bytes, &a.path).cmp(&(b.bytes, &b.path)));
+    let mut bytes = 0;
+    let fits = |file: &&LiveFile| {
+        bytes += file.bytes;
+        bytes <= 2 * FILE_BYTES
+    };
+    let count = files.iter().take(JOINED_FILES_MAX).take_while(fits).count();
+    files.truncate(count);
+    while let [others @ .., largest] = &files[..]
+        && largest.bytes > HEAVIER_MAX * others.iter().map(|file| file.bytes).sum::<u64>()
+    {
+        files.pop();
+    }
+    (files.len() >= least).then_some(files)
+}
+
+/// Returns the columns as Delta's log lists them.
+fn columns(schema: &Schema, layout: Layout) -> Result<Vec<StructField>, DeltaTableError> {
+    let kernel: StructType = schema.try_into_kernel()?;
+    let mut columns: Vec<StructField> = kernel.fields().cloned().collect();
+    if layout.hour_of.is_some() {
+        columns.push(StructField::nullable(HOUR, deltalake_core::kernel::DataType::STRING));
+    }
+    Ok(columns)
+}
+
+/// Returns the rows of sorted files in files of about [`FILE_BYTES`].
+fn joined(
+    layout: &Layout,
+    schema: &SchemaRef,
+    contents: Vec<Bytes>,
+    hour: Option<&String>,
+) -> Result<Vec<NewFile>, Refused> {
+    let mut done = Vec::new();
+    let mut file = None;
+    merge(layout, schema, contents, |rows| {
+        let writer = match &mut file {
+            Some(writer) => writer,
+            none => none.insert(FileWriter::new(layout, schema, hour.cloned())?),
+        };
+        writer.write(rows)?;
+        if writer.bytes() as u64 >= FILE_BYTES {
+            done.extend(file.take().map(FileWriter::finish).transpose()?);
+        }
+        Ok(())
+    })?;
+    done.extend(file.map(FileWriter::finish).transpose()?);
+    Ok(done)
+}

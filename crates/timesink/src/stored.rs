@@ -1,0 +1,121 @@
+//! What a data directory holds, as spans to look at: its tables, and the log behind them. A server
+//! may write meanwhile.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use arrow::array::RecordBatch;
+use timesink_model::schema::{Columns, Table, quarantine, spans};
+use timesink_otlp::{Decoded, ReadOptions};
+use timesink_query::StoredTable;
+use timesink_store::log::Replayed;
+use timesink_store::memory_bytes;
+use timesink_tables::{Look, Snapshot, hour_of};
+use tokio::runtime::Builder;
+
+/// Files of the hour before are read too: the spans of a trace lie in several.
+const NANOS_BEFORE: i64 = 3_600_000_000_000;
+
+/// What was read of a data directory.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) decoded: Decoded,
+    /// What the log lacks.
+    pub(crate) replayed: Replayed,
+}
+
+/// Returns the spans of a data directory, those of traces that begin before `since` as far as it is
+/// quicker to read them.
+pub(crate) fn read(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Result<Stored> {
+    read_all(folder, options, since).with_context(|| unreadable(folder))
+}
+
+fn read_all(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Result<Stored> {
+    let runtime = Builder::new_current_thread().build()?;
+    let look = Look::at(folder, options.decoded_bytes_max);
+    let Look { spans, quarantine, behind, replayed } = runtime.block_on(look)?;
+    let first = since.map(|since| hour_of(since.saturating_sub(NANOS_BEFORE)));
+    let mut read = Read { columns: &options.decoder.columns, limits: options, bytes: 0 };
+    let decoded = runtime.block_on(async {
+        Ok::<_, anyhow::Error>(Decoded {
+            spans: read.table(&spans, first.as_deref()).await?,
+            quarantine: read.table(&quarantine, None).await?,
+            ..Decoded::default()
+        })
+    })?;
+    let behind = Decoded {
+        spans: read.logged(&behind.spans, &spans::table())?,
+        quarantine: read.logged(&behind.quarantine, &quarantine::table())?,
+        ..Decoded::default()
+    };
+    Ok(Stored { decoded: Decoded::merge(vec![decoded, behind]), replayed })
+}
+
+/// Returns the tables of a data directory, their rows to be read as queries ask for them, and what
+/// its log lacks.
+pub(crate) fn tables(folder: &Path, options: &ReadOptions) -> Result<(Vec<StoredTable>, Replayed)> {
+    let tables = || -> Result<_> {
+        let runtime = Builder::new_current_thread().build()?;
+        let look = Look::at(folder, options.decoded_bytes_max);
+        let Look { spans, quarantine, behind, replayed } = runtime.block_on(look)?;
+        let mut read = Read { columns: &Columns::All, limits: options, bytes: 0 };
+        let mut table = |snapshot, behind: &[RecordBatch], table: &Table| {
+            let behind = read.logged(behind, table)?;
+            Ok::<_, anyhow::Error>(StoredTable { name: table.name, snapshot, behind })
+        };
+        let tables = vec![
+            table(spans, &behind.spans, &spans::table())?,
+            table(quarantine, &behind.quarantine, &quarantine::table())?,
+        ];
+        Ok((tables, replayed))
+    };
+    tables().with_context(|| unreadable(folder))
+}
+
+/// Says that a data directory could not be read.
+pub(crate) fn unreadable(folder: &Path) -> String {
+    format!("failed to read the data directory `{}`", folder.display())
+}
+
+/// Reads with the limits of the options.
+struct Read<'o> {
+    columns: &'o Columns,
+    limits: &'o ReadOptions,
+    /// Memory of what was read, about.
+    bytes: u64,
+}
+
+impl Read<'_> {
+    async fn table(&mut self, table: &Snapshot, first: Option<&str>) -> Result<Vec<RecordBatch>> {
+        let mut batches = Vec::new();
+        for file in table.files()?.iter().filter(|file| file.is_since(first)) {
+            for batch in table.read(file, self.columns).await? {
+                batches.push(self.counted(batch?)?);
+            }
+        }
+        Ok(batches)
+    }
+
+    fn logged(&mut self, batches: &[RecordBatch], table: &Table) -> Result<Vec<RecordBatch>> {
+        let schema = self.columns.schema(table);
+        let names: Vec<usize> = schema
+            .fields()
+            .iter()
+            .filter_map(|field| table.schema().index_of(field.name()).ok())
+            .collect();
+        batches.iter().map(|batch| self.counted(batch.project(&names)?)).collect()
+    }
+
+    fn counted(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
+        self.bytes += memory_bytes(&batch);
+        let bytes_max = self.limits.decoded_bytes_max;
+        if self.bytes > bytes_max {
+            bail!(
+                "its spans take more than {} MiB of memory (`input.decoded_mib_max`): look at less \
+                 of the past (`--since`), or allow more",
+                bytes_max >> 20
+            );
+        }
+        Ok(batch)
+    }
+}

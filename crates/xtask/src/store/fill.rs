@@ -1,0 +1,140 @@
+//! Spans into a data directory, through the receiver of the release binary.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use timesink_otlp::{ReadOptions, encode_protobuf, read};
+use timesink_server::Exporter;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+use crate::bench::input::{Input, copy};
+use crate::ingest::process::Serving;
+
+/// Exporters at a time.
+const EXPORTERS: usize = 8;
+
+/// Spans of a message, as SDKs export them.
+const MESSAGE_SPANS: usize = 512;
+
+/// The year 2100: no recording lies in its future.
+const NOW_UNIX_NANO: i64 = 4_102_444_800_000_000_000;
+
+/// The window holds what it can meanwhile, as it does in use.
+const OPTIONS: [&str; 2] = ["--receiver-memory-mib-max", "2048"];
+
+/// Returns a copy of the recordings as protobuf messages, and how many spans they hold.
+fn messages(input: &Input, number: u8) -> Result<(Vec<Vec<u8>>, usize)> {
+    let content = read(copy(&input.bytes, number).as_slice(), &ReadOptions::new(NOW_UNIX_NANO))?;
+    let mut messages = Vec::new();
+    let mut spans = 0;
+    for batch in &content.decoded.spans {
+        let rows = batch.num_rows();
+        spans += rows;
+        for at in (0..rows).step_by(MESSAGE_SPANS) {
+            messages.push(encode_protobuf(&batch.slice(at, MESSAGE_SPANS.min(rows - at))));
+        }
+    }
+    Ok((messages, spans))
+}
+
+/// Stores at least so many spans, as fast as they are taken, and prints what that cost.
+pub(super) fn all(input: &Input, data: &Path, spans: usize) -> Result<()> {
+    let data = data.to_string_lossy();
+    let serving = Serving::start(&[&OPTIONS[..], &["--data", &data]].concat())?;
+    let runtime = Runtime::new()?;
+    let (mut sent, mut took, mut number) = (0, Duration::ZERO, 0);
+    let cpu = serving.cpu_time()?;
+    while sent < spans {
+        let (messages, count) = messages(input, number)?;
+        let began = Instant::now();
+        runtime.block_on(send(&serving.grpc, messages))?;
+        took += began.elapsed();
+        sent += count;
+        number += 1;
+    }
+    // The rest is flushed as it ends.
+    let peak = serving.peak_bytes()? as f64 / 1_048_576.0;
+    let cpu = serving.end()?.saturating_sub(cpu).as_secs_f64();
+    println!(
+        "{sent} spans taken, {:.0} a second while sent from the same cores; with Parquet and rules \
+         {:.0} for a second of the server's CPU; peak {peak:.0} MiB",
+        sent as f64 / took.as_secs_f64(),
+        sent as f64 / cpu,
+    );
+    Ok(())
+}
+
+/// Sends messages from some exporters at a time; one that is refused is sent again.
+async fn send(endpoint: &str, messages: Vec<Vec<u8>>) -> Result<()> {
+    let messages: Arc<[Vec<u8>]> = messages.into();
+    let mut tasks = JoinSet::new();
+    for exporter in 0..EXPORTERS {
+        let messages = Arc::clone(&messages);
+        let client = Exporter::connect(endpoint).await?;
+        tasks.spawn(async move {
+            for message in messages.iter().skip(exporter).step_by(EXPORTERS) {
+                while client.export(message).await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+            Ok::<_, anyhow::Error>(())
+        });
+    }
+    while let Some(task) = tasks.join_next().await {
+        task??;
+    }
+    Ok(())
+}
+
+/// Sends so many spans a second for a while, and prints how long answers took.
+pub(super) fn at_rate(input: &Input, data: &Path, rate: usize, time: Duration) -> Result<()> {
+    let data = data.to_string_lossy();
+    let serving = Serving::start(&[&OPTIONS[..], &["--data", &data]].concat())?;
+    let wanted = rate * time.as_secs() as usize;
+    let (mut all, mut spans, mut number) = (Vec::new(), 0, 0);
+    while spans < wanted {
+        let (messages, count) = messages(input, number)?;
+        all.extend(messages);
+        spans += count;
+        number += 1;
+    }
+    let each = spans as f64 / all.len() as f64;
+    let between = Duration::from_secs_f64(each / rate as f64);
+    let runtime = Runtime::new()?;
+    let mut times = runtime.block_on(async {
+        let client = Exporter::connect(&serving.grpc).await?;
+        let mut tasks = JoinSet::new();
+        let mut ticks = tokio::time::interval(between);
+        for message in all.into_iter().take((wanted as f64 / each) as usize) {
+            ticks.tick().await;
+            let client = client.clone();
+            tasks.spawn(async move {
+                let began = Instant::now();
+                client.export(&message).await.map(|_| began.elapsed())
+            });
+        }
+        let mut times = Vec::new();
+        while let Some(task) = tasks.join_next().await {
+            times.push(task??);
+        }
+        Ok::<_, anyhow::Error>(times)
+    })?;
+    times.sort_unstable();
+    let at = |share: f64| {
+        times
+            .get((times.len() as f64 * share) as usize)
+            .map_or(0.0, |time| time.as_secs_f64() * 1e3)
+    };
+    println!(
+        "{rate} spans a second for {} s, each answer after a sync: median {:.1} ms, p99 {:.1} ms, \
+         the slowest {:.1} ms",
+        time.as_secs(),
+        at(0.5),
+        at(0.99),
+        times.last().map_or(0.0, |time| time.as_secs_f64() * 1e3),
+    );
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! `store`: what keeping spans costs, how much room they take, and how fast they are found again.
+//!
+//! The release binary takes the recordings over gRPC, again and again with ids and times of their
+//! own, each export safe on the disk before it is answered. What it wrote is measured then.
+
+mod fill;
+mod queries;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::bench::input;
+use crate::workspace::{cargo, release_binary, root, run as run_command, target};
+
+/// The recordings lie beside the repository.
+const TRACES: &str = "../shared/traces";
+
+/// Spans that are stored, unless it is said otherwise.
+const SPANS: usize = 10_000_000;
+
+/// Looks for a trace, each in a process of its own.
+const LOOKUPS: usize = 11;
+
+/// The rates at which the time to an answer is measured, spans a second, and for how long.
+const RATES: [usize; 2] = [30_000, 60_000];
+const RATE_TIME: Duration = Duration::from_secs(20);
+
+/// Measures and prints.
+pub(crate) fn run(words: &[&str]) -> Result<()> {
+    let (spans, keep) = match words {
+        [] => (SPANS, None),
+        ["--spans", count] => (count.parse().context("expected a number of spans")?, None),
+        ["--data", folder] => (0, Some(*folder)),
+        _ => bail!(
+            "`store` has the options `--spans N` and `--data DIR`, found `{}`",
+            words.join(" ")
+        ),
+    };
+    if cfg!(debug_assertions) {
+        println!("building in release mode");
+        let release = ["run", "--release", "--quiet", "--bin", "xtask", "--", "store"];
+        return run_command(&mut cargo(&[&release, words].concat()));
+    }
+    let binary = release_binary()?;
+    // Beside the build, on a real disk: `/tmp` may be memory.
+    let folder = tempfile::tempdir_in(target()?)?;
+    let made = folder.path().join("data");
+    let data = keep.map_or(made.as_path(), Path::new);
+    if keep.is_none() {
+        let input = input::join(&root().join(TRACES))?;
+        for rate in RATES {
+            let at_rate = folder.path().join(format!("at-{rate}"));
+            fill::at_rate(&input, &at_rate, rate, RATE_TIME)?;
+        }
+        fill::all(&input, data, spans)?;
+        say_size(&binary, data, "as it was flushed")?;
+        let began = Instant::now();
+        run_command(Command::new(&binary).args(["store", "compact", "--data"]).arg(data))?;
+        println!("joined in {:.1} s", began.elapsed().as_secs_f64());
+    }
+    say_size(&binary, data, "joined")?;
+    look_up(&binary, data)?;
+    queries::side_by_side(data)
+}
+
+/// Prints rows and bytes of a data directory.
+fn say_size(binary: &Path, data: &Path, what: &str) -> Result<()> {
+    println!("\n{what}:");
+    run_command(Command::new(binary).args(["store", "info", "--data"]).arg(data))
+}
+
+/// Measures how long a new process takes to find a trace.
+fn look_up(binary: &Path, data: &Path) -> Result<()> {
+    let mut times = Vec::new();
+    for trace_id in queries::some_traces(data, LOOKUPS)? {
+        let query = format!("SELECT * FROM spans WHERE trace_id = '{trace_id}'");
+        let began = Instant::now();
+        let output = Command::new(binary)
+            .args(["sql", "--format", "json", "--data"])
+            .arg(data)
+            .arg(query)
+            .output()?;
+        times.push(began.elapsed());
+        if !output.status.success() || output.stdout.len() < 100 {
+            bail!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    times.sort_unstable();
+    let ms = |time: &Duration| time.as_secs_f64() * 1e3;
+    println!(
+        "\na trace by its id, {} new processes: median {:.0} ms, the slowest {:.0} ms",
+        times.len(),
+        times.get(times.len() / 2).map_or(0.0, ms),
+        times.last().map_or(0.0, ms),
+    );
+    Ok(())
+}

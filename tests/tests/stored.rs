@@ -1,0 +1,114 @@
+//! Tables that are read where they lie: the rows are those of tables in memory, and what a query
+//! does not need is not read.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::util::pretty::pretty_format_batches;
+use timesink_model::schema::spans;
+use timesink_query::{Database, Limits, Session, StoredDatabase, StoredTable};
+use timesink_store::LocalDisk;
+use timesink_tables::{DiskStore, Layout, Snapshot, Table};
+use timesink_testkit::notation;
+
+/// Twenty requests, one every twenty minutes: each hour has some.
+const TRACES: &str = "\
+shop SERVER GET/cart/{i} 0ms 120ms http.request.method=GET http.route=/cart
+  shop CLIENT Q 5ms 10ms x3 db.system.name=mysql db.query.text=\"SELECT a FROM t WHERE id = {i}\"
+--- x20 every 1200000ms
+";
+
+fn traces() -> RecordBatch {
+    let batches = notation::spans(TRACES);
+    arrow::compute::concat_batches(&batches[0].schema(), &batches).expect("one schema")
+}
+
+fn store(folder: &Path) -> Arc<DiskStore> {
+    Arc::new(DiskStore::new(Arc::new(LocalDisk), folder))
+}
+
+/// Stores rows but for the last ten, which are behind the table.
+async fn stored(folder: &Path, rows: &RecordBatch) -> StoredDatabase {
+    let table = spans::table();
+    let opened = Table::open(store(folder), &table, Layout::SPANS, || 1).await;
+    let mut written = opened.expect("it is made");
+    let (half, most) = (rows.num_rows() / 2, rows.num_rows() - 10);
+    let parts = [rows.slice(0, half), rows.slice(half, most - half)];
+    for (number, part) in (1..).zip(parts) {
+        written.append(&[(number, &[part])]).await.expect("it works");
+    }
+    let snapshot = Snapshot::open(store(folder), &table).await.expect("it is there");
+    let behind = vec![rows.slice(most, 10)];
+    let tables = vec![StoredTable { name: table.name, snapshot, behind }];
+    StoredDatabase::new(tables, Limits::default()).expect("it opens")
+}
+
+/// Returns the rows of an answer as a table.
+async fn answer(session: Session, sql: &str) -> Result<String, String> {
+    let answer = session.query(sql).await.map_err(|error| error.to_string())?;
+    Ok(pretty_format_batches(&answer.batches).expect("it is written").to_string())
+}
+
+const QUERIES: [&str; 8] = [
+    "SELECT count(*) AS n FROM spans",
+    "SELECT min(start_time) AS first, max(end_time_unix_nano) AS last FROM spans",
+    "SELECT * FROM spans ORDER BY trace_id, span_id LIMIT 7",
+    "SELECT service_name, kind, count(*) AS n, sum(duration_nanos) AS total FROM spans \
+     GROUP BY service_name, kind ORDER BY kind",
+    "SELECT name, attributes['db.query.text'] AS statement FROM spans \
+     WHERE db_query_text LIKE '%= 3' ORDER BY span_id",
+    "SELECT trace_id, count(*) AS spans FROM spans WHERE duration_nanos > 20000000 \
+     GROUP BY trace_id HAVING count(*) = 1 ORDER BY trace_id",
+    "SELECT count(*) AS n FROM spans WHERE parent_span_id IS NULL AND http_route = '/cart'",
+    "SELECT a.span_id FROM spans AS a JOIN spans AS b ON a.parent_span_id = b.span_id \
+     AND a.trace_id = b.trace_id WHERE b.http_route = '/cart' ORDER BY a.span_id LIMIT 5",
+];
+
+#[tokio::test]
+async fn rows_are_those_of_tables_in_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rows = traces();
+    let stored = stored(folder.path(), &rows).await;
+    let memory = Database::open(vec![rows], Limits::default()).expect("it opens");
+    for sql in QUERIES {
+        assert!(StoredDatabase::is_enough_for(sql), "{sql}");
+        let ours = answer(stored.session().expect("a session"), sql).await;
+        let expected = answer(memory.session().expect("a session"), sql).await;
+        assert!(expected.is_ok(), "{expected:?}");
+        assert_eq!(ours, expected, "{sql}");
+    }
+    for sql in ["SELECT * FROM facts", "SELECT * FROM spans, entries", "SHOW TABLES", "SELECT '"] {
+        assert!(!StoredDatabase::is_enough_for(sql), "{sql}");
+    }
+}
+
+/// Scenario: the files of other hours are gone.
+/// Guarantee: queries that need no row of them are answered, others name one.
+#[tokio::test]
+async fn files_that_a_query_does_not_need_are_not_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = stored(folder.path(), &traces()).await;
+    let snapshot = Snapshot::open(store(folder.path()), &spans::table()).await.expect("it opens");
+    let files = snapshot.files().expect("they are listed");
+    let first_hour = files[0].hour.clone().expect("an hour");
+    assert!(files.len() > 3 && files[1].hour.as_ref() != Some(&first_hour), "{files:?}");
+    for file in &files[1..] {
+        std::fs::remove_file(folder.path().join("spans").join(&file.path)).expect("it is there");
+    }
+    let count = async |filter: &str| {
+        let sql = format!("SELECT count(*) AS n FROM spans WHERE name <> '' AND {filter}");
+        answer(database.session().expect("a session"), &sql).await
+    };
+    for filter in [
+        &format!("start_time <= '{first_hour}:59:59Z'"),
+        "start_time_unix_nano < 1000000",
+        "service_name = 'other'",
+        "trace_id = 'ffffffffffffffffffffffffffffffff'",
+    ] {
+        let counted = count(filter).await;
+        assert!(counted.is_ok(), "{filter}: {counted:?}");
+    }
+    let refused = count("service_name = 'shop'").await.expect_err("files are gone");
+    assert!(refused.contains(".zstd.parquet"), "{refused}");
+}
