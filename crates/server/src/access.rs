@@ -1,4 +1,5 @@
-//! Who may ask: the token, and that a page of another site does not ask through a browser.
+//! Who may ask: whoever shows a token. And that a page of another site does not ask through a
+//! browser.
 //!
 //! Without a token a server listens on this machine alone, but a browser on it sends what any page
 //! wants. A page of another site names that site as `Origin`; and one whose name was rebound to
@@ -7,14 +8,16 @@
 use http::header::{HOST, ORIGIN};
 use http::request::Parts;
 
-use crate::Token;
 use crate::answer::Refusal;
+use crate::keys::{Key, Keys, Role};
 
 /// Why a request is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Denied {
-    /// It has to show the token.
+    /// It has to show a token.
     Token,
+    /// Its token is for something else.
+    Role,
     /// It names a host that is not this machine.
     Host,
     /// A page of another site sent it.
@@ -26,7 +29,7 @@ impl Denied {
     pub(crate) fn refusal(self) -> Refusal {
         match self {
             Self::Token => Refusal::Unauthenticated(self.message()),
-            Self::Host | Self::Origin => Refusal::Forbidden(self.message()),
+            Self::Role | Self::Host | Self::Origin => Refusal::Forbidden(self.message()),
         }
     }
 
@@ -34,7 +37,11 @@ impl Denied {
     pub(crate) fn message(self) -> &'static str {
         match self {
             Self::Token => {
-                "expected the header `Authorization: Bearer TOKEN` with the token of this server"
+                "expected the header `Authorization: Bearer TOKEN` with a token of this server"
+            }
+            Self::Role => {
+                "this token is for something else: to send spans takes the role `ingest`, to read \
+                 the page, the API and metrics `read`, and `admin` is for both"
             }
             Self::Host => {
                 "the `Host` of this request is not this machine: without a token only `localhost` \
@@ -45,12 +52,31 @@ impl Denied {
     }
 }
 
-/// Checks a request against the token, or without one against where it claims to come from.
-pub(crate) fn check(parts: &Parts, token: Option<&Token>) -> Result<(), Denied> {
-    match token {
-        Some(token) if token.is_shown(&parts.headers) => Ok(()),
-        Some(_) => Err(Denied::Token),
-        None => check_names(parts),
+/// Checks a request against the keys, or without one against where it claims to come from; clients
+/// that have shown a certificate may ask from anywhere. Returns the key whose token it shows, if
+/// there are any.
+pub(crate) fn check<'k>(
+    parts: &Parts,
+    keys: &'k Keys,
+    wanted: Role,
+    is_certified: bool,
+) -> Result<Option<&'k Key>, Denied> {
+    if keys.is_empty() {
+        let checked = if is_certified { check_site(parts) } else { check_names(parts) };
+        return checked.map(|()| None);
+    }
+    let key = keys.shown(&parts.headers).ok_or(Denied::Token)?;
+    if Keys::allow(key, wanted) { Ok(Some(key)) } else { Err(Denied::Role) }
+}
+
+/// A browser shows its certificate for any page: only pages of this server may ask through it.
+fn check_site(parts: &Parts) -> Result<(), Denied> {
+    let header = |name| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let host = parts.uri.authority().map(http::uri::Authority::as_str).or_else(|| header(HOST));
+    match header(ORIGIN) {
+        None => Ok(()),
+        Some(origin) if origin.split_once("://").map(|(_, site)| site) == host => Ok(()),
+        Some(_) => Err(Denied::Origin),
     }
 }
 
@@ -93,13 +119,15 @@ mod tests {
     use http::Request;
 
     use super::*;
+    use crate::Token;
 
     fn checked(headers: &[(&str, &str)]) -> Result<(), Denied> {
         let mut request = Request::post("/v1/traces");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        check(&request.body(()).unwrap().into_parts().0, None)
+        let parts = request.body(()).unwrap().into_parts().0;
+        check(&parts, &Keys::default(), Role::Ingest, false).map(drop)
     }
 
     #[test]
@@ -135,17 +163,39 @@ mod tests {
             assert_eq!(checked(&headers), Err(Denied::Origin), "{origin}");
         }
         let authority = Request::post("http://evil.example/v1/traces").body(()).unwrap();
-        assert_eq!(check(&authority.into_parts().0, None), Err(Denied::Host));
+        let parts = authority.into_parts().0;
+        assert_eq!(check(&parts, &Keys::default(), Role::Read, false), Err(Denied::Host));
     }
 
     #[test]
-    fn with_a_token_it_is_the_token_that_counts() {
+    fn with_a_certificate_any_host_may_be_asked_but_not_by_other_sites() {
+        let checked = |origin: Option<&str>| {
+            let mut request = Request::get("/").header("host", "shop.example:4319");
+            if let Some(origin) = origin {
+                request = request.header("origin", origin);
+            }
+            let parts = request.body(()).unwrap().into_parts().0;
+            check(&parts, &Keys::default(), Role::Read, true).map(drop)
+        };
+        assert_eq!(checked(None), Ok(()));
+        assert_eq!(checked(Some("https://shop.example:4319")), Ok(()));
+        assert_eq!(checked(Some("https://evil.example")), Err(Denied::Origin));
+        assert_eq!(checked(Some("null")), Err(Denied::Origin));
+    }
+
+    #[test]
+    fn with_keys_it_is_the_token_that_counts() {
         let token = Token::parse("0123456789abcdef").unwrap();
+        let key = Key::of("collector", Role::Ingest, &token).unwrap();
+        let keys = Keys::new(vec![key.clone()]);
         let request = |value: &str| {
             let request = Request::get("/").header("host", "shop.example");
             request.header("authorization", value).body(()).unwrap().into_parts().0
         };
-        assert_eq!(check(&request("Bearer 0123456789abcdef"), Some(&token)), Ok(()));
-        assert_eq!(check(&request("Bearer nonsense"), Some(&token)), Err(Denied::Token));
+        let good = request("Bearer 0123456789abcdef");
+        assert_eq!(check(&good, &keys, Role::Ingest, true), Ok(Some(&key)));
+        assert_eq!(check(&good, &keys, Role::Read, true), Err(Denied::Role));
+        let wrong = request("Bearer nonsense");
+        assert_eq!(check(&wrong, &keys, Role::Ingest, true), Err(Denied::Token));
     }
 }

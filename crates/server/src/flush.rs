@@ -34,8 +34,9 @@ const HOUR_OVER_AFTER: Duration = Duration::from_mins(10);
 /// still needs them.
 const SWEEP_AFTER: Duration = Duration::from_mins(15);
 
-/// Between two notes of a table that it lacks nothing, though nothing came for it.
-const CATCH_UP_EVERY: Duration = Duration::from_mins(15);
+/// Between two notes of a table that it lacks nothing, though nothing came for it: readers look at
+/// what the log has behind the note.
+const CATCH_UP_EVERY: Duration = Duration::from_mins(1);
 
 /// Of the memory for what is received, the share above which the tables do not wait for more.
 const FULL_SHARE: f64 = 0.75;
@@ -155,6 +156,9 @@ impl Work {
         }
         // What cannot be flushed now is in the log.
         while !self.waiting.is_empty() && self.flush() {}
+        if self.waiting.is_empty() {
+            self.catch_up();
+        }
     }
 
     /// Returns how long there is nothing to do, if nothing comes.
@@ -209,10 +213,6 @@ impl Work {
             self.try_to("remove files that nobody needs", async |tables| {
                 tables.sweep(unused).await.map(drop)
             });
-            if self.caught_up.elapsed() >= CATCH_UP_EVERY && self.waiting.is_empty() {
-                self.caught_up = Instant::now();
-                self.try_to("note what the tables have", Tables::catch_up);
-            }
         }
         // Some at a time: spans come first.
         if self.is_joining {
@@ -266,7 +266,16 @@ impl Work {
         self.since = Instant::now();
         self.trouble = None;
         self.metrics.flushed(began.elapsed());
+        if self.caught_up.elapsed() >= CATCH_UP_EVERY {
+            self.catch_up();
+        }
         true
+    }
+
+    /// Notes what the tables have, after a flush: what waits lies behind it.
+    fn catch_up(&mut self) {
+        self.caught_up = Instant::now();
+        self.try_to("note what the tables have", Tables::catch_up);
     }
 
     /// Says what goes wrong, once as long as it stays the same.

@@ -6,6 +6,7 @@
 
 mod access;
 mod answer;
+mod audit;
 mod body;
 mod client;
 mod connections;
@@ -17,6 +18,7 @@ mod flush;
 mod grpc;
 mod http;
 mod intake;
+mod keys;
 mod live;
 mod metrics;
 mod offload;
@@ -29,8 +31,10 @@ mod token;
 mod watch;
 mod web;
 
+pub use audit::note_command;
 pub use client::Exporter;
 pub use error::Error;
+pub use keys::{Key, Keys, Role};
 pub use live::OnAnalysis;
 pub use options::{LiveOptions, ReceiverLimits, ServerOptions, StoreOptions};
 pub use server::{Addresses, Purpose, Server};

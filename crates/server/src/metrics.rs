@@ -53,6 +53,7 @@ struct Counted {
     answers: Gauge,
     connections: Gauge,
     connections_refused: Counter,
+    audit_lost: Counter,
     tls_refused: Counter,
     tls_reload_failures: Counter,
     polls: Histogram,
@@ -120,6 +121,10 @@ impl Metrics {
         let connections_refused = Counter::default();
         let help = "Connections closed at once, because as many as allowed were open";
         receiver.register("connections_refused", help, connections_refused.clone());
+        let audit_lost = Counter::default();
+        let help =
+            "Lines of the audit log that were not written: the disk refused, or was too slow";
+        registry.register("audit_lost", help, audit_lost.clone());
         let tls = registry.sub_registry_with_prefix("tls");
         let tls_refused = Counter::default();
         let help = "Connections closed because no encryption was agreed on";
@@ -179,6 +184,7 @@ impl Metrics {
             answers,
             connections,
             connections_refused,
+            audit_lost,
             tls_refused,
             tls_reload_failures,
             polls,
@@ -262,6 +268,11 @@ impl Metrics {
 
     pub(crate) fn connection_refused(&self) {
         self.0.connections_refused.inc();
+    }
+
+    /// Counts a line that the audit log lacks.
+    pub(crate) fn audit_lost(&self) {
+        self.0.audit_lost.inc();
     }
 
     /// Counts a connection on whose encryption nobody agreed.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use crate::{TlsFiles, Token};
+use crate::{Keys, TlsFiles};
 
 /// Bytes in a MiB.
 const MIB: usize = 1 << 20;
@@ -17,8 +17,8 @@ pub struct ServerOptions {
     pub otlp_addresses: Vec<SocketAddr>,
     /// Where page, API and metrics are, if anywhere.
     pub web_address: Option<SocketAddr>,
-    /// What every request has to show. Without one, all addresses have to be of this machine.
-    pub token: Option<Token>,
+    /// Whose tokens are let in. Without one, all addresses have to be of this machine.
+    pub keys: Keys,
     /// What connections are encrypted with, if they are.
     pub tls: Option<TlsFiles>,
     /// The data directory, whose log keeps what is taken, if there is one. It has one writer.
@@ -119,7 +119,7 @@ impl ServerOptions {
         Self {
             otlp_addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
             web_address: None,
-            token: None,
+            keys: Keys::default(),
             tls: None,
             data: None,
             store: StoreOptions::default(),

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::Error;
+use crate::audit::Audit;
 use crate::connections::Connections;
 use crate::doors::Door;
 use crate::durable::Durable;
@@ -147,6 +148,9 @@ impl Server {
         }
         let (stopping, stops) = watch::channel(false);
         let tls = tls(options, &metrics)?;
+        let audit = options.data.as_deref();
+        let audit = audit.map(|data| Audit::start(data, options.clock, metrics.clone()));
+        let audit = audit.transpose()?;
         let connections = |max| Connections::new(max, tls.clone(), metrics.clone(), stops.clone());
         let otlp_connections = connections(limits.connections_max);
         let offload = Offload::start(threads, metrics.clone())?;
@@ -164,9 +168,11 @@ impl Server {
         };
         let receiver =
             Receiver::new(limits.clone(), Arc::clone(&intake), offload.clone(), metrics.clone());
+        let is_certified = asks_for_certificates(options);
         let mut listeners = JoinSet::new();
         for listener in otlp {
-            let door = Door::Otlp { receiver: receiver.clone(), token: options.token.clone() };
+            let (receiver, keys) = (receiver.clone(), options.keys.clone());
+            let door = Door::Otlp { receiver, keys, is_certified };
             listeners.spawn_on(otlp_connections.clone().serve(listener, door), runtime.handle());
         }
         for listener in web_listener {
@@ -179,7 +185,8 @@ impl Server {
                 version: options.version,
                 clock: options.clock,
             };
-            let door = Door::Web { router: web::router(state), token: options.token.clone() };
+            let (router, keys) = (web::router(state), options.keys.clone());
+            let door = Door::Web { router, keys, is_certified, audit: audit.clone() };
             let served = connections(WEB_CONNECTIONS_MAX).serve(listener, door);
             listeners.spawn_on(served, runtime.handle());
         }
@@ -332,7 +339,7 @@ fn tls(options: &ServerOptions, metrics: &Metrics) -> Result<Option<Tls>, Error>
 fn check_reach(options: &ServerOptions) -> Result<(), Error> {
     let mut addresses = options.otlp_addresses.iter().chain(&options.web_address);
     match addresses.find(|address| !address.ip().is_loopback()) {
-        Some(address) if options.token.is_none() && !asks_for_certificates(options) => {
+        Some(address) if options.keys.is_empty() && !asks_for_certificates(options) => {
             Err(Error::Open { address: *address })
         }
         _ => Ok(()),

@@ -104,12 +104,14 @@ impl Journal {
     ) -> Result<Recovered, Error> {
         let mut recovered = Recovered::default();
         let [of_spans, of_quarantine] = after;
+        // A record and its copy can both be there: the process ended while it was copied.
+        let mut taken = HashSet::new();
         let visit = |record: Record<'_>| {
             let after = match Kind::of(record.kind) {
                 Some(Kind::Quarantine) => of_quarantine,
                 _ => of_spans,
             };
-            if record.origin > after {
+            if record.origin > after && taken.insert(record.origin) {
                 recovered.add(record)?;
             }
             let is_over = recovered.bytes > bytes_max;

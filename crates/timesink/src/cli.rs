@@ -87,6 +87,8 @@ pub(crate) enum Command {
     /// Show the configuration in effect
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make a token for `serve`: its secret, shown once, and its hash
+    Token(TokenArgs),
     /// Print the completion script of a shell
     Completions {
         #[arg(value_enum)]
@@ -309,6 +311,27 @@ pub(crate) enum RowFormat {
     Json,
     /// RFC 4180; lists and maps as JSON text
     Csv,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// What it is for
+    #[arg(long, value_enum)]
+    pub(crate) role: TokenRole,
+
+    /// What people call it, a service or a person
+    #[arg(long)]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokenRole {
+    /// To send spans
+    Ingest,
+    /// To read page, API and metrics
+    Read,
+    /// Both
+    Admin,
 }
 
 #[derive(Debug, Subcommand)]

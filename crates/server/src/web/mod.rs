@@ -74,7 +74,9 @@ pub(crate) fn is_open_to_all(path: &str) -> bool {
 pub(crate) fn denied(denied: Denied) -> Response<Body> {
     let mut response = match denied {
         Denied::Token => problem(StatusCode::UNAUTHORIZED, denied.message()),
-        Denied::Host | Denied::Origin => problem(StatusCode::FORBIDDEN, denied.message()),
+        Denied::Role | Denied::Host | Denied::Origin => {
+            problem(StatusCode::FORBIDDEN, denied.message())
+        }
     };
     if response.status() == StatusCode::UNAUTHORIZED {
         // RFC 9110, 11.6.1: an answer with this status names a scheme.

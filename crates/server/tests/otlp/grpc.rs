@@ -7,7 +7,8 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 use crate::support::{
-    Called, LOGS, METRICS, TRACES, call, framed, gzip, options, protobuf, server, spans, zstd,
+    Called, LOGS, METRICS, TRACES, call, framed, gzip, keys_of, options, protobuf, server, spans,
+    zstd,
 };
 
 const OK: i32 = 0;
@@ -197,7 +198,7 @@ fn a_call_has_one_whole_message() {
 fn without_the_token_nothing_is_taken() {
     let token = Token::parse("0123456789abcdef").expect("a token");
     let (server, address) =
-        server(&timesink_server::ServerOptions { token: Some(token), ..options() });
+        server(&timesink_server::ServerOptions { keys: keys_of(&token), ..options() });
     let body = framed(0, &protobuf(1, 0));
     let wrong = [&[][..], &[("authorization", "Bearer wrong-wrong-wrong")]];
     for headers in wrong {

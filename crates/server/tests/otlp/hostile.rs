@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use timesink_server::{Error, Purpose, ReceiverLimits, Server, ServerOptions, Token};
 
-use crate::support::{connect, http1, options, post, protobuf, server, spans};
+use crate::support::{connect, http1, keys_of, options, post, protobuf, server, spans};
 
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 
@@ -180,7 +180,7 @@ fn requests_that_wait_do_not_pass_the_memory_limit() {
 #[test]
 fn a_refusal_reaches_whoever_is_still_writing() {
     let token = Token::parse("0123456789abcdef").expect("a token");
-    let (_server, address) = server(&ServerOptions { token: Some(token), ..options() });
+    let (_server, address) = server(&ServerOptions { keys: keys_of(&token), ..options() });
     for _ in 0..10 {
         assert_eq!(post(address, &[PROTOBUF], &vec![0; 4 << 20]).status, 401);
     }
@@ -204,7 +204,7 @@ fn only_with_a_token_may_other_machines_reach_it() {
     let refused = Server::start(&exposed, Purpose::Collect).expect_err("no token");
     assert!(matches!(refused, Error::Open { address } if address == open));
     let token = Token::parse("0123456789abcdef").expect("a token");
-    let with_token = ServerOptions { token: Some(token), ..exposed };
+    let with_token = ServerOptions { keys: keys_of(&token), ..exposed };
     assert!(Server::start(&with_token, Purpose::Collect).is_ok());
 }
 

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use timesink_server::{ReceiverLimits, ServerOptions, Token};
 
 use crate::support::{
-    Answer, call, framed, gzip, http1, options, post, protobuf, request, server, spans, zstd,
+    Answer, call, framed, gzip, http1, keys_of, options, post, protobuf, request, server, spans,
+    zstd,
 };
 
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
@@ -241,7 +242,7 @@ fn requests_of_other_sites_and_without_the_token_are_refused() {
     assert_eq!(spans(&server), 0);
     let token = Token::parse("0123456789abcdef").expect("a token");
     let (server, address) =
-        crate::support::server(&ServerOptions { token: Some(token), ..options() });
+        crate::support::server(&ServerOptions { keys: keys_of(&token), ..options() });
     let answer = post(address, &[PROTOBUF], &protobuf(1, 0));
     assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer")));
     assert_eq!(status(&answer).code, 16);

@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
-use timesink_server::{Purpose, Server, ServerOptions};
+use timesink_server::{Key, Keys, Purpose, Role, Server, ServerOptions, Token};
 
 /// The year 2100: no span of these tests lies in its future.
 const NOW_UNIX_NANO: i64 = 4_102_444_800_000_000_000;
@@ -27,6 +27,11 @@ pub(crate) const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsServic
 
 pub(crate) fn options() -> ServerOptions {
     ServerOptions::new(|| NOW_UNIX_NANO, "0.0.0-test")
+}
+
+/// Returns keys with one that is for all.
+pub(crate) fn keys_of(token: &Token) -> Keys {
+    Keys::new(vec![Key::of("test", Role::Admin, token).expect("a key")])
 }
 
 /// Starts a server that collects.

@@ -194,7 +194,8 @@ impl Replay {
         }
         self.last = record.sequence;
         self.records += 1;
-        if record.sequence > self.synced {
+        let is_known = self.unproven.iter().any(|known| known.origin == record.origin);
+        if record.sequence > self.synced && !is_known {
             let Record { sequence, origin, kind, payload, .. } = record;
             self.unproven.push(Unproven { sequence, origin, kind, payload: payload.to_vec() });
         }

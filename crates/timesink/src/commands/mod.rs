@@ -10,6 +10,7 @@ mod run;
 mod serve;
 mod sql;
 mod store;
+mod token;
 
 pub(crate) use self::run::NotRun;
 
@@ -54,6 +55,7 @@ pub(crate) fn run(
         Command::Rules(command) => rules::run(&command, &mut run),
         Command::Demo(args) => demo::run(&args, &mut run),
         Command::Config(ConfigCommand::Show) => config::show(&sources, &mut run),
+        Command::Token(args) => token::run(&args, &mut run),
         Command::Completions { shell } => completions::run(shell, run.console),
     }
 }

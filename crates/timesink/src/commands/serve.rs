@@ -7,7 +7,9 @@ use std::sync::mpsc::SyncSender;
 
 use anyhow::Result;
 use timesink_rules::{Analysis, RuleRun};
-use timesink_server::{Error, OnAnalysis, Purpose, Server, ServerOptions, StoreOptions, Token};
+use timesink_server::{
+    Error, Key, Keys, OnAnalysis, Purpose, Role, Server, ServerOptions, StoreOptions, Token,
+};
 
 use super::Run;
 use crate::analysis;
@@ -30,10 +32,14 @@ pub(super) fn run_after(
     let config = &run.config;
     let engine = Box::new(analysis::engine(config, &[])?);
     let token = config.server.token(run.surroundings.token.as_deref())?;
+    let mut keys = config.server.keys.clone();
+    if let Some(token) = &token {
+        keys.push(Key::of("token", Role::Admin, token)?);
+    }
     let options = ServerOptions {
         otlp_addresses: vec![config.server.grpc_address, config.server.http_address],
         web_address: Some(config.server.web_address),
-        token,
+        keys: Keys::new(keys),
         tls: config.server.tls.clone(),
         data: config.server.data.clone(),
         receiver: config.server.receiver.clone(),
@@ -62,7 +68,7 @@ pub(super) fn run_after(
     let web = addresses.web.map(|web| format!(", web http://{web}")).unwrap_or_default();
     writeln!(run.console.out, "timesink is ready: grpc {grpc}, http {http}{web}")?;
     run.console.out.flush()?;
-    first(grpc, options.token.as_ref(), run)?;
+    first(grpc, token.as_ref(), run)?;
     server.wait_for_signal();
     if !server.stop() {
         run.console.warn("some requests were cut off: they did not end in time");

@@ -20,7 +20,7 @@ use crate::surroundings::Surroundings;
 use file::File;
 pub(crate) use options::{LiveOptions, Options, ReceiverOptions, ServeOptions, StoreOptions};
 pub(crate) use server::ServerConfig;
-pub(crate) use show::{show, shown};
+pub(crate) use show::{quoted, show, shown};
 
 /// The file that is read if there is one and `--config` names no other.
 const DEFAULT_FILE: &str = "timesink.toml";

@@ -158,6 +158,10 @@ pub(crate) struct ServeOptions {
     #[arg(env = "TIMESINK_SERVE_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
+    /// Tokens by their hashes, in the file only.
+    #[arg(skip)]
+    pub(crate) tokens: Vec<TokenOptions>,
+
     /// File with the certificate that TLS shows, and those that lead to its root (PEM)
     ///
     /// With it all addresses speak TLS. It is read again when it changes. In the file relative to
@@ -188,6 +192,15 @@ pub(crate) struct ServeOptions {
     #[arg(id = "serve.data", long = "data", value_name = "DIR")]
     #[arg(env = "TIMESINK_SERVE_DATA")]
     pub(crate) data: Option<PathBuf>,
+}
+
+/// A token that is let in, by its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TokenOptions {
+    pub(crate) name: String,
+    pub(crate) role: String,
+    pub(crate) hash: String,
 }
 
 /// What the receiver of `serve` and `run` may use.
@@ -359,6 +372,7 @@ impl ServeOptions {
             http_address: or(&self.http_address, &other.http_address),
             web_address: or(&self.web_address, &other.web_address),
             token_file: or_path(&self.token_file, &other.token_file),
+            tokens: if self.tokens.is_empty() { &other.tokens } else { &self.tokens }.clone(),
             tls_certificate_file: or_path(&self.tls_certificate_file, &other.tls_certificate_file),
             tls_key_file: or_path(&self.tls_key_file, &other.tls_key_file),
             tls_client_roots_file: or_path(

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use timesink_server::{LiveOptions, ReceiverLimits, StoreOptions, TlsFiles, Token};
+use timesink_server::{Key, LiveOptions, ReceiverLimits, Role, StoreOptions, TlsFiles, Token};
 
+use super::options::TokenOptions;
 use super::{MIB_MAX, Options, ServeOptions, Sources, bytes, within};
 
 /// The most that a message may hold: what a decoder takes at all.
@@ -25,6 +26,7 @@ pub(crate) struct ServerConfig {
     pub(crate) http_address: SocketAddr,
     pub(crate) web_address: SocketAddr,
     pub(crate) token_file: Option<PathBuf>,
+    pub(crate) keys: Vec<Key>,
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) data: Option<PathBuf>,
     pub(crate) receiver: ReceiverLimits,
@@ -55,11 +57,22 @@ pub(super) fn config(
         )?,
         web_address: address("serve.web_address", serve.web_address.as_deref(), "127.0.0.1:4319")?,
         token_file: serve.token_file.clone(),
+        keys: serve.tokens.iter().map(key).collect::<Result<_>>()?,
         tls: tls(&serve)?,
         data: serve.data.clone(),
         receiver: receiver(flags, file, sources)?,
         live: live(flags, file, sources)?,
         store: store(flags, file, sources)?,
+    })
+}
+
+fn key(TokenOptions { name, role, hash }: &TokenOptions) -> Result<Key> {
+    let of_name = Role::ALL.into_iter().find(|known| known.as_str() == role);
+    let Some(of_name) = of_name else {
+        bail!("`serve.tokens`: the role of `{name}` is `{role}`, expected ingest, read or admin");
+    };
+    Key::parse(name, of_name, hash).with_context(|| {
+        format!("`serve.tokens`: the hash of `{name}` is none that `timesink token` wrote")
     })
 }
 

@@ -33,7 +33,7 @@ impl Page<'_> {
     fn write(mut self, config: &super::Config, rules: &[Rule]) -> String {
         self.text
             .push_str("# The first of these that has a value wins: flag, environment, file.\n");
-        let folders = config.rules_dirs.iter().map(|folder| text(&folder.to_string_lossy()));
+        let folders = config.rules_dirs.iter().map(|folder| quoted(&folder.to_string_lossy()));
         let folders = format!("[{}]", folders.collect::<Vec<_>>().join(", "));
         self.option("rules_dirs", &folders);
         let mib = |bytes: usize| (bytes as u64 / MIB).to_string();
@@ -58,23 +58,30 @@ impl Page<'_> {
 
     fn server(&mut self, server: &super::ServerConfig) {
         let mib = |bytes: u64| (bytes / MIB).to_string();
-        let address = |address: std::net::SocketAddr| text(&address.to_string());
+        let address = |address: std::net::SocketAddr| quoted(&address.to_string());
         self.text.push_str("\n[serve]\n");
         self.option("serve.grpc_address", &address(server.grpc_address));
         self.option("serve.http_address", &address(server.http_address));
         self.option("serve.web_address", &address(server.web_address));
         if let Some(path) = &server.token_file {
-            self.option("serve.token_file", &text(&path.to_string_lossy()));
+            self.option("serve.token_file", &quoted(&path.to_string_lossy()));
         }
         if let Some(TlsFiles { certificate, key, client_roots }) = &server.tls {
-            self.option("serve.tls_certificate_file", &text(&certificate.to_string_lossy()));
-            self.option("serve.tls_key_file", &text(&key.to_string_lossy()));
+            self.option("serve.tls_certificate_file", &quoted(&certificate.to_string_lossy()));
+            self.option("serve.tls_key_file", &quoted(&key.to_string_lossy()));
             if let Some(roots) = client_roots {
-                self.option("serve.tls_client_roots_file", &text(&roots.to_string_lossy()));
+                self.option("serve.tls_client_roots_file", &quoted(&roots.to_string_lossy()));
             }
         }
         if let Some(path) = &server.data {
-            self.option("serve.data", &text(&path.to_string_lossy()));
+            self.option("serve.data", &quoted(&path.to_string_lossy()));
+        }
+        for key in &server.keys {
+            self.text.push_str("\n[[serve.tokens]]\n");
+            let role = key.role().as_str();
+            for (name, value) in [("name", key.name()), ("role", role), ("hash", &key.text())] {
+                let _ = writeln!(self.text, "{name} = {}", quoted(value));
+            }
         }
         let receiver = &server.receiver;
         self.text.push_str("\n[receiver]\n");
@@ -116,7 +123,7 @@ impl Page<'_> {
             ];
             for (key, value) in keys {
                 if let Some(value) = value {
-                    let _ = writeln!(self.text, "{key} = {}", text(value));
+                    let _ = writeln!(self.text, "{key} = {}", quoted(value));
                 }
             }
             for (param, value) in &special.params {
@@ -146,7 +153,7 @@ impl Page<'_> {
 /// Returns a threshold as TOML writes it.
 pub(crate) fn shown(value: &Value) -> String {
     match value {
-        Value::String(value) => text(value),
+        Value::String(value) => quoted(value),
         Value::Integer(value) => value.to_string(),
         // With the point that tells it from an integer.
         Value::Float(value) => format!("{value:?}"),
@@ -159,7 +166,7 @@ pub(crate) fn shown(value: &Value) -> String {
 }
 
 /// Returns a text as TOML writes it: JSON's escapes are TOML's (TOML 1.0, "String").
-fn text(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let json = serde_json::Value::String(text.to_owned()).to_string();
     safe::json(&json).into_owned()
 }

@@ -23,6 +23,7 @@ fn help_lists_the_commands() {
         "rules",
         "demo",
         "config",
+        "token",
         "completions",
         "help",
     ];

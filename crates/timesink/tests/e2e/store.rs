@@ -295,6 +295,14 @@ fn an_operator_looks_after_a_store() {
     let (code, _, said) = store(&["compact", "--data", &data]);
     assert_eq!(code, Some(2));
     assert!(said.contains(&format!("process {} writes in it", serve.child.id())), "{said}");
+    let (code, _, said) = store(&["expire", "--data", &backup, "--gib-max", "1"]);
+    assert_eq!(code, Some(2), "nothing is made by mistake");
+    assert!(said.contains("it has no `tables` folder"), "{said}");
+    let cut_off = format!("{backup}.unfinished");
+    std::fs::create_dir(&cut_off).expect("it is made");
+    let (code, _, said) = store(&["backup", "--data", &data, &backup]);
+    assert_eq!((code, said.contains("was cut off")), (Some(2), true), "{said}");
+    std::fs::remove_dir(&cut_off).expect("it is empty");
     let (code, _, said) = store(&["backup", "--data", &data, &backup]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(counted(&backup), all);
@@ -393,4 +401,49 @@ fn what_is_damaged_is_named() {
     let output = timesink().args(query).output().expect("it starts");
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains(&name), "{output:?}");
+}
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("it is made");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let copy = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy_folder(&path, &copy);
+        } else {
+            std::fs::copy(&path, &copy).expect("it is copied");
+        }
+    }
+}
+
+/// Scenario: data directories that servers of each release left.
+/// Guarantee: all that was acknowledged is read, once, and this version goes on with it.
+#[test]
+fn stores_of_older_versions_open() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let stores = root().join("tests/stores");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(stores).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if !path.is_dir() {
+            continue;
+        }
+        seen += 1;
+        let copy = folder.path().join(path.file_name().expect("a version"));
+        copy_folder(&path, &copy);
+        let data = copy.to_string_lossy().into_owned();
+        let kept = serde_json::json!([{"n": 30, "ids": 30, "traces": 6}]);
+        assert_eq!(counted(&data), kept, "{data}");
+        let quarantined = "SELECT count(*) AS n FROM quarantine";
+        assert_eq!(rows(quarantined, &data), serde_json::json!([{"n": 1}]));
+        let serve = start(&data);
+        serve.post(&message(1000));
+        end(serve);
+        let more = serde_json::json!([{"n": 50, "ids": 50, "traces": 7}]);
+        assert_eq!(counted(&data), more, "{data}");
+        assert_eq!(rows(quarantined, &data), serde_json::json!([{"n": 1}]));
+        let (code, said, errors) = store(&["verify", "--data", &data]);
+        assert_eq!(code, Some(0), "{said}{errors}");
+    }
+    assert!(seen > 0, "no version");
 }

@@ -24,7 +24,8 @@ impl Serving {
     pub(crate) fn start(options: &[&str]) -> Result<Self> {
         let free = "127.0.0.1:0";
         let mut child = Command::new(release_binary()?)
-            .args(["serve", "--receiver-memory-mib-max", "16384"])
+            .arg("serve")
+            .env("TIMESINK_RECEIVER_MEMORY_MIB_MAX", "16384")
             .args(["--grpc-address", free, "--http-address", free, "--web-address", free])
             .args(options)
             .stdout(Stdio::piped())

@@ -40,6 +40,13 @@ fn messages(input: &Input, number: u8) -> Result<(Vec<Vec<u8>>, usize)> {
     Ok((messages, spans))
 }
 
+/// Sends a copy of the recordings; returns how many spans it has.
+pub(super) fn send_copy(input: &Input, number: u8, serving: &Serving) -> Result<usize> {
+    let (messages, spans) = messages(input, number)?;
+    Runtime::new()?.block_on(send(&serving.grpc, messages))?;
+    Ok(spans)
+}
+
 /// Stores at least so many spans, as fast as they are taken, and prints what that cost.
 pub(super) fn all(input: &Input, data: &Path, spans: usize) -> Result<()> {
     let data = data.to_string_lossy();

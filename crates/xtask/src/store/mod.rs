@@ -5,6 +5,7 @@
 
 mod fill;
 mod queries;
+mod restart;
 
 use std::path::Path;
 use std::process::Command;
@@ -55,6 +56,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             let at_rate = folder.path().join(format!("at-{rate}"));
             fill::at_rate(&input, &at_rate, rate, RATE_TIME)?;
         }
+        restart::after_a_kill(&input, &folder.path().join("killed"))?;
         fill::all(&input, data, spans)?;
         say_size(&binary, data, "as it was flushed")?;
         let began = Instant::now();

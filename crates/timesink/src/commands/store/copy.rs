@@ -1,18 +1,21 @@
 //! `timesink store backup` and `restore`: a data directory as another one.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Held, hold, look, runtime, verify};
+use super::{Held, hold, look, note, runtime, verify};
 use crate::cli::{DataArgs, StoreBackupArgs, StoreRestoreArgs};
 use crate::commands::Run;
 use crate::ended::{Ended, once_written};
+use crate::output::warn_of_lost_records;
 
 /// Copies a data directory, also while a server writes there: what was acknowledged before.
 pub(super) fn backup(args: &StoreBackupArgs, run: &mut Run<'_>) -> Result<Ended> {
-    copy(&args.data.data, &args.folder, run)
+    let ended = copy(&args.data.data, &args.folder, run)?;
+    note(&args.data.data, "store backup", run);
+    Ok(ended)
 }
 
 /// Makes a data directory of a backup, which is read whole before.
@@ -24,7 +27,23 @@ pub(super) fn restore(args: &StoreRestoreArgs, run: &mut Run<'_>) -> Result<Ende
     if !verified.problems.is_empty() {
         bail!("the backup is damaged, nothing was restored:\n{}", verified.problems.join("\n"));
     }
-    copy(&args.backup, &args.data.data, run)
+    let ended = copy(&args.backup, &args.data.data, run)?;
+    note(&args.data.data, "store restore", run);
+    Ok(ended)
+}
+
+/// Returns the folder beside it that is filled first.
+fn unfinished(folder: &Path) -> PathBuf {
+    let mut name = folder.as_os_str().to_owned();
+    name.push(".unfinished");
+    PathBuf::from(name)
+}
+
+/// Gives a folder its name, in place of an empty one, and makes safe that it has it.
+fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
+    let to = std::path::absolute(to)?;
+    std::fs::rename(from, &to)?;
+    std::fs::File::open(to.parent().unwrap_or(&to))?.sync_all()
 }
 
 fn copy(from: &Path, to: &Path, run: &mut Run<'_>) -> Result<Ended> {
@@ -34,13 +53,20 @@ fn copy(from: &Path, to: &Path, run: &mut Run<'_>) -> Result<Ended> {
     }
     let runtime = runtime()?;
     let found = look(from, &runtime, run)?;
-    let Held { mut tables, lock: _lock } = hold(to, &runtime)?;
+    warn_of_lost_records(run.console, &found.replayed);
+    // What is cut off is not to be taken for a whole one.
+    let unfinished = unfinished(to);
+    if unfinished.exists() {
+        bail!("`{}` is left of a copy that was cut off: remove it", unfinished.display());
+    }
     {
         let _progress = run.console.progress("copying files");
-        runtime.block_on(tables.copy(&found)).with_context(|| {
-            format!("failed to copy `{}` to `{}`: remove it", from.display(), to.display())
-        })?;
+        let failed =
+            || format!("failed to copy `{}` to `{}`", from.display(), unfinished.display());
+        let Held { mut tables, lock: _lock } = hold(&unfinished, &runtime)?;
+        runtime.block_on(tables.copy(&found)).with_context(failed)?;
     }
+    rename(&unfinished, to).with_context(|| format!("failed to make `{}`", to.display()))?;
     let written = writeln!(run.console.out, "`{}` is a data directory now", to.display());
     once_written(written.map_err(Into::into), Ended::Done)
 }

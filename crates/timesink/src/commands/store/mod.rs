@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use timesink_store::WriterLock;
-use timesink_tables::{Look, Tables};
+use timesink_tables::{Look, TABLES, Tables};
 use tokio::runtime::{Builder, Runtime};
 
 use super::Run;
@@ -28,6 +28,14 @@ pub(super) fn run(command: &StoreCommand, run: &mut Run<'_>) -> Result<Ended> {
         StoreCommand::Export(args) => export::run(args, run),
         StoreCommand::Backup(args) => copy::backup(args, run),
         StoreCommand::Restore(args) => copy::restore(args, run),
+    }
+}
+
+/// Notes in a data directory that somebody did something to it.
+fn note(data: &Path, what: &str, run: &Run<'_>) {
+    let who = format!("uid {}", rustix::process::getuid().as_raw());
+    if let Err(error) = timesink_server::note_command(data, &who, what, now_unix_nano()) {
+        run.console.warn(&format!("failed to note it in the audit log: {error}"));
     }
 }
 
@@ -49,7 +57,15 @@ struct Held {
     lock: WriterLock,
 }
 
-/// Opens a data directory to be written.
+/// Opens a data directory to be written, which has to be one.
+fn hold_made(data: &Path, runtime: &Runtime) -> Result<Held> {
+    if !data.join(TABLES).is_dir() {
+        return Err(timesink_tables::Error::NoTables).with_context(|| unreadable(data));
+    }
+    hold(data, runtime)
+}
+
+/// Opens a data directory to be written, or makes it.
 fn hold(data: &Path, runtime: &Runtime) -> Result<Held> {
     let open = || -> Result<_> {
         let lock = WriterLock::take(data)?;

@@ -5,17 +5,19 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use timesink_tables::{Compacted, Tables};
 
-use super::{Held, counted, hold, look, runtime};
+use super::{Held, counted, hold_made, look, note, runtime};
 use crate::cli::{DataArgs, StoreExpireArgs};
 use crate::commands::Run;
 use crate::ended::{Ended, once_written};
+use crate::output::warn_of_lost_records;
 
 /// Brings what is in the log into the tables, joins small files of all hours, and removes what is
 /// no part of the tables.
 pub(super) fn compact(args: &DataArgs, run: &mut Run<'_>) -> Result<Ended> {
     let runtime = runtime()?;
-    let Held { mut tables, lock: _lock } = hold(&args.data, &runtime)?;
+    let Held { mut tables, lock: _lock } = hold_made(&args.data, &runtime)?;
     let look = look(&args.data, &runtime, run)?;
+    warn_of_lost_records(run.console, &look.replayed);
     let done = {
         let _progress = run.console.progress("joining files");
         runtime.block_on(async {
@@ -26,6 +28,7 @@ pub(super) fn compact(args: &DataArgs, run: &mut Run<'_>) -> Result<Ended> {
     };
     let (Compacted { files_before, files_after }, problem, removed) =
         done.with_context(|| format!("failed to compact `{}`", args.data.display()))?;
+    note(&args.data, "store compact", run);
     let ended = if problem.is_some() { Ended::Incomplete } else { Ended::Done };
     if let Some(problem) = problem {
         run.console.error(&problem);
@@ -63,7 +66,7 @@ async fn join_all(tables: &mut Tables) -> (Compacted, Option<String>) {
 pub(super) fn expire(args: &StoreExpireArgs, run: &mut Run<'_>) -> Result<Ended> {
     let runtime = runtime()?;
     let data = &args.data.data;
-    let Held { mut tables, lock: _lock } = hold(data, &runtime)?;
+    let Held { mut tables, lock: _lock } = hold_made(data, &runtime)?;
     let before = args.before.map(|before| before.time(run.surroundings.now_unix_nano));
     let bytes_max = args.gib_max.map(|gib| gib.saturating_mul(1 << 30));
     let done = runtime.block_on(async {
@@ -72,6 +75,7 @@ pub(super) fn expire(args: &StoreExpireArgs, run: &mut Run<'_>) -> Result<Ended>
     });
     let (expired, removed) =
         done.with_context(|| format!("failed to expire rows of `{}`", data.display()))?;
+    note(data, "store expire", run);
     let (expired, removed) = (counted(expired, "file"), counted(removed, "file"));
     let written =
         writeln!(run.console.out, "the rows of {expired} are out of the tables, {removed} removed");

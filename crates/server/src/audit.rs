@@ -1,0 +1,146 @@
+//! [`Audit`]: who asked for what, in a file of the data directory.
+//!
+//! A line of JSON for each request to page, API and metrics, and for each refusal of a token; its
+//! fields are listed in `docs/store.md`. What was exported is not audited: it is in the tables.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use chrono::{DateTime, SecondsFormat};
+use serde_json::{Value, json};
+
+use crate::Error;
+use crate::metrics::Metrics;
+
+/// The file in the data directory, and the one before it.
+const NAME: &str = "audit.jsonl";
+const BEFORE: &str = "audit.1.jsonl";
+
+/// Bytes of a file, after which a new one is begun: two of them are kept.
+const FILE_BYTES: u64 = 64 << 20;
+
+/// Lines that wait to be written: beyond them, lines are lost, and counted.
+const LINES_MAX: usize = 4096;
+
+/// The name of the thread.
+const THREAD_NAME: &str = "timesink-audit";
+
+/// What was asked.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// The name of the token that was shown; `None` where none is needed, or none was let in.
+    pub(crate) token: Option<String>,
+    /// Method and path with parameters; or a command.
+    pub(crate) what: String,
+    /// The status of the answer (RFC 9110), if it was a request.
+    pub(crate) status: Option<u16>,
+}
+
+/// Notes what is asked, without waiting for the disk; clones write to the same file.
+#[derive(Debug, Clone)]
+pub(crate) struct Audit {
+    lines: SyncSender<String>,
+    clock: fn() -> i64,
+    metrics: Metrics,
+}
+
+impl Audit {
+    /// Opens the file of a data directory, and starts the thread that writes it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Start`] when the file or the thread cannot be had.
+    pub(crate) fn start(data: &Path, clock: fn() -> i64, metrics: Metrics) -> Result<Self, Error> {
+        let mut log = AuditFile::open(data).map_err(Error::Start)?;
+        let (lines, written): (_, Receiver<String>) = sync_channel(LINES_MAX);
+        let of_thread = metrics.clone();
+        let write = move || {
+            for line in written {
+                if log.write(&line).is_err() {
+                    of_thread.audit_lost();
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(write);
+        thread.map_err(Error::Start)?;
+        Ok(Self { lines, clock, metrics })
+    }
+
+    /// Notes what was asked.
+    pub(crate) fn note(&self, asked: &Asked) {
+        if self.lines.try_send(line(asked, (self.clock)())).is_err() {
+            self.metrics.audit_lost();
+        }
+    }
+}
+
+/// Notes in a data directory that a command did something to it: `who` did, and `what`. `now` is
+/// ns since the epoch.
+///
+/// # Errors
+///
+/// Those of the system.
+pub fn note_command(data: &Path, who: &str, what: &str, now: i64) -> io::Result<()> {
+    let asked = Asked { token: Some(who.to_owned()), what: what.to_owned(), status: None };
+    AuditFile::open(data)?.write(&line(&asked, now))
+}
+
+fn line(asked: &Asked, now: i64) -> String {
+    let Asked { token, what, status } = asked;
+    let time = DateTime::from_timestamp_nanos(now).to_rfc3339_opts(SecondsFormat::Millis, true);
+    let object: Value = json!({"time": time, "who": token, "what": what, "status": status});
+    format!("{object}\n")
+}
+
+#[derive(Debug)]
+struct AuditFile {
+    path: PathBuf,
+    before: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl AuditFile {
+    fn open(data: &Path) -> io::Result<Self> {
+        let (path, before) = (data.join(NAME), data.join(BEFORE));
+        let file = OpenOptions::new().append(true).create(true).open(&path)?;
+        let bytes = file.metadata()?.len();
+        Ok(Self { path, before, file, bytes })
+    }
+
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        if self.bytes + line.len() as u64 > FILE_BYTES {
+            fs::rename(&self.path, &self.before)?;
+            self.file = OpenOptions::new().append(true).create(true).open(&self.path)?;
+            self.bytes = 0;
+        }
+        // One call: lines of several processes do not mix.
+        self.file.write_all(line.as_bytes())?;
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_makes_room_for_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = AuditFile::open(folder.path()).unwrap();
+        log.write("first\n").unwrap();
+        log.bytes = FILE_BYTES;
+        log.write("second\n").unwrap();
+        let text = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!((text(BEFORE).as_str(), text(NAME).as_str()), ("first\n", "second\n"));
+        note_command(folder.path(), "uid 1000", "store expire", 1_500_000_000).unwrap();
+        let expected = concat!(
+            r#"{"time":"1970-01-01T00:00:01.500Z","who":"uid 1000","#,
+            r#""what":"store expire","status":null}"#
+        );
+        assert_eq!(text(NAME), format!("second\n{expected}\n"));
+    }
+}
