@@ -298,6 +298,10 @@ fn an_operator_looks_after_a_store() {
     let (code, _, said) = store(&["expire", "--data", &backup, "--gib-max", "1"]);
     assert_eq!(code, Some(2), "nothing is made by mistake");
     assert!(said.contains("it has no `tables` folder"), "{said}");
+    std::fs::write(&backup, "a file").expect("it is written");
+    let (code, _, said) = store(&["backup", "--data", &data, &backup]);
+    assert_eq!((code, said.contains("is no empty folder")), (Some(2), true), "{said}");
+    std::fs::remove_file(&backup).expect("it is there");
     let cut_off = format!("{backup}.unfinished");
     std::fs::create_dir(&cut_off).expect("it is made");
     let (code, _, said) = store(&["backup", "--data", &data, &backup]);
@@ -335,7 +339,7 @@ fn an_operator_looks_after_a_store() {
     assert_eq!(code, Some(0), "{said}");
     let (code, _, said) = store(&["restore", &backup, "--data", &restored]);
     assert_eq!(code, Some(2));
-    assert!(said.contains("is not empty"), "{said}");
+    assert!(said.contains("is no empty folder"), "{said}");
     let serve = start(&restored);
     serve.post(&message(2000));
     end(serve);

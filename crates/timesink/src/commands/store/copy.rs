@@ -47,9 +47,9 @@ fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 fn copy(from: &Path, to: &Path, run: &mut Run<'_>) -> Result<Ended> {
-    let is_empty = std::fs::read_dir(to).map_or(true, |mut entries| entries.next().is_none());
-    if !is_empty {
-        bail!("`{}` is not empty: name a folder that is, or is not there yet", to.display());
+    let is_empty = std::fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_none());
+    if to.exists() && !is_empty {
+        bail!("`{}` is no empty folder: name one, or one that is not there yet", to.display());
     }
     let runtime = runtime()?;
     let found = look(from, &runtime, run)?;
