@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use timesink_store::{Logged, WriterLock};
+use timesink_store::{Logged, Recovery, WriterLock, memory_bytes};
 use timesink_tables::Tables;
 use tokio::runtime::{Builder, Runtime};
 
@@ -41,6 +41,9 @@ const CATCH_UP_EVERY: Duration = Duration::from_mins(1);
 /// Of the memory for what is received, the share above which the tables do not wait for more.
 const FULL_SHARE: f64 = 0.75;
 
+/// The share of it that the window takes of what the log held, the last of it: new spans come, too.
+const RECOVERED_SHARE: f64 = 0.3;
+
 /// The thread; it ends once nobody sends it anything any more.
 #[derive(Debug)]
 pub(crate) struct Flusher {
@@ -61,7 +64,7 @@ pub(crate) fn runtime() -> Result<Runtime, Error> {
 }
 
 impl Flusher {
-    /// Starts the thread, which begins with what the log held; it holds the right to write as long
+    /// Starts the thread, which begins with what the log held, a record at a time; it holds the right to write as long
     /// as it runs. Returns where to send what is logged from now on. What waits is bounded by the
     /// memory that the intake may take.
     ///
@@ -72,12 +75,13 @@ impl Flusher {
         intake: Arc<Intake>,
         tables: Tables,
         runtime: Runtime,
-        recovered: Vec<Part>,
+        recovery: Recovery,
         options: &StoreOptions,
         metrics: Metrics,
         lock: Arc<WriterLock>,
     ) -> Result<(Self, Sender<Part>), Error> {
         let (sender, parts) = channel();
+        intake.recovering();
         let mut work = Work {
             intake,
             tables,
@@ -85,6 +89,7 @@ impl Flusher {
             metrics,
             options: options.clone(),
             parts,
+            later: Vec::new(),
             lock,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -98,10 +103,9 @@ impl Flusher {
         let thread = std::thread::Builder::new()
             .name(THREAD_NAME.to_owned())
             .spawn(move || {
-                for part in recovered {
-                    work.take(part);
+                if work.recover(recovery) {
+                    work.run();
                 }
-                work.run();
             })
             .map_err(Error::Start)?;
         Ok((Self { thread }, sender))
@@ -121,6 +125,8 @@ struct Work {
     metrics: Metrics,
     options: StoreOptions,
     parts: Receiver<Part>,
+    /// What came while the log was read: it goes behind that.
+    later: Vec<Part>,
     #[expect(dead_code, reason = "held for as long as it writes")]
     lock: Arc<WriterLock>,
     /// What is in the log and not in the tables.
@@ -141,6 +147,62 @@ struct Work {
 }
 
 impl Work {
+    /// Brings what the log held into the tables, and the last of it into the window. Returns whether
+    /// it came to the end before it is to stop: what it has not read stays in the log.
+    fn recover(&mut self, mut recovery: Recovery) -> bool {
+        loop {
+            let left = recovery.bytes();
+            let read = caught(|| recovery.next_logged().map_err(timesink_tables::Error::from));
+            let mut has_failed = false;
+            match read {
+                Ok(Some(part)) => {
+                    self.take_again(part, left, recovery.bytes());
+                    while self.is_full() && !has_failed && !self.waiting.is_empty() {
+                        has_failed = !self.flush();
+                    }
+                }
+                Ok(None) => break,
+                Err(cause) => {
+                    self.tell(format!("failed to read the log, it is tried again: {cause}"));
+                    has_failed = true;
+                }
+            }
+            if !self.hear(if has_failed { TRY_AGAIN_AFTER } else { Duration::ZERO }) {
+                return false;
+            }
+        }
+        self.intake.recovered(recovery.replayed.last);
+        for part in std::mem::take(&mut self.later) {
+            self.take(part);
+        }
+        true
+    }
+
+    /// Takes a part of what the log held, of which so many bytes were left before it and after it.
+    fn take_again(&mut self, part: Logged, before: u64, left: u64) {
+        let batches = part.spans.iter().chain(&part.quarantine);
+        let bytes: u64 = batches.map(memory_bytes).sum();
+        // What is left takes as much memory for each byte, about.
+        let left = before as f64 * bytes as f64 / (before - left).max(1) as f64;
+        if left < self.intake.memory_bytes_max() as f64 * RECOVERED_SHARE {
+            self.intake.arrive_again(part.clone(), bytes);
+        }
+        self.intake.flushing(bytes);
+        self.take((part, bytes));
+    }
+
+    /// Hears for a while what comes meanwhile; returns whether to go on.
+    fn hear(&mut self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        loop {
+            match self.parts.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(part) => self.later.push(part),
+                Err(RecvTimeoutError::Timeout) => return true,
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+    }
+
     fn run(mut self) {
         loop {
             match self.parts.recv_timeout(self.idle()) {

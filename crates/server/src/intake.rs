@@ -4,13 +4,13 @@
 //! then harvested: nobody sees a span that a crash could take back.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use crate::Error;
 use timesink_otlp::{Decoded, Decoder, DecoderOptions, MessageError, Rejected};
-use timesink_store::{Logged, Recovered};
+use timesink_store::Logged;
 use tokio::sync::oneshot;
 
 /// How the message of a request is encoded.
@@ -60,6 +60,8 @@ pub(crate) struct Intake {
 #[derive(Debug, Default)]
 struct OfLog {
     arrived: Mutex<Vec<Harvest>>,
+    /// Whether what the log held when it was opened is still to come.
+    is_recovering: AtomicBool,
     /// Up to this record the window needs it no more.
     released: AtomicU64,
     /// Up to this record it is in the tables.
@@ -176,9 +178,11 @@ impl Intake {
         self.memory_bytes_max
     }
 
-    /// Returns whether something came since the last harvest.
+    /// Returns whether something came since the last harvest, or is known to come.
     pub(crate) fn has_pending(&self) -> bool {
+        let is_recovering = |log: &OfLog| log.is_recovering.load(Ordering::Relaxed);
         self.pending_bytes.load(Ordering::Relaxed) > 0
+            || self.log.as_ref().is_some_and(is_recovering)
     }
 
     /// Notes how many bytes of what was harvested are still held.
@@ -270,19 +274,29 @@ impl Intake {
         }
     }
 
-    /// Takes what the log held when it was opened, and returns it for the tables.
-    pub(crate) fn recover(&self, recovered: Recovered) -> Vec<(Logged, u64)> {
-        let Recovered { logged: parts, bytes, replayed, .. } = recovered;
-        let each = bytes / parts.len().max(1) as u64;
-        let Logged { spans, quarantine, .. } = Logged::merge(parts.iter().cloned());
+    /// Says that what the log held is still to come.
+    pub(crate) fn recovering(&self) {
+        if let Some(log) = &self.log {
+            log.is_recovering.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a part of what the log held when it was opened.
+    pub(crate) fn arrive_again(&self, part: Logged, bytes: u64) {
+        let Logged { spans, quarantine, record } = part;
         let decoded = Decoded { spans, quarantine, ..Decoded::default() };
         self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
         if let Some(log) = &self.log {
-            let record = replayed.last;
             locked(&log.arrived).push(Harvest { decoded, bytes, broken: 0, record });
-            log.flushing_bytes.fetch_add(each * parts.len() as u64, Ordering::Relaxed);
         }
-        parts.into_iter().map(|part| (part, each)).collect()
+    }
+
+    /// Says that all that the log held has come, up to a record.
+    pub(crate) fn recovered(&self, record: u64) {
+        if let Some(log) = &self.log {
+            locked(&log.arrived).push(Harvest { record, ..Harvest::default() });
+            log.is_recovering.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Notes that so many bytes wait to be brought into the tables.

@@ -10,7 +10,7 @@ use timesink_otlp::Decoded;
 use timesink_query::Limits;
 use timesink_rules::Engine;
 use timesink_store::log::{LogOptions, Replayed};
-use timesink_store::{Journal, LocalDisk, Recovered, WriterLock};
+use timesink_store::{Journal, LocalDisk, Recovery, WriterLock};
 use timesink_tables::Tables;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -136,13 +136,12 @@ impl Server {
         ));
         let (mut durable, mut flusher, mut replayed) = (None, None, None);
         if let Some(store) = store {
-            let Store { lock, journal, recovered, tables, runtime } = store;
-            replayed = Some(recovered.replayed.clone());
-            let parts = intake.recover(recovered);
+            let Store { lock, journal, recovery, tables, runtime } = store;
+            replayed = Some(recovery.replayed.clone());
             let (intake, metrics) = (|| Arc::clone(&intake), || metrics.clone());
             let options = &options.store;
             let (thread, tables) =
-                Flusher::start(intake(), tables, runtime, parts, options, metrics(), lock)?;
+                Flusher::start(intake(), tables, runtime, recovery, options, metrics(), lock)?;
             flusher = Some(thread);
             durable = Some(Durable::start(intake(), journal, tables, metrics())?);
         }
@@ -303,21 +302,21 @@ impl Drop for Server {
 struct Store {
     lock: Arc<WriterLock>,
     journal: Journal,
-    recovered: Recovered,
+    recovery: Recovery,
     tables: Tables,
     /// What they are written on.
     runtime: Runtime,
 }
 
-/// Opens log and tables of a data directory, and reads what the log holds.
+/// Opens log and tables of a data directory.
 fn open_store(folder: &Path, clock: fn() -> i64) -> Result<Store, Error> {
     let lock = Arc::new(WriterLock::take(folder)?);
-    let (mut journal, recovered) =
+    let (mut journal, recovery) =
         Journal::open(Arc::new(LocalDisk), folder, LogOptions::default(), None)?;
     let runtime = flush::runtime()?;
     let tables = runtime.block_on(Tables::open(folder, clock))?;
     journal.go_on_behind(tables.through());
-    Ok(Store { lock, journal, recovered, tables, runtime })
+    Ok(Store { lock, journal, recovery, tables, runtime })
 }
 
 /// Reads certificates, and goes on looking at them.

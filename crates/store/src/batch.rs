@@ -65,12 +65,33 @@ pub(crate) fn encode(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
 /// # Errors
 /// The bytes are none that [`encode`] gave for a batch of this schema or an older one.
 pub(crate) fn decode(bytes: &[u8], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    decode_with(bytes, schema, read)
+}
+
+/// Reads the columns that a schema has, and none of the others.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn decode_part(bytes: &[u8], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    decode_with(bytes, schema, |columns| {
+        let written = reader(columns, None)?.schema();
+        let is_asked_for = |at: &usize| schema.index_of(written.field(*at).name()).is_ok();
+        let asked_for = (0..written.fields().len()).filter(is_asked_for).collect();
+        only_batch(reader(columns, Some(asked_for))?)
+    })
+}
+
+fn decode_with(
+    bytes: &[u8],
+    schema: &SchemaRef,
+    read_columns: impl FnOnce(&[u8]) -> Result<RecordBatch, ArrowError>,
+) -> Result<RecordBatch, ArrowError> {
     let broken = || ArrowError::IpcError("the payload breaks off".to_owned());
     let (length, rest) = bytes.split_first_chunk().ok_or_else(broken)?;
     let length = u32::from_le_bytes(*length) as usize;
     let (texts, columns) = rest.split_at_checked(length).ok_or_else(broken)?;
     let buffers = buffers_of(&read(texts)?)?;
-    let written = read(columns)?;
+    let written = read_columns(columns)?;
     let columns = schema.fields().iter().map(|field| match written.column_by_name(field.name()) {
         None => Ok(new_null_array(field.data_type(), written.num_rows())),
         Some(column) if field.data_type() == &DataType::Utf8View => texts_of(column, &buffers),
@@ -192,7 +213,16 @@ fn write(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
 /// Reads the one batch of a stream. Arrow's reader trusts lengths: the sums of the log let no other
 /// bytes through than those that were written.
 fn read(stream: &[u8]) -> Result<RecordBatch, ArrowError> {
-    let mut reader = StreamReader::try_new(Cursor::new(stream), None)?;
+    only_batch(reader(stream, None)?)
+}
+
+type Reader<'s> = StreamReader<Cursor<&'s [u8]>>;
+
+fn reader(stream: &[u8], columns: Option<Vec<usize>>) -> Result<Reader<'_>, ArrowError> {
+    StreamReader::try_new(Cursor::new(stream), columns)
+}
+
+fn only_batch(mut reader: Reader<'_>) -> Result<RecordBatch, ArrowError> {
     reader.next().ok_or_else(|| ArrowError::IpcError("a stream without a batch".to_owned()))?
 }
 
@@ -218,6 +248,8 @@ shop SERVER GET/cart-of-a-customer/{i} 0ms 120ms x20 http.request.method=GET
             let bytes = encode(&batch).unwrap();
             assert!(bytes.len() < batch.num_rows() * 200, "{} bytes", bytes.len());
             assert_eq!(decode(&bytes, &batch.schema()).unwrap(), batch);
+            let some: SchemaRef = Arc::new(batch.schema().project(&[0, 4, 7]).unwrap());
+            assert_eq!(decode_part(&bytes, &some).unwrap(), batch.project(&[0, 4, 7]).unwrap());
             let part = batch.slice(3, 50);
             assert_eq!(decode(&encode(&part).unwrap(), &batch.schema()).unwrap(), part);
         }

@@ -6,21 +6,22 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use hashbrown::HashSet;
-use timesink_model::schema::{quarantine, spans};
+use timesink_model::schema::{Table, quarantine, spans};
 
 use crate::log::{Log, LogOptions, Record, Replayed};
+use crate::recovery::{self, Recovery};
 use crate::seen::{Seen, SpanKey};
 use crate::{Disk, Error, batch};
 
 /// The folder of the log in the data directory.
-const LOG: &str = "log";
+pub(crate) const LOG: &str = "log";
 
 /// Rows of a record: what a crash leaves of it is read whole or not at all, and held in memory.
 const RECORD_ROWS: usize = 1 << 15;
 
 /// What a record holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Spans = 1,
     Quarantine = 2,
 }
@@ -51,7 +52,7 @@ pub struct Appended {
     pub repeated: u64,
 }
 
-/// What the log held.
+/// What the log holds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Recovered {
     /// In order, one for each record.
@@ -63,8 +64,9 @@ pub struct Recovered {
 
 impl Journal {
     /// Opens the log of a data directory to be written, by whoever holds its
-    /// [`WriterLock`](crate::WriterLock), and reads what is behind the record `after`; without it,
-    /// all that is there.
+    /// [`WriterLock`](crate::WriterLock), and looks at what is behind the record `after`; without
+    /// it, at all that is there. What came twice was written twice, when the answer to the first was
+    /// lost with a crash: it is recovered once.
     ///
     /// # Errors
     ///
@@ -75,19 +77,10 @@ impl Journal {
         folder: &Path,
         options: LogOptions,
         after: Option<u64>,
-    ) -> Result<(Self, Recovered), Error> {
-        let mut recovered = Recovered::default();
-        let visit = |record: Record<'_>| recovered.add(record);
-        let (log, replayed) = Log::open(disk, &folder.join(LOG), options, after, visit)?;
-        recovered.replayed = replayed;
-        let mut journal = Self { log, seen: Seen::default(), unsynced: HashSet::new() };
-        // What came twice was written twice, when the answer to the first was lost with a crash.
-        for logged in &mut recovered.logged {
-            logged.spans = journal.unseen(&logged.spans)?;
-            logged.quarantine = journal.unseen(&logged.quarantine)?;
-        }
-        journal.seen.add(std::mem::take(&mut journal.unsynced));
-        Ok((journal, recovered))
+    ) -> Result<(Self, Recovery), Error> {
+        let mut seen = Seen::default();
+        let (log, recovery) = recovery::open(disk, folder, options, after, &mut seen)?;
+        Ok((Self { log, seen, unsynced: HashSet::new() }, recovery))
     }
 
     /// Reads what the log of a data directory has behind records, and writes nothing: the first is
@@ -106,7 +99,7 @@ impl Journal {
         let [of_spans, of_quarantine] = after;
         // A record and its copy can both be there: the process ended while it was copied.
         let mut taken = HashSet::new();
-        let visit = |record: Record<'_>| {
+        let visit = |_, record: Record<'_>| {
             let after = match Kind::of(record.kind) {
                 Some(Kind::Quarantine) => of_quarantine,
                 _ => of_spans,
@@ -128,7 +121,7 @@ impl Journal {
     ///
     /// Those of [`Journal::open`].
     pub fn check(disk: &dyn Disk, folder: &Path) -> Result<Replayed, Error> {
-        let visit = |record: Record<'_>| Recovered::default().add(record);
+        let visit = |_, record: Record<'_>| decoded(record).map(drop);
         Log::read(disk, &folder.join(LOG), 0, visit)
     }
 
@@ -237,28 +230,46 @@ impl Logged {
 
 impl Recovered {
     fn add(&mut self, record: Record<'_>) -> Result<(), Error> {
-        let sequence = record.origin;
-        let unreadable = |cause| Error::Record { sequence, cause };
-        let mut logged = Logged { record: sequence, ..Logged::default() };
-        let (table, batches) = match Kind::of(record.kind) {
-            Some(Kind::Spans) => (spans::table(), &mut logged.spans),
-            Some(Kind::Quarantine) => (quarantine::table(), &mut logged.quarantine),
-            None => {
-                let what = format!("it is of kind {}, of a later version", record.kind);
-                return Err(unreadable(ArrowError::NotYetImplemented(what)));
-            }
-        };
-        let schema = Arc::new(table.schema());
-        let batch = batch::decode(record.payload, &schema).map_err(unreadable)?;
-        self.bytes += batch::memory_bytes(&batch);
-        batches.push(batch);
+        let logged = decoded(record)?;
+        let batches = logged.spans.iter().chain(&logged.quarantine);
+        self.bytes += batches.map(batch::memory_bytes).sum::<u64>();
         self.logged.push(logged);
         Ok(())
     }
 }
 
+/// Returns what a record holds.
+pub(crate) fn decoded(record: Record<'_>) -> Result<Logged, Error> {
+    let sequence = record.origin;
+    let kind = Kind::of_record(&record)?;
+    let schema = Arc::new(kind.table().schema());
+    let batch = batch::decode(record.payload, &schema);
+    let batch = batch.map_err(|cause| Error::Record { sequence, cause })?;
+    let mut logged = Logged { record: sequence, ..Logged::default() };
+    match kind {
+        Kind::Spans => logged.spans.push(batch),
+        Kind::Quarantine => logged.quarantine.push(batch),
+    }
+    Ok(logged)
+}
+
 impl Kind {
     fn of(number: u32) -> Option<Self> {
         [Self::Spans, Self::Quarantine].into_iter().find(|kind| *kind as u32 == number)
+    }
+
+    /// Returns what a record holds, unless a later version wrote it.
+    pub(crate) fn of_record(record: &Record<'_>) -> Result<Self, Error> {
+        Self::of(record.kind).ok_or_else(|| {
+            let what = format!("it is of kind {}, of a later version", record.kind);
+            Error::Record { sequence: record.origin, cause: ArrowError::NotYetImplemented(what) }
+        })
+    }
+
+    pub(crate) fn table(self) -> Table {
+        match self {
+            Self::Spans => spans::table(),
+            Self::Quarantine => quarantine::table(),
+        }
     }
 }

@@ -10,6 +10,7 @@ mod error;
 mod journal;
 mod lock;
 pub mod log;
+mod recovery;
 mod seen;
 
 pub use batch::memory_bytes;
@@ -17,3 +18,4 @@ pub use disk::{Disk, DiskFile, Entry, LocalDisk};
 pub use error::Error;
 pub use journal::{Appended, Journal, Logged, Recovered};
 pub use lock::{Holder, WriterLock};
+pub use recovery::Recovery;

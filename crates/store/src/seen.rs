@@ -17,15 +17,48 @@ pub(crate) type SpanKey = (u64, u64);
 /// Keys that are kept at most, twice: some 30 bytes each.
 const SEEN_MAX: usize = 4_000_000;
 
+/// The columns that tell a span.
+pub(crate) const KEY_COLUMNS: [&str; 4] = ["trace_id", "span_id", "kind", START];
+const START: &str = "start_time_unix_nano";
+
+/// Makes keys of spans.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hashers(RandomState, RandomState);
+
 /// The spans of the last while: one that comes again later than that is taken again.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     young: HashSet<SpanKey>,
     old: HashSet<SpanKey>,
-    hashers: (RandomState, RandomState),
+    hashers: Hashers,
+}
+
+impl Hashers {
+    /// Returns the key of each row.
+    pub(crate) fn keys(&self, batch: &RecordBatch) -> impl Iterator<Item = SpanKey> {
+        let text = |name: &str| {
+            batch.column_by_name(name).and_then(|column| column.as_string_view_opt()).cloned()
+        };
+        let starts = batch.column_by_name(START);
+        let starts = starts.and_then(|column| column.as_primitive_opt::<Int64Type>()).cloned();
+        let [trace_id, span_id, kind, _] = KEY_COLUMNS;
+        let texts = [trace_id, span_id, kind].map(text);
+        (0..batch.num_rows()).map(move |row| {
+            let start = starts.as_ref().map(|starts| starts.value(row));
+            let texts = texts.each_ref().map(|texts| {
+                texts.as_ref().filter(|texts| texts.is_valid(row)).map(|texts| texts.value(row))
+            });
+            let span = (texts, start);
+            (self.0.hash_one(span), self.1.hash_one(span))
+        })
+    }
 }
 
 impl Seen {
+    pub(crate) fn hashers(&self) -> Hashers {
+        self.hashers.clone()
+    }
+
     /// Returns the rows that were not seen, and adds their keys to `keys`, which were not seen
     /// either.
     pub(crate) fn unseen(
@@ -33,19 +66,33 @@ impl Seen {
         batch: &RecordBatch,
         keys: &mut HashSet<SpanKey>,
     ) -> Result<RecordBatch, ArrowError> {
-        let of_rows = self.keys_of(batch);
-        let is_new: Vec<bool> = of_rows
-            .map(|key| !self.young.contains(&key) && !self.old.contains(&key) && keys.insert(key))
-            .collect();
+        let of_rows = self.hashers.keys(batch);
+        let is_new: Vec<bool> = of_rows.map(|key| !self.has(&key) && keys.insert(key)).collect();
         if is_new.iter().all(|is_new| *is_new) {
             return Ok(batch.clone());
         }
         filter_record_batch(batch, &BooleanArray::from(is_new))
     }
 
+    /// Notes spans that are taken, and says of each whether it had not been seen.
+    pub(crate) fn mark(&mut self, keys: &[SpanKey]) -> Vec<bool> {
+        let is_new = keys.iter().map(|key| !self.old.contains(key) && self.young.insert(*key));
+        let is_new = is_new.collect();
+        self.age_if_many();
+        is_new
+    }
+
     /// Notes spans that are taken.
     pub(crate) fn add(&mut self, keys: HashSet<SpanKey>) {
         self.young.extend(keys);
+        self.age_if_many();
+    }
+
+    fn has(&self, key: &SpanKey) -> bool {
+        self.young.contains(key) || self.old.contains(key)
+    }
+
+    fn age_if_many(&mut self) {
         if self.young.len() > SEEN_MAX {
             self.age();
         }
@@ -54,24 +101,6 @@ impl Seen {
     /// Forgets what was noted before the last call.
     pub(crate) fn age(&mut self) {
         self.old = std::mem::take(&mut self.young);
-    }
-
-    /// Returns the key of each row.
-    fn keys_of(&self, batch: &RecordBatch) -> impl Iterator<Item = SpanKey> {
-        let text = |name: &str| {
-            batch.column_by_name(name).and_then(|column| column.as_string_view_opt()).cloned()
-        };
-        let starts = batch.column_by_name("start_time_unix_nano");
-        let starts = starts.and_then(|column| column.as_primitive_opt::<Int64Type>()).cloned();
-        let texts = ["trace_id", "span_id", "kind"].map(text);
-        (0..batch.num_rows()).map(move |row| {
-            let start = starts.as_ref().map(|starts| starts.value(row));
-            let texts = texts.each_ref().map(|texts| {
-                texts.as_ref().filter(|texts| texts.is_valid(row)).map(|texts| texts.value(row))
-            });
-            let span = (texts, start);
-            (self.hashers.0.hash_one(span), self.hashers.1.hash_one(span))
-        })
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use timesink_store::log::{Log, LogOptions, Record};
-use timesink_store::{Disk, Error, Journal, LocalDisk, Logged, Recovered};
+use timesink_store::log::{Log, LogOptions, Place, Record};
+use timesink_store::{Disk, Error, Journal, LocalDisk, Logged, Recovery};
 use timesink_testkit::disk::{Fault, ForgetfulDisk, Survival};
 use timesink_testkit::notation;
 
@@ -18,12 +18,21 @@ fn disk() -> Arc<dyn Disk> {
     Arc::new(LocalDisk)
 }
 
-fn open(folder: &Path, after: Option<u64>) -> (Journal, Recovered) {
-    Journal::open(disk(), folder, LogOptions::default(), after).expect("it opens")
+fn open(folder: &Path, after: Option<u64>) -> (Journal, Vec<Logged>) {
+    let opened = Journal::open(disk(), folder, LogOptions::default(), after);
+    let (journal, recovery) = opened.expect("it opens");
+    (journal, all(recovery))
 }
 
-fn spans_of(recovered: Recovered) -> Vec<RecordBatch> {
-    Logged::merge(recovered.logged).spans
+fn all(mut recovery: Recovery) -> Vec<Logged> {
+    let next = || recovery.next_logged().expect("it is read");
+    let all = std::iter::from_fn(next).collect();
+    assert_eq!(recovery.bytes(), 0);
+    all
+}
+
+fn spans_of(recovered: Vec<Logged>) -> Vec<RecordBatch> {
+    Logged::merge(recovered).spans
 }
 
 #[test]
@@ -32,7 +41,7 @@ fn spans_come_back() {
     let spans = notation::spans(TRACES);
     let rows: usize = spans.iter().map(RecordBatch::num_rows).sum();
     let (mut journal, recovered) = open(folder.path(), None);
-    assert_eq!(recovered, Recovered::default());
+    assert_eq!(recovered, []);
     let appended = journal.append(&spans, &[]).expect("it works");
     assert_eq!((&appended.logged.spans, appended.logged.record), (&spans, spans.len() as u64));
     assert_eq!(journal.sync().expect("it works"), spans.len() as u64);
@@ -69,10 +78,10 @@ fn what_failed_may_come_again() {
         disk.fail(Fault::Once { at });
         operations(&disk, true);
         let disk = disk.after_power_cut(Survival::Everything);
-        let (_, recovered) =
+        let (_, recovery) =
             Journal::open(Arc::new(disk), folder.path(), LogOptions::default(), None)
                 .expect("opens");
-        let found: usize = spans_of(recovered).iter().map(RecordBatch::num_rows).sum();
+        let found: usize = spans_of(all(recovery)).iter().map(RecordBatch::num_rows).sum();
         let rows: usize = spans.iter().map(RecordBatch::num_rows).sum();
         assert!(found == rows || found == 0 && at < 5, "{found} rows after a fault at {at}");
     }
@@ -91,7 +100,7 @@ fn copies_keep_their_number() {
     drop(journal);
     for _ in 0..3 {
         let (_, recovered) = open(folder.path(), None);
-        assert_eq!(recovered.logged.iter().map(|part| part.record).max(), Some(record));
+        assert_eq!(recovered.iter().map(|part| part.record).max(), Some(record));
         let read = Journal::read(&LocalDisk, folder.path(), [record; 2], u64::MAX);
         assert_eq!(read.expect("it is read").logged, []);
         let read = Journal::read(&LocalDisk, folder.path(), [record - 1; 2], u64::MAX);
@@ -108,7 +117,7 @@ fn copies_keep_their_number() {
 fn what_a_later_version_wrote_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = folder.path().join("log");
-    let visit = |_: Record<'_>| Ok::<_, Error>(());
+    let visit = |_: Place, _: Record<'_>| Ok::<_, Error>(());
     let (mut log, _) =
         Log::open(disk(), &log, LogOptions::default(), None, visit).expect("it opens");
     log.append(&[(99, b"of tomorrow")]).and_then(|_| log.sync()).expect("it works");

@@ -22,7 +22,7 @@ fn open_on(
     after: Option<u64>,
 ) -> Result<(Log, Replayed, Vec<Read>), Error> {
     let mut read = Vec::new();
-    let (log, replayed) = Log::open(disk, folder, OPTIONS, after, |record| {
+    let (log, replayed) = Log::open(disk, folder, OPTIONS, after, |_, record| {
         read.push((record.sequence, record.kind, record.payload.to_vec()));
         Ok::<_, Error>(())
     })?;

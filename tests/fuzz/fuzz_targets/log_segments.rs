@@ -56,7 +56,7 @@ fuzz_target!(|input: Input| {
 fn write(disk: &ForgetfulDisk, input: &Input) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let (mut written, mut safe) = (Vec::new(), Vec::new());
     let options = LogOptions { segment_bytes: input.segment_bytes.into() };
-    let opened = Log::open(Arc::new(disk.clone()), Path::new(FOLDER), options, None, |_| {
+    let opened = Log::open(Arc::new(disk.clone()), Path::new(FOLDER), options, None, |_, _| {
         Ok::<_, Error>(())
     });
     let Ok((mut log, _)) = opened else { return (written, safe) };
@@ -99,7 +99,7 @@ fn open(disk: &ForgetfulDisk) -> Result<(Log, Replayed, Vec<Vec<u8>>), Error> {
     let mut found = Vec::new();
     let options = LogOptions { segment_bytes: 100 };
     let disk = Arc::new(disk.clone());
-    let (log, replayed) = Log::open(disk, Path::new(FOLDER), options, None, |record| {
+    let (log, replayed) = Log::open(disk, Path::new(FOLDER), options, None, |_, record| {
         found.push(record.payload.to_vec());
         Ok::<_, Error>(())
     })?;

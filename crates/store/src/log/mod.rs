@@ -44,8 +44,9 @@ mod record;
 mod replay;
 mod writer;
 
-pub use record::{RECORD_BYTES_MAX, Record};
+pub use record::{Place, RECORD_BYTES_MAX, Record};
 pub use replay::Replayed;
+pub(crate) use replay::Segments;
 pub use writer::{Log, LogOptions};
 
 /// Returns the name of the segment that begins with a sequence.

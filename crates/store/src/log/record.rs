@@ -51,6 +51,15 @@ pub struct Record<'a> {
     pub payload: &'a [u8],
 }
 
+/// Where a record lies in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The first sequence of its segment.
+    pub(super) segment: u64,
+    /// Where it begins in the segment, bytes.
+    pub(super) offset: usize,
+}
+
 /// Why bytes are no header of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BadHeader {

@@ -1,9 +1,10 @@
 //! What a log holds, read after a crash.
 
+use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use super::record::{BadHeader, HEADER_BYTES, Header, Record, find_record};
+use super::record::{BadHeader, HEADER_BYTES, Header, Place, Record, find_record};
 use super::{first_of, segment_name};
 use crate::{Disk, Error};
 
@@ -43,6 +44,38 @@ impl Replayed {
     }
 }
 
+/// Segments whose records are read once more, one at a time.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    folder: PathBuf,
+    /// The one that was read last.
+    held: Option<(u64, Vec<u8>)>,
+}
+
+impl Segments {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder, held: None }
+    }
+
+    /// Returns the record at a place.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the system refuses, or there is no record any more.
+    pub(crate) fn record(&mut self, disk: &dyn Disk, place: Place) -> Result<Record<'_>, Error> {
+        let path = self.folder.join(segment_name(place.segment));
+        let held = self.held.take().filter(|(first, _)| *first == place.segment);
+        let bytes = match held {
+            Some((_, bytes)) => bytes,
+            None => disk.read(&path).map_err(|cause| Error::io("read", &path, cause))?,
+        };
+        let (_, bytes) = self.held.insert((place.segment, bytes));
+        let salt = Header::read(bytes).map(|header| header.salt).ok();
+        let record = salt.and_then(|salt| Record::read(bytes, place.offset, salt));
+        record.ok_or_else(|| Error::io("read", &path, io::ErrorKind::InvalidData.into()))
+    }
+}
+
 /// A segment as it lies on the disk.
 struct Segment {
     first: u64,
@@ -57,7 +90,7 @@ pub(super) fn replay<E: From<Error>>(
     disk: &dyn Disk,
     folder: &Path,
     after: impl FnOnce(u64) -> u64,
-    mut visit: impl FnMut(Record<'_>) -> Result<(), E>,
+    mut visit: impl FnMut(Place, Record<'_>) -> Result<(), E>,
 ) -> Result<Replayed, E> {
     let names = disk.list(folder).map_err(|cause| Error::io("list", folder, cause))?;
     let firsts: Vec<u64> = names.iter().filter_map(|name| first_of(name)).collect();
@@ -151,7 +184,7 @@ impl Replay {
         disk: &dyn Disk,
         segment: &Segment,
         later: &[Segment],
-        visit: &mut impl FnMut(Record<'_>) -> Result<(), E>,
+        visit: &mut impl FnMut(Place, Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let path = &segment.path;
         let bytes = disk.read(path).map_err(|cause| Error::io("read", path, cause))?;
@@ -172,7 +205,8 @@ impl Replay {
             if let Some(record) = Record::read(&bytes, at, header.salt) {
                 at += record.bytes();
                 if !passed.iter().any(|range| range.contains(&record.sequence)) {
-                    self.record(record, visit)?;
+                    let place = Place { segment: segment.first, offset: found };
+                    self.record(record, |record| visit(place, record))?;
                 }
             }
         }
@@ -182,7 +216,7 @@ impl Replay {
     fn record<E>(
         &mut self,
         record: Record<'_>,
-        visit: &mut impl FnMut(Record<'_>) -> Result<(), E>,
+        visit: impl FnOnce(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         self.prove(record.synced);
         // Known already: it lies before what was asked for.

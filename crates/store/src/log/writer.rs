@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::record::{HEADER_BYTES, Header, RECORD_BYTES_MAX, Record, Salt};
+use super::record::{HEADER_BYTES, Header, Place, RECORD_BYTES_MAX, Record, Salt};
 use super::replay::{Replayed, Unproven, replay};
 use super::segment_name;
 use crate::{Disk, DiskFile, Error};
@@ -75,7 +75,7 @@ impl Log {
         folder: &Path,
         options: LogOptions,
         after: Option<u64>,
-        visit: impl FnMut(Record<'_>) -> Result<(), E>,
+        visit: impl FnMut(Place, Record<'_>) -> Result<(), E>,
     ) -> Result<(Self, Replayed), E> {
         let io = |action, cause| Error::io(action, folder, cause);
         disk.create_folder(folder).map_err(|cause| io("create", cause))?;
@@ -105,7 +105,7 @@ impl Log {
         disk: &dyn Disk,
         folder: &Path,
         after: u64,
-        visit: impl FnMut(Record<'_>) -> Result<(), E>,
+        visit: impl FnMut(Place, Record<'_>) -> Result<(), E>,
     ) -> Result<Replayed, E> {
         match disk.list(folder) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Replayed::default()),
