@@ -72,15 +72,24 @@ async fn rows_are_those_of_tables_in_memory() {
     let stored = stored(folder.path(), &rows).await;
     let memory = Database::open(vec![rows], Limits::default()).expect("it opens");
     for sql in QUERIES {
-        assert!(StoredDatabase::is_enough_for(sql), "{sql}");
+        assert_eq!(StoredDatabase::tables_for(sql), ["spans"], "{sql}");
         let ours = answer(stored.session().expect("a session"), sql).await;
         let expected = answer(memory.session().expect("a session"), sql).await;
         assert!(expected.is_ok(), "{expected:?}");
         assert_eq!(ours, expected, "{sql}");
     }
-    for sql in ["SELECT * FROM facts", "SELECT * FROM spans, entries", "SHOW TABLES", "SELECT '"] {
-        assert!(!StoredDatabase::is_enough_for(sql), "{sql}");
+    for sql in [
+        "SELECT * FROM facts",
+        "SELECT s.name, f.* FROM spans AS s JOIN facts AS f USING (trace_id, span_id)",
+        "SELECT count(*), max(stalled_nanos) FROM facts",
+        "SELECT count(*) FROM spans, entries",
+        "SHOW TABLES",
+        "SELECT '",
+    ] {
+        assert_eq!(StoredDatabase::tables_for(sql), [""; 0], "{sql}");
     }
+    let joined = "SELECT count(*), sum(g.nanos * 2) FROM facts JOIN gaps AS g USING (span_id)";
+    assert_eq!(StoredDatabase::tables_for(joined), ["facts", "gaps"]);
 }
 
 /// Scenario: the files of other hours are gone.

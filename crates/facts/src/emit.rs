@@ -80,6 +80,7 @@ impl Columns<'_> {
         let all: Vec<usize> = (0..gaps.len()).collect();
         let (facts_table, gaps_table) = (schema::facts::table(), schema::gaps::table());
         let columns = facts_table.columns.iter().skip(IDS.len());
+        let columns = columns.filter(|column| column.name != START);
         let makes = wanted_of(self.fact_columns(&ids, &at), columns, wanted);
         let made = in_parallel(&makes, |column| spans.beside(&column))?;
         let of_gaps = wanted_of(self.gap_columns(&ids, gaps, &all), &gaps_table.columns, wanted);
@@ -88,7 +89,10 @@ impl Columns<'_> {
         let rows = RecordBatchOptions::new().with_row_count(Some(gaps.len()));
         let gaps = RecordBatch::try_new_with_options(gaps_schema, of_gaps, &rows)?;
         let fields = facts_table.schema().fields().clone();
-        let is_made = |name: &str| IDS.contains(&name) || wanted.has(name);
+        let is_made = |name: &str| match name {
+            START => wanted.has(name) && spans.schema.index_of(START).is_ok(),
+            _ => IDS.contains(&name) || wanted.has(name),
+        };
         let fields = fields.into_iter().filter(|field| is_made(field.name())).cloned();
         let facts_schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         Ok(Tables { facts: spans.facts(made, &facts_schema)?, facts_schema, gaps })
@@ -234,8 +238,9 @@ impl Columns<'_> {
     }
 }
 
-/// The columns of `facts` that are those of `spans`.
+/// The columns of `facts` that are those of `spans`: the first two, and the last.
 const IDS: [&str; 2] = ["trace_id", "span_id"];
+const START: &str = "start_time_unix_nano";
 
 /// Returns what makes the columns that are asked for; `columns` are theirs, in order.
 fn wanted_of<'a, 'c>(
@@ -310,6 +315,9 @@ impl Given {
             let mut arrays: Vec<ArrayRef> =
                 ids.collect::<Option<_>>().ok_or(Error::MissingColumn("span_id"))?;
             arrays.extend(columns.iter_mut().filter_map(Iterator::next));
+            if schema.index_of(START).is_ok() {
+                arrays.extend(batch.column_by_name(START).map(Arc::clone));
+            }
             Ok(packed::with_types_of(schema, arrays, batch.num_rows())?)
         });
         batches.collect()

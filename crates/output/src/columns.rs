@@ -73,8 +73,8 @@ fn line(finding: &Finding) -> Line<'_> {
         wasted_share: finding.wasted_share,
         confidence: finding.confidence.as_str(),
         confidence_reason: &finding.confidence_reason,
-        evidence: evidence(&finding.evidence),
-        remediation: remediation(&finding.remediation),
+        evidence: evidence_json(&finding.evidence),
+        remediation: remediation_json(&finding.remediation),
         caused_by: finding.caused_by.as_deref(),
         first_seen: rfc3339(finding.first_seen_unix_nano),
         last_seen: rfc3339(finding.last_seen_unix_nano),
@@ -84,7 +84,7 @@ fn line(finding: &Finding) -> Line<'_> {
 }
 
 /// The measures by name, then where to look.
-fn evidence(evidence: &Evidence) -> Map<String, Value> {
+pub(crate) fn evidence_json(evidence: &Evidence) -> Map<String, Value> {
     let measures = evidence.measures.iter().map(|m| (m.name.clone(), measure(&m.value)));
     let mut object: Map<String, Value> = measures.collect();
     object.insert("trace_ids".to_owned(), json!(evidence.trace_ids));
@@ -105,7 +105,7 @@ fn measure(value: &MeasureValue) -> Value {
     }
 }
 
-fn remediation(remediation: &Remediation) -> Value {
+pub(crate) fn remediation_json(remediation: &Remediation) -> Value {
     json!({
         "summary": remediation.summary,
         "guide": remediation.guide,

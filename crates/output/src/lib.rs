@@ -15,6 +15,7 @@ mod markdown;
 mod report;
 pub mod safe;
 mod sarif;
+mod table;
 #[cfg(test)]
 mod test_support;
 pub mod words;
@@ -28,6 +29,7 @@ pub use github::ANNOTATIONS_MAX;
 pub use html::{EXAMPLES_DRAWN, guide_html};
 pub use markdown::MARKDOWN_CHARS_MAX;
 pub use report::Report;
+pub use table::{findings_batch, findings_of};
 
 /// Writes a report.
 ///

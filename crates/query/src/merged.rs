@@ -22,7 +22,7 @@ pub const UNKNOWN_ENDPOINT: &str = "(entry span not recorded)";
 const SERVICE: &str = "service_name";
 const ENDPOINT: &str = "endpoint";
 
-/// Returns the schema: the columns of `spans`, then those of `facts` without the ids.
+/// Returns the schema: the columns of `spans`, then those of `facts` that these do not have.
 pub fn schema() -> SchemaRef {
     schema_of(&spans::table().schema(), &facts::table().schema())
 }
@@ -30,7 +30,7 @@ pub fn schema() -> SchemaRef {
 /// Returns the schema for spans and facts of which columns may be left out.
 pub(crate) fn schema_of(spans: &Schema, facts: &Schema) -> SchemaRef {
     let mut fields = spans.fields().to_vec();
-    fields.extend(facts.fields().iter().filter(|field| !is_id(field)).cloned());
+    fields.extend(facts.fields().iter().filter(|field| !is_shared(field)).cloned());
     let never_null = |field: Arc<Field>| match field.name().as_str() {
         SERVICE | ENDPOINT => Arc::new(field.as_ref().clone().with_nullable(false)),
         _ => field,
@@ -38,8 +38,11 @@ pub(crate) fn schema_of(spans: &Schema, facts: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields.into_iter().map(never_null).collect::<Vec<_>>()))
 }
 
-fn is_id(field: &Field) -> bool {
-    matches!(field.name().as_str(), "trace_id" | "span_id")
+/// The columns of `facts` that `spans` has too.
+const SHARED: [&str; 3] = ["trace_id", "span_id", "start_time_unix_nano"];
+
+fn is_shared(field: &Field) -> bool {
+    SHARED.contains(&field.name().as_str())
 }
 
 /// Returns the rows of one batch of spans with the facts beside them; what is packed stays so.
@@ -50,7 +53,7 @@ pub(crate) fn merge(
 ) -> Result<RecordBatch, ArrowError> {
     let facts_schema = facts.schema();
     let fact_columns = facts_schema.fields().iter().zip(facts.columns());
-    let kept = fact_columns.filter(|(field, _)| !is_id(field)).map(|(_, column)| column);
+    let kept = fact_columns.filter(|(field, _)| !is_shared(field)).map(|(_, column)| column);
     let columns = spans.columns().iter().chain(kept);
     let filled =
         schema.fields().iter().zip(columns).map(|(field, column)| match field.name().as_str() {

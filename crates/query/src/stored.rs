@@ -22,7 +22,7 @@ use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use serde_json::Value;
-use timesink_model::schema::{self, quarantine, spans};
+use timesink_model::schema::{facts, gaps, quarantine, spans};
 use timesink_tables::{LiveFile, Snapshot};
 
 use crate::Error;
@@ -30,7 +30,7 @@ use crate::database::{Limits, runtime};
 use crate::merged::SPANS_WITH_FACTS;
 use crate::outline::partitioned;
 use crate::session::{Session, shared_state};
-use crate::text::words;
+use crate::text::{has_wildcard, words};
 use crate::threads::Threads;
 use crate::views::VIEWS;
 
@@ -59,18 +59,31 @@ pub struct StoredDatabase {
 }
 
 impl StoredDatabase {
-    /// Returns whether a query reads nothing but stored tables. Where its words leave that open,
-    /// by a column that is named like another table for example, it says no.
-    pub fn is_enough_for(query: &str) -> bool {
-        let stored = [spans::table().name, quarantine::table().name];
-        let made = [SPANS_WITH_FACTS, "information_schema"];
-        let made = made.into_iter().chain(VIEWS.iter().map(|view| view.name));
-        let mut others = schema::tables().into_iter().map(|table| table.name).chain(made);
-        words(query).is_ok_and(|words| {
-            let is_named = |name: &str| words.contains(name);
-            stored.into_iter().any(is_named)
-                && others.all(|name| stored.contains(&name) || !is_named(name))
-        })
+    /// Returns which tables a query reads if all of them, and all their columns, are stored. Where
+    /// its words leave that open, by a column that is named like another table for example, it
+    /// returns none.
+    pub fn tables_for(query: &str) -> Vec<&'static str> {
+        let Ok(words) = words(query) else { return Vec::new() };
+        let is_named = |name: &str| words.contains(name);
+        let mut made = ["findings", SPANS_WITH_FACTS, "information_schema"]
+            .into_iter()
+            .chain(VIEWS.iter().map(|view| view.name));
+        if made.any(is_named) {
+            return Vec::new();
+        }
+        let mut names = vec![spans::table().name, quarantine::table().name];
+        names.retain(|name| is_named(name));
+        let walked = [
+            (facts::table().name, &facts::PROCESS_WIDE[..]),
+            (gaps::table().name, &gaps::PROCESS_WIDE[..]),
+        ];
+        for (name, unstored) in walked.into_iter().filter(|(name, _)| is_named(name)) {
+            if unstored.iter().any(|column| is_named(column)) || has_wildcard(query) {
+                return Vec::new();
+            }
+            names.push(name);
+        }
+        names
     }
 
     /// Makes a database of tables. Their rows are looked at with each query.

@@ -59,6 +59,19 @@ pub fn words(sql: &str) -> Result<BTreeSet<String>, Error> {
     Ok(words.collect())
 }
 
+/// Returns whether a text may ask for all columns: `SELECT *`, `t.*`. `count(*)` does not.
+pub(crate) fn has_wildcard(sql: &str) -> bool {
+    let Ok(tokens) = tokens(sql) else { return true };
+    let tokens = tokens.into_iter().map(|token| token.token);
+    let tokens: Vec<Token> = tokens.filter(|t| !matches!(t, Token::Whitespace(_))).collect();
+    let asks = |pair: &[Token]| match pair {
+        [Token::Comma | Token::Period, Token::Mul] => true,
+        [Token::Word(word), Token::Mul] => word.keyword != Keyword::NoKeyword,
+        _ => false,
+    };
+    tokens.windows(2).any(asks)
+}
+
 fn terms(tokens: &[TokenWithSpan]) -> usize {
     // Whether tables are listed, by open parenthesis: there a comma is a join.
     let mut lists_tables = vec![false];

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use timesink_store::{Logged, Recovery, WriterLock, memory_bytes};
-use timesink_tables::Tables;
+use timesink_tables::{Settle, Tables};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::Error;
@@ -44,6 +44,10 @@ const FULL_SHARE: f64 = 0.75;
 /// The share of it that the window takes of what the log held, the last of it: new spans come, too.
 const RECOVERED_SHARE: f64 = 0.3;
 
+/// The share of it that spans may take whose traces have not settled: beyond it they are taken as
+/// settled.
+const UNSETTLED_SHARE: f64 = 0.25;
+
 /// The thread; it ends once nobody sends it anything any more.
 #[derive(Debug)]
 pub(crate) struct Flusher {
@@ -52,6 +56,15 @@ pub(crate) struct Flusher {
 
 /// What came, and the memory that it holds.
 pub(crate) type Part = (Logged, u64);
+
+/// A data directory that is open, but for what writes its log.
+pub(crate) struct Opened {
+    pub(crate) tables: Tables,
+    /// What they are written on.
+    pub(crate) runtime: Runtime,
+    pub(crate) recovery: Recovery,
+    pub(crate) lock: Arc<WriterLock>,
+}
 
 /// Makes what the tables are written on.
 ///
@@ -73,13 +86,12 @@ impl Flusher {
     /// [`Error::Start`] when the system has no thread.
     pub(crate) fn start(
         intake: Arc<Intake>,
-        tables: Tables,
-        runtime: Runtime,
-        recovery: Recovery,
+        store: Opened,
         options: &StoreOptions,
+        settle: Duration,
         metrics: Metrics,
-        lock: Arc<WriterLock>,
     ) -> Result<(Self, Sender<Part>), Error> {
+        let Opened { tables, runtime, recovery, lock } = store;
         let (sender, parts) = channel();
         intake.recovering();
         let mut work = Work {
@@ -97,6 +109,8 @@ impl Flusher {
             not_before: Instant::now(),
             maintained: Instant::now(),
             caught_up: Instant::now(),
+            settled: Instant::now(),
+            settle,
             is_joining: false,
             trouble: None,
         };
@@ -140,6 +154,10 @@ struct Work {
     maintained: Instant,
     /// When the tables' positions were last brought up to date.
     caught_up: Instant,
+    /// When traces were settled last.
+    settled: Instant,
+    /// A trace has settled once no span of it came for so long.
+    settle: Duration,
     /// Whether there may be files to join.
     is_joining: bool,
     /// What was told last of what went wrong.
@@ -160,6 +178,7 @@ impl Work {
                     while self.is_full() && !has_failed && !self.waiting.is_empty() {
                         has_failed = !self.flush();
                     }
+                    self.settle_if_due();
                 }
                 Ok(None) => break,
                 Err(cause) => {
@@ -214,11 +233,13 @@ impl Work {
                 self.take(part);
             }
             while self.is_due() && self.flush() {}
+            self.settle_if_due();
             self.maintain();
         }
         // What cannot be flushed now is in the log.
         while !self.waiting.is_empty() && self.flush() {}
         if self.waiting.is_empty() {
+            self.settle(Settle::AtOnce);
             self.catch_up();
         }
     }
@@ -228,6 +249,9 @@ impl Work {
         let mut until = self.maintained + MAINTAIN_EVERY;
         if self.is_joining {
             until = Instant::now();
+        }
+        if self.tables.unsettled_bytes() > 0 {
+            until = until.min(self.settled + self.options.flush_after);
         }
         if !self.waiting.is_empty() {
             let old =
@@ -321,10 +345,10 @@ impl Work {
             self.tell(format!("{what}, it is tried again: {cause}"));
             return false;
         }
-        for (logged, bytes) in self.waiting.drain(..count) {
-            self.waiting_bytes -= bytes;
-            self.intake.flushed(logged.record, bytes);
-        }
+        let flushed: u64 = self.waiting.drain(..count).map(|(_, bytes)| bytes).sum();
+        self.waiting_bytes -= flushed;
+        self.intake.unsettled(self.tables.unsettled_bytes());
+        self.intake.flushed(self.tables.settled_through(), flushed);
         self.since = Instant::now();
         self.trouble = None;
         self.metrics.flushed(began.elapsed());
@@ -332,6 +356,26 @@ impl Work {
             self.catch_up();
         }
         true
+    }
+
+    /// Walks traces from time to time, and sooner when their spans take much memory.
+    fn settle_if_due(&mut self) {
+        let bytes = self.tables.unsettled_bytes();
+        let room = self.intake.memory_bytes_max() as f64 * UNSETTLED_SHARE;
+        if bytes as f64 > room {
+            self.settle(Settle::AtOnce);
+        } else if self.settled.elapsed() >= self.options.flush_after && bytes > 0
+            || bytes >= self.options.flush_bytes && self.settled.elapsed() >= self.settle
+        {
+            self.settle(Settle::After(self.settle));
+        }
+    }
+
+    fn settle(&mut self, settle: Settle) {
+        self.settled = Instant::now();
+        self.try_to("keep facts", async |tables| tables.settle(settle).await);
+        self.intake.unsettled(self.tables.unsettled_bytes());
+        self.intake.flushed(self.tables.settled_through(), 0);
     }
 
     /// Notes what the tables have, after a flush: what waits lies behind it.

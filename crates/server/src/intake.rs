@@ -68,6 +68,8 @@ struct OfLog {
     flushed: AtomicU64,
     /// What is held to be brought into the tables.
     flushing_bytes: AtomicU64,
+    /// What is held until its traces have settled.
+    unsettled_bytes: AtomicU64,
     state: Mutex<LogState>,
     /// Wakes whoever writes the log.
     wake: Condvar,
@@ -168,7 +170,11 @@ impl Intake {
 
     /// Returns the bytes that the spans taken hold, about.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let of_log = self.log.as_ref().map_or(0, |l| l.flushing_bytes.load(Ordering::Relaxed));
+        let held = |log: &OfLog| {
+            let flushing = log.flushing_bytes.load(Ordering::Relaxed);
+            flushing + log.unsettled_bytes.load(Ordering::Relaxed)
+        };
+        let of_log = self.log.as_ref().map_or(0, held);
         let pending = self.pending_bytes.load(Ordering::Relaxed);
         // What the window keeps and the tables wait for counts twice: it may leave the one first.
         pending.saturating_add(self.kept_bytes.load(Ordering::Relaxed)).saturating_add(of_log)
@@ -303,6 +309,13 @@ impl Intake {
     pub(crate) fn flushing(&self, bytes: u64) {
         if let Some(log) = &self.log {
             log.flushing_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes how many bytes are held until their traces have settled.
+    pub(crate) fn unsettled(&self, bytes: u64) {
+        if let Some(log) = &self.log {
+            log.unsettled_bytes.store(bytes, Ordering::Relaxed);
         }
     }
 

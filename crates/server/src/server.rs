@@ -10,7 +10,7 @@ use timesink_otlp::Decoded;
 use timesink_query::Limits;
 use timesink_rules::Engine;
 use timesink_store::log::{LogOptions, Replayed};
-use timesink_store::{Journal, LocalDisk, Recovery, WriterLock};
+use timesink_store::{Journal, LocalDisk, WriterLock};
 use timesink_tables::Tables;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -22,7 +22,7 @@ use crate::audit::Audit;
 use crate::connections::Connections;
 use crate::doors::Door;
 use crate::durable::Durable;
-use crate::flush::{self, Flusher};
+use crate::flush::{self, Flusher, Opened};
 use crate::intake::Intake;
 use crate::live::{Live, OnAnalysis};
 use crate::metrics::Metrics;
@@ -136,12 +136,11 @@ impl Server {
         ));
         let (mut durable, mut flusher, mut replayed) = (None, None, None);
         if let Some(store) = store {
-            let Store { lock, journal, recovery, tables, runtime } = store;
-            replayed = Some(recovery.replayed.clone());
+            let (journal, opened) = store;
+            replayed = Some(opened.recovery.replayed.clone());
             let (intake, metrics) = (|| Arc::clone(&intake), || metrics.clone());
-            let options = &options.store;
-            let (thread, tables) =
-                Flusher::start(intake(), tables, runtime, recovery, options, metrics(), lock)?;
+            let (options, settle) = (&options.store, options.live.settle);
+            let (thread, tables) = Flusher::start(intake(), opened, options, settle, metrics())?;
             flusher = Some(thread);
             durable = Some(Durable::start(intake(), journal, tables, metrics())?);
         }
@@ -298,25 +297,15 @@ impl Drop for Server {
     }
 }
 
-/// A data directory that is open.
-struct Store {
-    lock: Arc<WriterLock>,
-    journal: Journal,
-    recovery: Recovery,
-    tables: Tables,
-    /// What they are written on.
-    runtime: Runtime,
-}
-
 /// Opens log and tables of a data directory.
-fn open_store(folder: &Path, clock: fn() -> i64) -> Result<Store, Error> {
+fn open_store(folder: &Path, clock: fn() -> i64) -> Result<(Journal, Opened), Error> {
     let lock = Arc::new(WriterLock::take(folder)?);
     let (mut journal, recovery) =
         Journal::open(Arc::new(LocalDisk), folder, LogOptions::default(), None)?;
     let runtime = flush::runtime()?;
     let tables = runtime.block_on(Tables::open(folder, clock))?;
     journal.go_on_behind(tables.through());
-    Ok(Store { lock, journal, recovery, tables, runtime })
+    Ok((journal, Opened { tables, runtime, recovery, lock }))
 }
 
 /// Reads certificates, and goes on looking at them.

@@ -7,15 +7,17 @@
 mod batch;
 mod disk;
 mod error;
+mod ids;
 mod journal;
 mod lock;
 pub mod log;
 mod recovery;
 mod seen;
 
-pub use batch::memory_bytes;
+pub use batch::{memory_bytes, own_texts};
 pub use disk::{Disk, DiskFile, Entry, LocalDisk};
 pub use error::Error;
+pub use ids::{parse_trace_id, trace_ids};
 pub use journal::{Appended, Journal, Logged, Recovered};
 pub use lock::{Holder, WriterLock};
 pub use recovery::Recovery;

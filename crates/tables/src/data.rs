@@ -3,16 +3,24 @@
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
-use timesink_model::schema::{quarantine, spans};
+use object_store::ObjectStore;
+use timesink_model::schema::{self, Columns, facts, findings, gaps, quarantine, spans};
 use timesink_store::log::Replayed;
-use timesink_store::{Journal, LocalDisk, Logged};
+use timesink_store::{Disk, Journal, LocalDisk, Logged};
 
-use crate::{Compacted, DiskStore, Error, Layout, Snapshot, Table, hour_of};
+use crate::snapshot;
+use crate::table::NANOS_PER_MILLI;
+use crate::walked::Walked;
+use crate::{Compacted, DiskStore, Error, Layout, Settle, Snapshot, Table, hour_of};
 
 /// The folder of the tables in a data directory.
 pub const TABLES: &str = "tables";
+
+/// Findings are kept for thirteen months, ns: to be compared with the same time of the last year.
+const FINDINGS_KEPT_NANOS: i64 = 400 * 24 * 3600 * 1_000_000_000;
 
 /// A writer can bring rows into the tables, and let the log go, between the two looks of a reader:
 /// then it looks again.
@@ -24,6 +32,8 @@ const LOOKS_MAX: usize = 5;
 pub struct Tables {
     spans: Table,
     quarantine: Table,
+    walked: Walked,
+    findings: Table,
     /// Returns now, ns since the epoch.
     clock: fn() -> i64,
 }
@@ -33,9 +43,31 @@ pub struct Tables {
 pub struct Look {
     pub spans: Snapshot,
     pub quarantine: Snapshot,
+    /// None where an older version wrote last.
+    pub findings: Option<Snapshot>,
+    /// Where the trace pass was looked at as well, and the directory has its tables.
+    pub walked: Option<LookWalked>,
     pub behind: Logged,
     /// What came of reading the log.
     pub replayed: Replayed,
+}
+
+/// The tables of the trace pass at the same moment.
+#[derive(Debug)]
+pub struct LookWalked {
+    pub facts: Snapshot,
+    pub gaps: Snapshot,
+    /// Spans of the log whose traces may have no facts yet, by record.
+    pub unsettled: Vec<(u64, Vec<RecordBatch>)>,
+}
+
+/// What a look is to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// What was received.
+    Received,
+    /// What the trace pass made of it, too.
+    Walked,
 }
 
 impl Tables {
@@ -46,12 +78,23 @@ impl Tables {
     ///
     /// As [`Table::open`].
     pub async fn open(data: &Path, clock: fn() -> i64) -> Result<Self, Error> {
-        let store = Arc::new(DiskStore::new(Arc::new(LocalDisk), data.join(TABLES)));
+        Self::on(Arc::new(LocalDisk), data, clock).await
+    }
+
+    /// Opens the tables of a data directory on a disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::open`].
+    pub async fn on(disk: Arc<dyn Disk>, data: &Path, clock: fn() -> i64) -> Result<Self, Error> {
+        let store = Arc::new(DiskStore::new(disk, data.join(TABLES)));
         let (spans, quarantine) = (spans::table(), quarantine::table());
-        let other: Arc<DiskStore> = Arc::clone(&store);
+        let store = || Arc::clone(&store) as Arc<dyn ObjectStore>;
         Ok(Self {
-            spans: Table::open(store, &spans, Layout::SPANS, clock).await?,
-            quarantine: Table::open(other, &quarantine, Layout::QUARANTINE, clock).await?,
+            spans: Table::open(store(), &spans, Layout::SPANS, clock).await?,
+            quarantine: Table::open(store(), &quarantine, Layout::QUARANTINE, clock).await?,
+            walked: Walked::open(store(), clock).await?,
+            findings: Table::open(store(), &findings::table(), Layout::FINDINGS, clock).await?,
             clock,
         })
     }
@@ -61,12 +104,24 @@ impl Tables {
         self.spans.through().max(self.quarantine.through())
     }
 
+    /// Returns up to which record the tables need the log no more, of what was appended.
+    pub fn settled_through(&self) -> u64 {
+        self.walked.settled_through()
+    }
+
+    /// Returns the memory that spans hold whose traces have not settled, about.
+    pub fn unsettled_bytes(&self) -> u64 {
+        self.walked.unsettled_bytes()
+    }
+
     /// Returns whether a part of the log is in the tables, as far as they have to have it.
     pub fn have(&self, part: &Logged) -> bool {
         let has = |table: &Table, batches: &[RecordBatch]| {
             batches.is_empty() || part.record <= table.through()
         };
-        has(&self.spans, &part.spans) && has(&self.quarantine, &part.quarantine)
+        has(&self.spans, &part.spans)
+            && has(&self.quarantine, &part.quarantine)
+            && (part.spans.is_empty() || part.record <= self.walked.through())
     }
 
     /// Appends parts of the log, in order; what is in the tables already is passed by.
@@ -80,7 +135,31 @@ impl Tables {
             rows.filter(|(_, rows)| !rows.is_empty()).collect::<Vec<_>>()
         };
         self.spans.append(&rows(|part| &part.spans)).await?;
-        self.quarantine.append(&rows(|part| &part.quarantine)).await
+        self.quarantine.append(&rows(|part| &part.quarantine)).await?;
+        let now = Instant::now();
+        for part in parts {
+            self.walked.add(part.record, &part.spans, now);
+        }
+        Ok(())
+    }
+
+    /// Appends the findings of a time that is over, by its end in seconds since the epoch. What was
+    /// appended up to a later end is passed by.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::append`].
+    pub async fn append_findings(&mut self, end: u64, rows: &RecordBatch) -> Result<(), Error> {
+        self.findings.append(&[(end, std::slice::from_ref(rows))]).await
+    }
+
+    /// Brings the facts and gaps of traces that have settled into the tables.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::append`]; what was not settled is with the next call.
+    pub async fn settle(&mut self, settle: Settle) -> Result<(), Error> {
+        self.walked.settle(&self.spans, settle, Instant::now()).await
     }
 
     /// Notes in the tables that they lack nothing of the log: then readers pass by what it still
@@ -92,12 +171,17 @@ impl Tables {
     pub async fn catch_up(&mut self) -> Result<(), Error> {
         let through = self.through();
         self.spans.append(&[(through, &[])]).await?;
-        self.quarantine.append(&[(through, &[])]).await
+        self.quarantine.append(&[(through, &[])]).await?;
+        if self.walked.is_settled() {
+            self.walked.facts.append(&[(through, &[])]).await?;
+            self.walked.gaps.append(&[(through, &[])]).await?;
+        }
+        Ok(())
     }
 
     /// Takes rows out that begin before a time, ns since the epoch, and the oldest spans beyond
-    /// `bytes_max`; returns how many files held them. Both tables are looked at, also if the first
-    /// fails: a full disk is to become emptier.
+    /// `bytes_max`, with what belongs to them; returns how many files held them. All tables are
+    /// looked at, also if one fails: a full disk is to become emptier.
     ///
     /// # Errors
     ///
@@ -110,7 +194,15 @@ impl Tables {
         let first = before.map(hour_of);
         let spans = self.spans.expire(first.as_deref(), bytes_max).await;
         let quarantine = self.quarantine.expire(first.as_deref(), None).await;
-        Ok(spans?.len() + quarantine?.len())
+        // Facts of spans that are gone are of no use.
+        let oldest = self.spans.oldest_hour();
+        let first = first.max(oldest?);
+        let facts = self.walked.facts.expire(first.as_deref(), None).await;
+        let gaps = self.walked.gaps.expire(first.as_deref(), None).await;
+        let old = hour_of(self.now().saturating_sub(FINDINGS_KEPT_NANOS));
+        let findings = self.findings.expire(Some(&old), None).await;
+        let others = quarantine?.len() + facts?.len() + gaps?.len() + findings?.len();
+        Ok(spans?.len() + others)
     }
 
     /// Removes files that are no part of the tables, and were seen to be none by then, ns since the
@@ -121,8 +213,11 @@ impl Tables {
     /// As [`Table::sweep`].
     pub async fn sweep(&mut self, seen_before: i64) -> Result<usize, Error> {
         let spans = self.spans.sweep(seen_before).await;
-        let quarantine = self.quarantine.sweep(seen_before).await;
-        Ok(spans? + quarantine?)
+        let mut swept = 0;
+        for table in self.others() {
+            swept += table.sweep(seen_before).await?;
+        }
+        Ok(spans? + swept)
     }
 
     /// Removes files that are no part of the tables at once: nobody may be reading them.
@@ -143,12 +238,19 @@ impl Tables {
     /// As [`Table::compact`].
     pub async fn join(&mut self, over: i64) -> Result<Compacted, Error> {
         let over = hour_of(over);
-        let spans = self.spans.compact(&over).await?;
-        let quarantine = self.quarantine.compact(&over).await?;
-        Ok(Compacted {
-            files_before: spans.files_before + quarantine.files_before,
-            files_after: spans.files_after + quarantine.files_after,
-        })
+        let mut all = self.spans.compact(&over).await?;
+        for table in self.others() {
+            let joined = table.compact(&over).await?;
+            all.files_before += joined.files_before;
+            all.files_after += joined.files_after;
+        }
+        Ok(all)
+    }
+
+    /// Returns all tables but `spans`.
+    fn others(&mut self) -> [&mut Table; 4] {
+        let Walked { facts, gaps, .. } = &mut self.walked;
+        [&mut self.quarantine, facts, gaps, &mut self.findings]
     }
 
     /// Takes over all rows of another data directory, the tables' and the log's.
@@ -159,7 +261,37 @@ impl Tables {
     pub async fn copy(&mut self, from: &Look) -> Result<(), Error> {
         self.spans.copy(&from.spans).await?;
         self.quarantine.copy(&from.quarantine).await?;
-        self.append(&[&from.behind]).await
+        if let Some(findings) = &from.findings {
+            self.findings.copy(findings).await?;
+        }
+        if let Some(LookWalked { facts, gaps, unsettled }) = &from.walked {
+            self.walked.facts.copy(facts).await?;
+            self.walked.gaps.copy(gaps).await?;
+            let now = Instant::now();
+            for (record, spans) in unsettled {
+                self.walked.add(*record, spans, now);
+            }
+        }
+        self.take_all(from).await
+    }
+
+    /// Brings all that a look saw in the log into the tables: nothing comes any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::append`].
+    pub async fn take_all(&mut self, look: &Look) -> Result<(), Error> {
+        let Logged { spans, quarantine, record } = &look.behind;
+        self.spans.append(&[(*record, spans)]).await?;
+        self.quarantine.append(&[(*record, quarantine)]).await?;
+        if let Some(LookWalked { unsettled, .. }) = &look.walked {
+            let now = Instant::now();
+            for (record, spans) in unsettled {
+                self.walked.add(*record, spans, now);
+            }
+        }
+        self.settle(Settle::AtOnce).await?;
+        self.catch_up().await
     }
 
     /// Returns now, ns since the epoch.
@@ -176,15 +308,22 @@ impl Look {
     ///
     /// [`Error::NoTables`] when it is none; [`Error::Log`] and the errors of [`Snapshot::open`]
     /// when it cannot be read, [`Error::Gap`] when log and tables do not belong together.
-    pub async fn at(data: &Path, bytes_max: u64) -> Result<Self, Error> {
+    pub async fn at(data: &Path, wanted: Wanted, bytes_max: u64) -> Result<Self, Error> {
         if !data.join(TABLES).is_dir() {
             return Err(Error::NoTables);
         }
         for _ in 0..LOOKS_MAX {
             let store = Arc::new(DiskStore::new(Arc::new(LocalDisk), data.join(TABLES)));
             let spans = Snapshot::open(Arc::clone(&store) as _, &spans::table()).await?;
-            let quarantine = Snapshot::open(store, &quarantine::table()).await?;
-            let through = [spans.through(), quarantine.through()];
+            let quarantine = Snapshot::open(Arc::clone(&store) as _, &quarantine::table()).await?;
+            let walked = match wanted {
+                Wanted::Received => None,
+                Wanted::Walked => walked(&store).await?,
+            };
+            let findings = if_there(&store, &findings::table()).await?;
+            let [of_spans, of_quarantine] = [spans.through(), quarantine.through()];
+            let settled = walked.as_ref().map(|(facts, gaps)| facts.through().min(gaps.through()));
+            let through = [settled.unwrap_or(of_spans).min(of_spans), of_quarantine];
             let recovered = match Journal::read(&LocalDisk, data, through, bytes_max) {
                 Err(timesink_store::Error::Io { cause, .. })
                     if cause.kind() == ErrorKind::NotFound =>
@@ -194,11 +333,54 @@ impl Look {
                 recovered => recovered?,
             };
             // Nothing that the tables lack was removed from the log before it was read.
-            if recovered.replayed.first().is_none_or(|first| first <= through[0] + 1) {
-                let (behind, replayed) = (Logged::merge(recovered.logged), recovered.replayed);
-                return Ok(Self { spans, quarantine, behind, replayed });
+            let replayed = recovered.replayed;
+            if replayed.first().is_none_or(|first| first <= through[0] + 1) {
+                let unsettled = recovered.logged.iter().filter(|part| !part.spans.is_empty());
+                let unsettled = unsettled.map(|part| (part.record, part.spans.clone())).collect();
+                let walked = walked.map(|(facts, gaps)| LookWalked { facts, gaps, unsettled });
+                let is_behind = |part: &Logged| part.spans.is_empty() || part.record > of_spans;
+                let behind = Logged::merge(recovered.logged.into_iter().filter(is_behind));
+                return Ok(Self { spans, quarantine, findings, walked, behind, replayed });
             }
         }
         Err(Error::Gap)
     }
+}
+
+/// Opens the tables of the trace pass, if there are any: an older version made none.
+async fn walked(store: &Arc<DiskStore>) -> Result<Option<(Snapshot, Snapshot)>, Error> {
+    let facts = if_there(store, &facts::stored()).await?;
+    // They are made one after the other.
+    Ok(facts.zip(if_there(store, &gaps::stored()).await?))
+}
+
+async fn if_there(
+    store: &Arc<DiskStore>,
+    table: &schema::Table,
+) -> Result<Option<Snapshot>, Error> {
+    if !snapshot::is_there(Arc::clone(store) as _, table.name).await? {
+        return Ok(None);
+    }
+    Snapshot::open(Arc::clone(store) as _, table).await.map(Some)
+}
+
+/// Returns rows of the table `findings` of a data directory, those of files that were written since
+/// a time, ns since the epoch: the youngest files first.
+///
+/// # Errors
+///
+/// As [`Snapshot::read`].
+pub async fn stored_findings(data: &Path, since: i64) -> Result<Vec<RecordBatch>, Error> {
+    let store = Arc::new(DiskStore::new(Arc::new(LocalDisk), data.join(TABLES)));
+    let Some(findings) = if_there(&store, &findings::table()).await? else { return Ok(Vec::new()) };
+    let mut files = findings.files()?;
+    files.retain(|file| file.modified >= since / NANOS_PER_MILLI);
+    files.sort_unstable_by(|a, b| (b.modified, &b.path).cmp(&(a.modified, &a.path)));
+    let mut rows = Vec::new();
+    for file in &files {
+        for batch in findings.read(file, &Columns::All).await? {
+            rows.push(batch?);
+        }
+    }
+    Ok(rows)
 }

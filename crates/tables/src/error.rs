@@ -25,6 +25,9 @@ pub enum Error {
     /// The batch cannot be written as Parquet: a defect of whoever made it.
     #[error("a batch of the table `{table}` cannot be written as Parquet: {cause}")]
     Parquet { table: String, cause: ParquetError },
+    /// The trace pass refused spans of the table: a defect of ours.
+    #[error("failed to walk traces: {0}")]
+    Walk(timesink_facts::Error),
     /// The folder has no tables: it is none of a server, or of one that kept none yet.
     #[error("it has no `tables` folder: is it the `--data` of a `timesink serve`?")]
     NoTables,

@@ -13,10 +13,13 @@ mod file;
 mod merge;
 mod snapshot;
 mod table;
+mod unsettled;
+mod walked;
 
-pub use data::{Look, TABLES, Tables};
+pub use data::{Look, LookWalked, TABLES, Tables, Wanted, stored_findings};
 pub use disk_store::DiskStore;
 pub use error::Error;
 pub use file::hour_of;
 pub use snapshot::{Bounds, LiveFile, Snapshot};
 pub use table::{Compacted, Layout, Table};
+pub use unsettled::Settle;

@@ -1,9 +1,9 @@
 //! [`Snapshot`]: a table as it was at one moment, to be read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use deltalake_core::kernel::Add;
@@ -11,9 +11,10 @@ use deltalake_core::{DeltaTable, DeltaTableBuilder};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter};
 use serde_json::Value;
 use timesink_model::schema::{self, Columns};
+use timesink_store::{parse_trace_id, trace_ids};
 
 use crate::Error;
 use crate::file::{Refused, hour_of};
@@ -22,6 +23,10 @@ use crate::table::{HOUR, LOG, NANOS_PER_MILLI, failed, location};
 
 /// Rows that are read at a time.
 const BATCH_ROWS: usize = 8192;
+
+/// A file is recent that was written so long before the last one, ms: longer ago than spans wait for
+/// their trace to settle.
+const RECENT_MILLIS: i64 = 15 * 60 * 1000;
 
 /// A table at one moment: what is committed later changes nothing of it.
 #[derive(Debug)]
@@ -63,6 +68,14 @@ impl LiveFile {
     /// is kept as long as all else.
     pub(crate) fn age(&self) -> &str {
         self.hour.as_deref().map_or(&self.written, |hour| hour.max(&self.written))
+    }
+
+    /// Returns whether rows of traces between two can be in it.
+    pub(crate) fn may_have_traces(&self, first: u128, last: u128) -> bool {
+        let Some(bounds) = self.bounds.get("trace_id") else { return true };
+        let bound = |value: &Value| value.as_str().and_then(parse_trace_id);
+        bound(&bounds.least).is_none_or(|least| least <= last)
+            && bound(&bounds.greatest).is_none_or(|greatest| greatest >= first)
     }
 
     /// Returns the day on which it was written, `2026-11-28`.
@@ -153,24 +166,73 @@ impl Snapshot {
         file: &LiveFile,
         columns: &Columns,
     ) -> Result<impl Iterator<Item = Result<RecordBatch, Error>>, Error> {
-        let store = self.store();
-        let get = async { store.get(&Path::from(file.path.as_str())).await?.bytes().await };
-        let table = self.table.name;
-        let bytes = get.await;
-        let bytes = bytes.map_err(|cause| Error::Read { table: table.to_owned(), cause })?;
-        let path = file.path.clone();
-        let broken = move |refused: Refused| refused.of_file(table, &path);
-        let schema: SchemaRef = Arc::new(columns.schema(&self.table));
-        let open = || {
-            let file = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
-            let names = schema.fields().iter().map(|field| field.name().as_str());
-            let mask = ProjectionMask::columns(file.parquet_schema(), names);
-            file.with_batch_size(BATCH_ROWS).with_projection(mask).build()
-        };
-        let batches = open().map_err(|cause| broken(cause.into()))?;
-        let fit = move |batch: Result<RecordBatch, ArrowError>| fitted(&batch?, &schema);
-        Ok(batches.map(move |batch| fit(batch).map_err(&broken)))
+        let schema = Arc::new(columns.schema(&self.table));
+        read_file(&self.store(), self.table.name, &schema, file, None).await
     }
+
+    /// Returns the rows of some traces that are in files written not long before the last one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::read`].
+    pub async fn recent_rows_of(
+        &self,
+        traces: &Arc<HashSet<u128>>,
+        columns: &Columns,
+    ) -> Result<Vec<RecordBatch>, Error> {
+        let schema = Arc::new(columns.schema(&self.table));
+        let files = self.files()?;
+        let since = recent(&files);
+        let mut rows = Vec::new();
+        for file in files.iter().filter(|file| file.modified >= since) {
+            let store = self.store();
+            let of_traces = Some(Arc::clone(traces));
+            for batch in read_file(&store, self.table.name, &schema, file, of_traces).await? {
+                rows.push(batch?);
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Returns since when files are recent, ms since the epoch: what the log may still have.
+pub(crate) fn recent(files: &[LiveFile]) -> i64 {
+    let last = files.iter().map(|file| file.modified).max().unwrap_or_default();
+    last - RECENT_MILLIS
+}
+
+/// Returns the rows of a file, with the columns of a schema, those of some traces if any are named.
+pub(crate) async fn read_file(
+    store: &Arc<dyn ObjectStore>,
+    table: &'static str,
+    schema: &SchemaRef,
+    file: &LiveFile,
+    traces: Option<Arc<HashSet<u128>>>,
+) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + use<>, Error> {
+    let get = async { store.get(&Path::from(file.path.as_str())).await?.bytes().await };
+    let bytes = get.await;
+    let bytes = bytes.map_err(|cause| Error::Read { table: table.to_owned(), cause })?;
+    let path = file.path.clone();
+    let broken = move |refused: Refused| refused.of_file(table, &path);
+    let schema = Arc::clone(schema);
+    let open = || {
+        let mut file = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        let mask = ProjectionMask::columns(file.parquet_schema(), names);
+        if let Some(traces) = traces {
+            let ids = ProjectionMask::columns(file.parquet_schema(), ["trace_id"]);
+            let is_of_them = move |batch: RecordBatch| {
+                let ids = trace_ids(&batch);
+                Ok(ids.iter().map(|id| Some(traces.contains(id))).collect::<BooleanArray>())
+            };
+            let of_traces = ArrowPredicateFn::new(ids, is_of_them);
+            file = file.with_row_filter(RowFilter::new(vec![Box::new(of_traces)]));
+        }
+        file.with_batch_size(BATCH_ROWS).with_projection(mask).build()
+    };
+    let batches = open().map_err(|cause| broken(cause.into()))?;
+    let fit = move |batch: Result<RecordBatch, ArrowError>| fitted(&batch?, &schema);
+    Ok(batches.map(move |batch| fit(batch).map_err(&broken)))
 }
 
 /// Returns the table of a name, which may not be there, and is not looked at yet.
@@ -180,6 +242,12 @@ pub(crate) fn delta(store: Arc<dyn ObjectStore>, name: &str) -> Result<DeltaTabl
         builder.with_storage_backend(store, location).build()
     });
     built.map_err(|cause| failed("open", name, cause))
+}
+
+/// Returns whether there is a table of a name.
+pub(crate) async fn is_there(store: Arc<dyn ObjectStore>, name: &str) -> Result<bool, Error> {
+    let found = delta(store, name)?.verify_deltatable_existence().await;
+    found.map_err(|cause| failed("look for", name, cause))
 }
 
 pub(crate) fn files(delta: &DeltaTable, name: &str) -> Result<Vec<LiveFile>, Error> {

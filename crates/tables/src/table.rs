@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
@@ -16,13 +17,14 @@ use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use timesink_model::schema;
+use timesink_store::trace_ids;
 use url::Url;
 
 use crate::Error;
 use crate::disk_store::UNFINISHED;
 use crate::file::{FileWriter, NewFile, Refused, files};
 use crate::merge::merge;
-use crate::snapshot::{self, LiveFile, Snapshot};
+use crate::snapshot::{self, LiveFile, Snapshot, read_file};
 
 /// Whose position the application transactions of a table say (Delta's protocol, Transaction
 /// Identifiers): the records of the write-ahead log.
@@ -77,6 +79,29 @@ impl Layout {
         rising: &["start_time_unix_nano", "end_time_unix_nano", "duration_nanos", "start_time"],
         bounded: &["trace_id", "service_name", "start_time_unix_nano", "end_time_unix_nano"],
     };
+
+    /// The layout of `facts`.
+    pub const FACTS: Self = Self {
+        hour_of: Some("start_time_unix_nano"),
+        sorted_by: &["trace_id", "start_time_unix_nano", "span_id"],
+        found_by: &["trace_id"],
+        unique: &["span_id"],
+        rising: &["start_time_unix_nano"],
+        bounded: &["trace_id", "start_time_unix_nano"],
+    };
+
+    /// The layout of `gaps`.
+    pub const GAPS: Self = Self {
+        hour_of: Some("start_time_unix_nano"),
+        sorted_by: &["trace_id", "start_time_unix_nano", "span_id"],
+        found_by: &["trace_id"],
+        unique: &[],
+        rising: &["start_time_unix_nano"],
+        bounded: &["trace_id", "start_time_unix_nano"],
+    };
+
+    /// The layout of `findings`: few rows, as they came.
+    pub const FINDINGS: Self = Self::QUARANTINE;
 
     /// The layout of `quarantine`: few rows, as they came.
     pub const QUARANTINE: Self = Self {
@@ -259,15 +284,136 @@ impl Table {
         self.commit_rows(adds, from.through()).await
     }
 
+    /// Puts rows in place of all that the table has of some traces, and says that it has all rows of
+    /// the log up to a record. Files that were written before a time, ms since the epoch, are taken
+    /// to have none of them.
+    ///
+    /// # Errors
+    ///
+    /// The table is as before, or as it is to be: done again, the rows are there once.
+    pub(crate) async fn replace(
+        &mut self,
+        traces: &HashSet<u128>,
+        written_since: i64,
+        rows: &[RecordBatch],
+        through: u64,
+    ) -> Result<(), Error> {
+        self.refresh().await?;
+        let has_rows = rows.iter().any(|rows| rows.num_rows() > 0);
+        let files = if has_rows { self.files_of(rows)? } else { Vec::new() };
+        let mut adds = self.write_all(files, None).await?;
+        match self.take_out(traces, written_since, &mut adds).await {
+            Ok(replaced) if replaced.is_empty() => self.commit_rows(adds, through).await,
+            Ok(replaced) => {
+                let mut actions = self.removals(&replaced, true)?;
+                actions.extend(adds.into_iter().map(Action::Add));
+                let operation = DeltaOperation::Update { predicate: None };
+                self.commit(actions, position(through), operation).await?;
+                self.through = through;
+                Ok(())
+            }
+            Err(error) => {
+                self.take_back(&adds).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes files with rows of some traces anew, without those; returns the ones they replace.
+    async fn take_out(
+        &mut self,
+        traces: &HashSet<u128>,
+        written_since: i64,
+        adds: &mut Vec<Add>,
+    ) -> Result<Vec<LiveFile>, Error> {
+        let mut replaced = Vec::new();
+        for file in self.files_with(traces, written_since)? {
+            let Some(kept) = self.without(&file, traces).await? else { continue };
+            let kept = kept.into_iter().collect();
+            adds.extend(self.write_all(kept, Some(file.modified)).await?);
+            replaced.push(file);
+        }
+        Ok(replaced)
+    }
+
+    /// Returns a file's rows but for those of some traces, as a file unless there are none; `None`
+    /// when it has none of theirs.
+    async fn without(
+        &self,
+        file: &LiveFile,
+        traces: &HashSet<u128>,
+    ) -> Result<Option<Option<NewFile>>, Error> {
+        let of_file = |refused: Refused| refused.of_file(self.name, &file.path);
+        let mut writer = FileWriter::new(&self.layout, &self.schema, file.hour.clone());
+        let mut is_left = false;
+        let mut is_changed = false;
+        for batch in read_file(&self.store(), self.name, &self.schema, file, None).await? {
+            let batch = batch?;
+            let is_kept: BooleanArray =
+                trace_ids(&batch).iter().map(|id| Some(!traces.contains(id))).collect();
+            let kept = filter_record_batch(&batch, &is_kept).map_err(|e| of_file(e.into()))?;
+            is_changed |= kept.num_rows() < batch.num_rows();
+            is_left |= kept.num_rows() > 0;
+            if let Ok(writer) = &mut writer {
+                writer.write(&kept).map_err(of_file)?;
+            }
+        }
+        let new = || writer.and_then(FileWriter::finish).map_err(|refused| self.refused(refused));
+        is_changed.then(|| is_left.then(new).transpose()).transpose()
+    }
+
+    /// Returns the rows that the table has of some traces, with the columns of a schema, from files
+    /// that were not written before a time, ms since the epoch.
+    pub(crate) async fn rows_of(
+        &self,
+        traces: &Arc<HashSet<u128>>,
+        written_since: i64,
+        columns: &SchemaRef,
+    ) -> Result<Vec<RecordBatch>, Error> {
+        let mut rows = Vec::new();
+        for file in self.files_with(traces, written_since)? {
+            let of_traces = Some(Arc::clone(traces));
+            for batch in read_file(&self.store(), self.name, columns, &file, of_traces).await? {
+                rows.push(batch?);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Returns the rows of a file, with the columns of a schema.
+    pub(crate) async fn read(
+        &self,
+        file: &LiveFile,
+        columns: &SchemaRef,
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + use<>, Error> {
+        read_file(&self.store(), self.name, columns, file, None).await
+    }
+
+    fn files_with(
+        &self,
+        traces: &HashSet<u128>,
+        written_since: i64,
+    ) -> Result<Vec<LiveFile>, Error> {
+        let mut files = self.files()?;
+        let ends = traces.iter().min().zip(traces.iter().max());
+        files.retain(|file| {
+            file.modified >= written_since
+                && ends.is_some_and(|(first, last)| file.may_have_traces(*first, *last))
+        });
+        Ok(files)
+    }
+
+    fn store(&self) -> Arc<dyn ObjectStore> {
+        self.delta.log_store().object_store(None)
+    }
+
     /// Adds files to the table, and says that it has all rows of the log up to a record.
     async fn commit_rows(&mut self, adds: Vec<Add>, through: u64) -> Result<(), Error> {
-        let position = Transaction::new(LOG, through as i64);
-        let properties = CommitProperties::default().with_application_transaction(position);
         let partition_by = self.layout.hour_of.map(|_| vec![HOUR.to_owned()]);
         let operation =
             DeltaOperation::Write { mode: SaveMode::Append, partition_by, predicate: None };
         let actions = adds.into_iter().map(Action::Add).collect();
-        self.commit(actions, properties, operation).await?;
+        self.commit(actions, position(through), operation).await?;
         self.through = through;
         Ok(())
     }
@@ -505,9 +651,20 @@ impl Table {
         snapshot::files(&self.delta, self.name)
     }
 
+    /// Returns the first hour in which its rows begin, by their files.
+    pub(crate) fn oldest_hour(&self) -> Result<Option<String>, Error> {
+        Ok(self.files()?.iter().map(|file| file.age().to_owned()).min())
+    }
+
     fn refused(&self, refused: Refused) -> Error {
         refused.of_table(self.name)
     }
+}
+
+/// Says up to which record of the log a table has everything.
+fn position(through: u64) -> CommitProperties {
+    let position = Transaction::new(LOG, through as i64);
+    CommitProperties::default().with_application_transaction(position)
 }
 
 pub(crate) fn failed(action: &'static str, table: &str, cause: DeltaTableError) -> Error {

@@ -1,16 +1,18 @@
 //! What a data directory holds, as spans to look at: its tables, and the log behind them. A server
 //! may write meanwhile.
 
+mod walk;
+
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use arrow::array::RecordBatch;
-use timesink_model::schema::{Columns, Table, quarantine, spans};
+use timesink_model::schema::{Columns, Table, facts, gaps, quarantine, spans};
 use timesink_otlp::{Decoded, ReadOptions};
 use timesink_query::StoredTable;
 use timesink_store::log::Replayed;
 use timesink_store::memory_bytes;
-use timesink_tables::{Look, Snapshot, hour_of};
+use timesink_tables::{Look, Snapshot, Wanted, hour_of};
 use tokio::runtime::Builder;
 
 /// Files of the hour before are read too: the spans of a trace lie in several.
@@ -32,8 +34,8 @@ pub(crate) fn read(folder: &Path, options: &ReadOptions, since: Option<i64>) -> 
 
 fn read_all(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Result<Stored> {
     let runtime = Builder::new_current_thread().build()?;
-    let look = Look::at(folder, options.decoded_bytes_max);
-    let Look { spans, quarantine, behind, replayed } = runtime.block_on(look)?;
+    let look = Look::at(folder, Wanted::Received, options.decoded_bytes_max);
+    let Look { spans, quarantine, behind, replayed, .. } = runtime.block_on(look)?;
     let first = since.map(|since| hour_of(since.saturating_sub(NANOS_BEFORE)));
     let mut read = Read { columns: &options.decoder.columns, limits: options, bytes: 0 };
     let decoded = runtime.block_on(async {
@@ -51,23 +53,35 @@ fn read_all(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Result<
     Ok(Stored { decoded: Decoded::merge(vec![decoded, behind]), replayed })
 }
 
-/// Returns the tables of a data directory, their rows to be read as queries ask for them, and what
-/// its log lacks.
-pub(crate) fn tables(folder: &Path, options: &ReadOptions) -> Result<(Vec<StoredTable>, Replayed)> {
+/// Returns some tables of a data directory, their rows to be read as queries ask for them, and what
+/// its log lacks; none if the directory lacks rows of them, as one of an older version does.
+pub(crate) fn tables(
+    folder: &Path,
+    options: &ReadOptions,
+    names: &[&str],
+) -> Result<Option<(Vec<StoredTable>, Replayed)>> {
     let tables = || -> Result<_> {
         let runtime = Builder::new_current_thread().build()?;
-        let look = Look::at(folder, options.decoded_bytes_max);
-        let Look { spans, quarantine, behind, replayed } = runtime.block_on(look)?;
+        let walks = [facts::table().name, gaps::table().name];
+        let are_walked = names.iter().any(|name| walks.contains(name));
+        let wanted = if are_walked { Wanted::Walked } else { Wanted::Received };
+        let look = runtime.block_on(Look::at(folder, wanted, options.decoded_bytes_max))?;
+        let Look { spans, quarantine, walked, behind, replayed } = look;
         let mut read = Read { columns: &Columns::All, limits: options, bytes: 0 };
+        let mut tables = Vec::new();
+        if are_walked {
+            let Some(walked) = walked else { return Ok(None) };
+            let made = runtime.block_on(walk::tables(walked, &spans))?;
+            let Some(made) = made else { return Ok(None) };
+            tables.extend(made);
+        }
         let mut table = |snapshot, behind: &[RecordBatch], table: &Table| {
             let behind = read.logged(behind, table)?;
             Ok::<_, anyhow::Error>(StoredTable { name: table.name, snapshot, behind })
         };
-        let tables = vec![
-            table(spans, &behind.spans, &spans::table())?,
-            table(quarantine, &behind.quarantine, &quarantine::table())?,
-        ];
-        Ok((tables, replayed))
+        tables.push(table(spans, &behind.spans, &spans::table())?);
+        tables.push(table(quarantine, &behind.quarantine, &quarantine::table())?);
+        Ok(Some((tables, replayed)))
     };
     tables().with_context(|| unreadable(folder))
 }

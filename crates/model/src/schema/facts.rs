@@ -4,6 +4,31 @@ use arrow_schema::DataType;
 
 use super::{Column, TEXT, Table};
 
+/// The columns that only all spans of a process tell: those of one trace do not.
+pub const PROCESS_WIDE: [&str; 15] = [
+    "entry_number",
+    "open_entries",
+    "stalled_nanos",
+    "silence_nanos",
+    "expected_edges",
+    "foreign_edges",
+    "concurrent_traces",
+    "process_id",
+    "is_event_loop",
+    "server_busy_nanos",
+    "waiting_nanos",
+    "is_told_by_requests",
+    "request_silence_nanos",
+    "request_edges",
+    "expected_request_edges",
+];
+
+/// Returns the table as a data directory keeps it: without the columns that are
+/// [`PROCESS_WIDE`].
+pub fn stored() -> Table {
+    table().without(&PROCESS_WIDE)
+}
+
 /// Returns the table's description.
 pub fn table() -> Table {
     let int = DataType::Int64;
@@ -219,9 +244,10 @@ pub fn table() -> Table {
         ),
         Column::required(
             "tiling_duration_nanos",
-            int,
+            int.clone(),
             "The duration of the head of its tiling, ns: what runs in the background of a request is a part of its task, not of the request.",
         ),
+        Column::required("start_time_unix_nano", int, "As in `spans`."),
     ];
     Table {
         name: "facts",

@@ -7,6 +7,28 @@ use super::{Column, TEXT, Table};
 /// The shortest stretch that is a gap: 1 ms.
 pub const GAP_NANOS_MIN: i64 = crate::NANOS_PER_MILLI;
 
+/// The columns that only all spans of a process tell: those of one trace do not.
+pub const PROCESS_WIDE: [&str; 12] = [
+    "after_running",
+    "after_ended_nanos",
+    "after_running_max",
+    "silence_nanos",
+    "expected_edges",
+    "foreign_edges",
+    "concurrent_traces",
+    "stalled_nanos",
+    "waiting_nanos",
+    "request_silence_nanos",
+    "request_edges",
+    "expected_request_edges",
+];
+
+/// Returns the table as a data directory keeps it: without the columns that are
+/// [`PROCESS_WIDE`].
+pub fn stored() -> Table {
+    table().without(&PROCESS_WIDE)
+}
+
 /// Returns the table's description.
 pub fn table() -> Table {
     let int = DataType::Int64;

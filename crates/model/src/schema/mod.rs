@@ -52,6 +52,12 @@ impl Table {
                 .collect::<Vec<_>>(),
         )
     }
+
+    /// Returns the table without some columns.
+    fn without(mut self, columns: &[&str]) -> Self {
+        self.columns.retain(|column| !columns.contains(&column.name));
+        self
+    }
 }
 
 /// Which columns of its tables a reader asks for: what nobody asks for need not be made.

@@ -21,7 +21,6 @@ use timesink_rules::{Analysis, Engine, RuleSet};
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use self::snapshot::Snapshot;
-pub(crate) use self::window::parse_trace_id;
 use self::window::{Settled, Window};
 use crate::Error;
 use crate::intake::{Harvest, Intake, locked};

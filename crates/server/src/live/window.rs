@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch, StringViewArray};
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
+use timesink_store::{own_texts, trace_ids};
 
 /// A batch with fewer rows and bytes is joined with others of its kind.
 const SMALL_ROWS: usize = 4096;
@@ -299,15 +300,6 @@ impl Chunk {
     }
 }
 
-/// Copies texts out of buffers that hold those of other rows as well.
-fn own_texts(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let columns = batch.columns().iter().map(|column| match column.as_string_view_opt() {
-        Some(texts) => Arc::new(texts.gc()) as _,
-        None => Arc::clone(column),
-    });
-    RecordBatch::try_new(batch.schema(), columns.collect())
-}
-
 /// Returns the part of `bytes` that belongs to some of the rows.
 fn share(bytes: u64, rows: usize, of: usize) -> u64 {
     (u128::from(bytes) * rows as u128 / of.max(1) as u128) as u64
@@ -315,22 +307,6 @@ fn share(bytes: u64, rows: usize, of: usize) -> u64 {
 
 fn has_rows(batch: &Result<RecordBatch, ArrowError>) -> bool {
     !batch.as_ref().is_ok_and(|batch| batch.num_rows() == 0)
-}
-
-fn column<'a>(batch: &'a RecordBatch, name: &str) -> Option<&'a StringViewArray> {
-    batch.column_by_name(name).and_then(|column| column.as_string_view_opt())
-}
-
-/// Reads the trace id of each row; the decoder let only ids of 32 hex digits through.
-fn trace_ids(batch: &RecordBatch) -> Vec<u128> {
-    let ids = column(batch, "trace_id").into_iter().flat_map(|ids| ids.iter());
-    ids.map(|id| parse_trace_id(id.unwrap_or_default()).unwrap_or_default()).collect()
-}
-
-/// Reads a trace id, 32 hex digits.
-pub(crate) fn parse_trace_id(text: &str) -> Option<u128> {
-    let is_whole = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_whole.then(|| u128::from_str_radix(text, 16).ok()).flatten()
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use timesink_output::safe;
 
 use super::State;
 use super::answer::{ANSWER_BYTES_MAX, internal, of_any_size, problem};
-use crate::live::parse_trace_id;
+use timesink_store::parse_trace_id;
+
 use crate::watch;
 
 /// What is said of a trace that is too large.

@@ -20,9 +20,8 @@ pub(super) fn run(args: SqlArgs, run: &mut Run<'_>) -> Result<Ended> {
     if let Some(folder) = data
         && files.is_empty()
         && since.is_none()
-        && StoredDatabase::is_enough_for(&query)
+        && let Some(result) = of_stored(folder, &query, run)?
     {
-        let result = of_stored(folder, &query, run)?;
         return once_written(write(&result, args.format, run), Ended::Done);
     }
     let now = run.surroundings.now_unix_nano;
@@ -39,14 +38,21 @@ pub(super) fn run(args: SqlArgs, run: &mut Run<'_>) -> Result<Ended> {
     once_written(write(&result, args.format, run), Ended::of_reading(&input))
 }
 
-/// Answers a query from the files of a data directory, which need not fit into memory.
-fn of_stored(folder: &Path, query: &str, run: &mut Run<'_>) -> Result<QueryResult> {
+/// Answers a query from the files of a data directory, which need not fit into memory, if they have
+/// what it asks for.
+fn of_stored(folder: &Path, query: &str, run: &mut Run<'_>) -> Result<Option<QueryResult>> {
+    let names = StoredDatabase::tables_for(query);
+    if names.is_empty() {
+        return Ok(None);
+    }
     let _progress = run.console.progress("running the query");
-    let (tables, replayed) = stored::tables(folder, &run.config.read)?;
+    let Some((tables, replayed)) = stored::tables(folder, &run.config.read, &names)? else {
+        return Ok(None);
+    };
     output::warn_of_lost_records(run.console, &replayed);
     let database = StoredDatabase::new(tables, run.config.limits)?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
-    Ok(runtime.block_on(answer(database.session()?, query))?)
+    Ok(Some(runtime.block_on(answer(database.session()?, query))?))
 }
 
 async fn answer(session: Session, query: &str) -> Result<QueryResult, timesink_query::Error> {

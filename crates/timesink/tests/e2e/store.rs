@@ -312,11 +312,11 @@ fn an_operator_looks_after_a_store() {
     assert_eq!(counted(&backup), all);
     end(serve);
     let (code, said, _) = store(&["compact", "--data", &data]);
-    assert_eq!((code, said.as_str()), (Some(0), "2 files joined as 1 file, 2 files removed\n"));
+    assert_eq!((code, said.as_str()), (Some(0), "4 files joined as 2 files, 4 files removed\n"));
     let (code, said, errors) = store(&["verify", "--data", &data]);
     assert_eq!(code, Some(0), "{said}{errors}");
     assert!(
-        said.starts_with("2 files of the tables, ") && said.ends_with(": no problems\n"),
+        said.starts_with("4 files of the tables, ") && said.ends_with(": no problems\n"),
         "{said}"
     );
     assert_eq!(counted(&data), all);

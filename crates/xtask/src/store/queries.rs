@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use arrow::array::AsArray;
 use timesink_query::{Limits, StoredDatabase, StoredTable};
-use timesink_tables::Look;
+use timesink_tables::{Look, Wanted};
 use tokio::runtime::Runtime;
 
 use crate::workspace::{root, target};
@@ -118,7 +118,7 @@ pub(super) fn some_traces(data: &Path, count: usize) -> Result<Vec<String>> {
 }
 
 fn open(data: &Path, limits: Limits, runtime: &Runtime) -> Result<(StoredDatabase, Vec<String>)> {
-    let look = runtime.block_on(Look::at(data, u64::MAX))?;
+    let look = runtime.block_on(Look::at(data, Wanted::Received, u64::MAX))?;
     let folder = data.join("tables/spans");
     let paths = look.spans.files()?.into_iter().map(|file| folder.join(file.path));
     let files = paths.map(|path| path.to_string_lossy().into_owned()).collect();

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
 use serde_json::{Value, json};
 use timesink_store::WriterLock;
-use timesink_tables::{LiveFile, Look, Snapshot};
+use timesink_tables::{LiveFile, Look, LookWalked, Snapshot};
 
 use super::{counted, look, runtime, size};
 use crate::cli::{InfoFormat, StoreInfoArgs};
@@ -35,8 +35,14 @@ pub(super) fn run(args: &StoreInfoArgs, run: &mut Run<'_>) -> Result<Ended> {
     let runtime = runtime()?;
     let look = look(data, &runtime, run)?;
     warn_of_lost_records(run.console, &look.replayed);
-    let Look { spans, quarantine, behind, .. } = &look;
-    let tables = [told(spans, &behind.spans)?, told(quarantine, &behind.quarantine)?];
+    let Look { spans, quarantine, findings, walked, behind, .. } = &look;
+    let mut tables = vec![told(spans, &behind.spans)?, told(quarantine, &behind.quarantine)?];
+    if let Some(LookWalked { facts, gaps, .. }) = walked {
+        tables.extend([told(facts, &[])?, told(gaps, &[])?]);
+    }
+    if let Some(findings) = findings {
+        tables.push(told(findings, &[])?);
+    }
     let (log_files, log_bytes) = log(data)?;
     let writer = WriterLock::holder(data)?;
     let written = match args.format {

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use timesink_store::WriterLock;
-use timesink_tables::{Look, TABLES, Tables};
+use timesink_tables::{Look, TABLES, Tables, Wanted};
 use tokio::runtime::{Builder, Runtime};
 
 use super::Run;
@@ -46,7 +46,8 @@ fn runtime() -> Result<Runtime> {
 
 /// Looks at a data directory; a process may write there.
 fn look(data: &Path, runtime: &Runtime, run: &Run<'_>) -> Result<Look> {
-    let look = runtime.block_on(Look::at(data, run.config.read.decoded_bytes_max));
+    let bytes_max = run.config.read.decoded_bytes_max;
+    let look = runtime.block_on(Look::at(data, Wanted::Walked, bytes_max));
     look.with_context(|| unreadable(data))
 }
 

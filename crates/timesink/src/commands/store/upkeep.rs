@@ -21,7 +21,7 @@ pub(super) fn compact(args: &DataArgs, run: &mut Run<'_>) -> Result<Ended> {
     let done = {
         let _progress = run.console.progress("joining files");
         runtime.block_on(async {
-            tables.append(&[&look.behind]).await?;
+            tables.take_all(&look).await?;
             let (joined, problem) = join_all(&mut tables).await;
             Ok::<_, timesink_tables::Error>((joined, problem, tables.sweep_now().await?))
         })

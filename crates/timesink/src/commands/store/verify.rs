@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 use timesink_store::{Journal, LocalDisk, WriterLock};
-use timesink_tables::{Layout, Look, Snapshot};
+use timesink_tables::{Layout, Look, LookWalked, Snapshot};
 use tokio::runtime::Runtime;
 
 use super::{counted, look, runtime};
@@ -45,7 +45,12 @@ pub(super) fn run(args: &DataArgs, run: &mut Run<'_>) -> Result<Ended> {
 /// Reads all files of tables and log.
 pub(super) fn verify(args: &DataArgs, look: &Look, runtime: &Runtime) -> Result<Verified> {
     let mut verified = Verified::default();
-    for (table, layout) in [(&look.spans, Layout::SPANS), (&look.quarantine, Layout::QUARANTINE)] {
+    let mut tables = vec![(&look.spans, Layout::SPANS), (&look.quarantine, Layout::QUARANTINE)];
+    if let Some(LookWalked { facts, gaps, .. }) = &look.walked {
+        tables.extend([(facts, Layout::FACTS), (gaps, Layout::GAPS)]);
+    }
+    tables.extend(look.findings.iter().map(|findings| (findings, Layout::FINDINGS)));
+    for (table, layout) in tables {
         runtime.block_on(verified.table(table, &layout))?;
     }
     let is_written = WriterLock::holder(&args.data)?.is_some();

@@ -1,0 +1,143 @@
+//! [`Unsettled`]: spans that are in the log, and whose traces have no facts in the tables yet.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::error::ArrowError;
+use timesink_store::{memory_bytes, own_texts, trace_ids};
+
+/// A trace of which spans come without a pause is walked once it is so many times as old as it takes
+/// to settle.
+const OVERDUE_TIMES: u32 = 6;
+
+/// When a trace has all its spans, as far as can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settle {
+    /// Once no span of it came for so long.
+    After(Duration),
+    /// At once: nothing comes any more, or there is no room to wait.
+    AtOnce,
+}
+
+/// Spans by the record of the log that they came with.
+#[derive(Debug, Default)]
+pub(crate) struct Unsettled {
+    chunks: Vec<Chunk>,
+    traces: HashMap<u128, Waiting>,
+    /// The last record of which spans came.
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    record: u64,
+    batch: RecordBatch,
+    /// The trace of each row.
+    traces: Vec<u128>,
+    bytes: u64,
+}
+
+/// When spans of a trace came.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    first: Instant,
+    last: Instant,
+}
+
+impl Unsettled {
+    /// Takes the spans of a record, which came now.
+    pub(crate) fn add(&mut self, record: u64, batches: &[RecordBatch], now: Instant) {
+        for batch in batches {
+            let traces = trace_ids(batch);
+            for run in traces.chunk_by(|a, b| a == b) {
+                let waiting =
+                    self.traces.entry(run[0]).or_insert(Waiting { first: now, last: now });
+                waiting.last = now;
+            }
+            let bytes = memory_bytes(batch);
+            self.chunks.push(Chunk { record, batch: batch.clone(), traces, bytes });
+        }
+        self.last = self.last.max(record);
+    }
+
+    /// Returns the memory that they hold, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.bytes).sum()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Returns the traces that have settled.
+    pub(crate) fn due(&self, settle: Settle, now: Instant) -> HashSet<u128> {
+        let is_due = |waiting: &Waiting| match settle {
+            Settle::AtOnce => true,
+            Settle::After(time) => {
+                now.duration_since(waiting.last) >= time
+                    || now.duration_since(waiting.first) >= time * OVERDUE_TIMES
+            }
+        };
+        let due = self.traces.iter().filter(|(_, waiting)| is_due(waiting));
+        due.map(|(id, _)| *id).collect()
+    }
+
+    /// Returns the spans of some traces.
+    pub(crate) fn spans(&self, traces: &HashSet<u128>) -> Result<Vec<RecordBatch>, ArrowError> {
+        let spans = self.chunks.iter().map(|chunk| chunk.filtered(|id| traces.contains(id)));
+        let spans: Vec<RecordBatch> = spans.collect::<Result<_, _>>()?;
+        Ok(spans.into_iter().filter(|batch| batch.num_rows() > 0).collect())
+    }
+
+    /// Returns up to which record the log is not needed once some traces have facts.
+    pub(crate) fn through_without(&self, traces: &HashSet<u128>) -> u64 {
+        let is_left = |chunk: &&Chunk| chunk.traces.iter().any(|id| !traces.contains(id));
+        let left = self.chunks.iter().filter(is_left).map(|chunk| chunk.record);
+        left.min().map_or(self.last, |first| first.saturating_sub(1))
+    }
+
+    /// Returns up to which record the log is not needed.
+    pub(crate) fn through(&self) -> u64 {
+        let first = self.chunks.iter().map(|chunk| chunk.record).min();
+        first.map_or(self.last, |first| first.saturating_sub(1))
+    }
+
+    /// Lets spans go whose traces have facts.
+    pub(crate) fn forget(&mut self, traces: &HashSet<u128>) -> Result<(), ArrowError> {
+        self.traces.retain(|id, _| !traces.contains(id));
+        let mut left = Vec::new();
+        for chunk in self.chunks.drain(..) {
+            let kept = chunk.traces.iter().filter(|id| !traces.contains(*id)).count();
+            if kept == chunk.traces.len() {
+                left.push(chunk);
+            } else if kept > 0 {
+                left.push(chunk.without(traces)?);
+            }
+        }
+        self.chunks = left;
+        Ok(())
+    }
+}
+
+impl Chunk {
+    /// Returns the rows of some traces; all of them are not copied.
+    fn filtered(&self, is_wanted: impl Fn(&u128) -> bool) -> Result<RecordBatch, ArrowError> {
+        let runs = self.traces.chunk_by(|a, b| a == b);
+        let wanted = runs.flat_map(|run| std::iter::repeat_n(is_wanted(&run[0]), run.len()));
+        let wanted = BooleanArray::from(wanted.collect::<Vec<bool>>());
+        match wanted.true_count() {
+            all if all == self.traces.len() => Ok(self.batch.clone()),
+            _ => filter_record_batch(&self.batch, &wanted),
+        }
+    }
+
+    /// Returns the other rows, in memory of their own.
+    fn without(&self, traces: &HashSet<u128>) -> Result<Self, ArrowError> {
+        let batch = own_texts(&self.filtered(|id| !traces.contains(id))?)?;
+        let left = self.traces.iter().copied().filter(|id| !traces.contains(id)).collect();
+        let bytes = memory_bytes(&batch);
+        Ok(Self { record: self.record, batch, traces: left, bytes })
+    }
+}

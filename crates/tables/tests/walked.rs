@@ -1,0 +1,174 @@
+//! Facts and gaps in tables: each trace's once, those of all its spans, whatever happens.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use timesink_facts::PassOptions;
+use timesink_model::schema::{Columns, Table, facts, gaps};
+use timesink_store::{Disk, LocalDisk, Logged};
+use timesink_tables::{DiskStore, Error, Settle, Snapshot, TABLES, Tables};
+use timesink_testkit::disk::{Fault, ForgetfulDisk};
+use timesink_testkit::notation;
+
+const DATA: &str = "/data";
+
+/// 2026-11-28T12:00:00Z.
+const NOW: i64 = 1_795_867_200_000_000_000;
+
+const TRACES: &str = "\
+shop SERVER GET/cart/{i} 0ms 120ms x20 http.request.method=GET
+  shop CLIENT Q 5ms 10ms x10 db.system.name=mysql db.query.text=\"SELECT a FROM t WHERE id = {i}\"
+";
+
+/// Returns all spans, in rows that lie neither by trace nor by time.
+fn spans() -> RecordBatch {
+    let batches = notation::spans(TRACES);
+    let all = concat_batches(&batches[0].schema(), &batches).expect("one schema");
+    let rows = all.num_rows();
+    let scattered: UInt32Array = (0..rows).map(|row| (row * 7 % rows) as u32).collect();
+    take_record_batch(&all, &scattered).expect("rows of it")
+}
+
+fn record(number: u64, spans: RecordBatch) -> Logged {
+    Logged { spans: vec![spans], record: number, ..Logged::default() }
+}
+
+/// Returns what one pass makes of spans: facts and gaps with the columns that are stored.
+fn walked(spans: &RecordBatch) -> [RecordBatch; 2] {
+    let columns = facts::stored().columns.into_iter().chain(gaps::stored().columns);
+    let columns = Columns::named(columns.map(|column| column.name.to_owned()));
+    let options = PassOptions { columns, ..PassOptions::default() };
+    let walked = timesink_facts::run(vec![spans.clone()], &options).expect("it is walked");
+    [sorted(&facts::stored(), &walked.facts), sorted(&gaps::stored(), &[walked.gaps])]
+}
+
+/// Returns rows as one batch, by trace, span and start.
+fn sorted(table: &Table, rows: &[RecordBatch]) -> RecordBatch {
+    let rows = concat_batches(&Arc::new(table.schema()), rows).expect("one schema");
+    let column = |name: &str| SortColumn {
+        values: Arc::clone(rows.column_by_name(name).expect("a column")),
+        options: None,
+    };
+    let columns = ["trace_id", "span_id", "start_time_unix_nano"].map(column);
+    let order = lexsort_to_indices(&columns, None).expect("it is sorted");
+    take_record_batch(&rows, &order).expect("rows of it")
+}
+
+async fn open(disk: &Arc<dyn Disk>, data: &Path) -> Result<Tables, Error> {
+    Tables::on(Arc::clone(disk), data, || NOW).await
+}
+
+/// Returns what the tables have: facts and gaps.
+async fn stored(disk: &Arc<dyn Disk>, data: &Path) -> [RecordBatch; 2] {
+    let store = Arc::new(DiskStore::new(Arc::clone(disk), data.join(TABLES)));
+    let mut tables = Vec::new();
+    for table in [facts::stored(), gaps::stored()] {
+        let snapshot = Snapshot::open(Arc::clone(&store) as _, &table).await.expect("it is there");
+        let mut rows = Vec::new();
+        for file in snapshot.files().expect("they are listed") {
+            let batches = snapshot.read(&file, &Columns::All).await.expect("it is there");
+            rows.extend(batches.map(|batch| batch.expect("it is whole")));
+        }
+        tables.push(sorted(&table, &rows));
+    }
+    <[_; 2]>::try_from(tables).expect("two tables")
+}
+
+/// Scenario: spans of each trace come in three records, and traces are settled after each.
+/// Guarantee: the facts are those of one pass over all of them, each once, and none are of a part.
+#[tokio::test]
+async fn late_spans_bring_facts_about_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+    let spans = spans();
+    let third = spans.num_rows() / 3;
+    let mut tables = open(&disk, folder.path()).await.expect("it is made");
+    for number in 1..=3 {
+        let from = (number as usize - 1) * third;
+        let rows = if number == 3 { spans.num_rows() - from } else { third };
+        let part = record(number, spans.slice(from, rows));
+        tables.append(&[&part]).await.expect("it works");
+        tables.settle(Settle::AtOnce).await.expect("it works");
+        let so_far = walked(&spans.slice(0, from + rows));
+        assert_eq!(stored(&disk, folder.path()).await, so_far, "after record {number}");
+        assert_eq!((tables.settled_through(), tables.unsettled_bytes()), (number, 0));
+    }
+}
+
+/// Scenario: a trace has not settled when others have.
+/// Guarantee: it has no facts, and the log is kept from its first span on, until it has.
+#[tokio::test]
+async fn what_has_not_settled_waits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+    let spans = spans();
+    let mut tables = open(&disk, folder.path()).await.expect("it is made");
+    let parts = [record(1, spans.slice(0, 30)), record(2, spans.slice(30, 30))];
+    tables.append(&[&parts[0], &parts[1]]).await.expect("it works");
+    tables.settle(Settle::After(Duration::from_hours(1))).await.expect("it works");
+    assert_eq!(tables.settled_through(), 0);
+    assert!(tables.unsettled_bytes() > 0 && !tables.have(&parts[0]));
+    assert_eq!(stored(&disk, folder.path()).await[0].num_rows(), 0);
+    tables.settle(Settle::After(Duration::ZERO)).await.expect("it works");
+    assert_eq!(tables.settled_through(), 2);
+    assert_eq!(stored(&disk, folder.path()).await, walked(&spans.slice(0, 60)));
+    assert!(tables.have(&parts[1]));
+}
+
+/// Takes what the tables lack of two records, as a server does that starts; returns whether it came
+/// to the end.
+async fn work(disk: &Arc<dyn Disk>, parts: &[Logged]) -> Result<(), Error> {
+    let mut tables = open(disk, Path::new(DATA)).await?;
+    for part in parts.iter().filter(|part| !tables.have(part)).cloned().collect::<Vec<_>>() {
+        tables.append(&[&part]).await?;
+        tables.settle(Settle::AtOnce).await?;
+    }
+    tables.catch_up().await
+}
+
+/// Scenario: the disk fails at each operation, once, and the process starts again, with what the
+/// log has.
+/// Guarantee: facts and gaps are there once, those of the whole traces.
+#[tokio::test]
+async fn a_fault_costs_nothing_and_doubles_nothing() {
+    let spans = spans();
+    let half = spans.num_rows() / 2;
+    let parts = [record(1, spans.slice(0, half)), record(2, spans.slice(half, half))];
+    let expected = walked(&spans.slice(0, 2 * half));
+    let whole = ForgetfulDisk::default();
+    work(&(Arc::new(whole.clone()) as _), &parts).await.expect("it works");
+    let operations = whole.operations();
+    let mut failed = 0;
+    for at in (0..operations).step_by((operations / 60).max(1)) {
+        let disk = ForgetfulDisk::default();
+        disk.fail(Fault::Once { at });
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        failed += usize::from(work(&disk, &parts).await.is_err());
+        work(&disk, &parts).await.expect("it works now");
+        assert_eq!(stored(&disk, Path::new(DATA)).await, expected, "after a fault at {at}");
+    }
+    assert!(failed > 20, "{failed} of {operations} operations failed");
+}
+
+/// Scenario: a process ends, and the log gives the next one spans of traces that have facts.
+/// Guarantee: they have them once.
+#[tokio::test]
+async fn what_comes_again_after_a_crash_is_there_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+    let spans = spans();
+    let parts = [record(5, spans.slice(0, 100)), record(6, spans.slice(100, 100))];
+    let mut tables = open(&disk, folder.path()).await.expect("it is made");
+    tables.append(&[&parts[0], &parts[1]]).await.expect("it works");
+    tables.settle(Settle::AtOnce).await.expect("it works");
+    drop(tables);
+    // Its position is lost, as if one of its traces had not settled.
+    let mut tables = open(&disk, folder.path()).await.expect("it opens");
+    let again = record(7, spans.slice(0, 200));
+    tables.append(&[&again]).await.expect("it works");
+    tables.settle(Settle::AtOnce).await.expect("it works");
+    assert_eq!(stored(&disk, folder.path()).await, walked(&spans.slice(0, 200)));
+}

@@ -1,0 +1,86 @@
+//! Facts and gaps of a data directory: those in their tables, and those of traces that only the log
+//! has whole.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use anyhow::Result;
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use timesink_facts::PassOptions;
+use timesink_model::schema::{Columns, facts, gaps};
+use timesink_query::StoredTable;
+use timesink_store::trace_ids;
+use timesink_tables::{LookWalked, Snapshot};
+
+const START: &str = "start_time_unix_nano";
+
+/// Returns the tables `facts` and `gaps`, unless spans of the table `spans` have no facts.
+pub(super) async fn tables(
+    walked: LookWalked,
+    spans: &Snapshot,
+) -> Result<Option<[StoredTable; 2]>> {
+    let LookWalked { facts: stored, gaps: stored_gaps, unsettled } = walked;
+    let unsettled: Vec<RecordBatch> =
+        unsettled.into_iter().flat_map(|(_, batches)| batches).collect();
+    let traces = Arc::new(unsettled.iter().flat_map(trace_ids).collect::<HashSet<u128>>());
+    let made = timesink_facts::run(unsettled, &options())?;
+    let mut of_log = Vec::new();
+    let known = Known::read(&stored, &traces).await?;
+    for rows in made.facts {
+        of_log.push(known.without(&rows)?);
+    }
+    let added: usize = of_log.iter().map(RecordBatch::num_rows).sum();
+    if rows(&stored)? + (added as u64) < rows(spans)? {
+        return Ok(None);
+    }
+    let known = Known::read(&stored_gaps, &traces).await?;
+    let gaps_of_log = vec![known.without(&made.gaps)?];
+    let table = |name, snapshot, behind| StoredTable { name, snapshot, behind };
+    Ok(Some([
+        table(facts::table().name, stored, of_log),
+        table(gaps::table().name, stored_gaps, gaps_of_log),
+    ]))
+}
+
+fn options() -> PassOptions {
+    let columns = facts::stored().columns.into_iter().chain(gaps::stored().columns);
+    PassOptions {
+        columns: Columns::named(columns.map(|column| column.name.to_owned())),
+        span_columns: Columns::named([START.to_owned()]),
+        ..PassOptions::default()
+    }
+}
+
+/// Returns how many rows the files of a table have.
+fn rows(table: &Snapshot) -> Result<u64> {
+    Ok(table.files()?.iter().filter_map(|file| file.rows).sum())
+}
+
+/// Spans of which a table has rows.
+struct Known(HashSet<(u128, String)>);
+
+impl Known {
+    /// Reads those of traces that the log has spans of.
+    async fn read(table: &Snapshot, traces: &Arc<HashSet<u128>>) -> Result<Self> {
+        let ids = Columns::named(["trace_id", "span_id"].map(str::to_owned));
+        let mut known = HashSet::new();
+        if !traces.is_empty() {
+            for batch in table.recent_rows_of(traces, &ids).await? {
+                known.extend(keys(&batch));
+            }
+        }
+        Ok(Self(known))
+    }
+
+    fn without(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let are_new: BooleanArray = keys(rows).map(|key| Some(!self.0.contains(&key))).collect();
+        Ok(filter_record_batch(rows, &are_new)?)
+    }
+}
+
+fn keys(batch: &RecordBatch) -> impl Iterator<Item = (u128, String)> {
+    let spans = batch.column_by_name("span_id").and_then(|column| column.as_string_view_opt());
+    let spans: Vec<String> = spans.into_iter().flatten().flatten().map(str::to_owned).collect();
+    trace_ids(batch).into_iter().zip(spans)
+}
