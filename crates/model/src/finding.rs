@@ -89,6 +89,21 @@ impl Status {
             Self::Muted => "muted",
         }
     }
+
+    /// Returns the status of that word, or `None` for any other word.
+    pub fn parse(word: &str) -> Option<Self> {
+        use Status::{Muted, New, NotSeen, Ongoing, Regressed, Resolved};
+        let all = [New, Ongoing, Regressed, Resolved, NotSeen, Muted];
+        all.into_iter().find(|status| status.as_str() == word)
+    }
+
+    /// Returns whether a row of this status is about a finding that was there.
+    pub fn is_seen(self) -> bool {
+        match self {
+            Self::New | Self::Ongoing | Self::Regressed | Self::Muted => true,
+            Self::Resolved | Self::NotSeen => false,
+        }
+    }
 }
 
 /// One number or text behind a finding.
@@ -164,4 +179,17 @@ pub struct Finding {
     pub last_seen_unix_nano: i64,
     pub service_versions: Vec<String>,
     pub status: Status,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_back_from_its_word() {
+        for word in ["new", "ongoing", "regressed", "resolved", "not_seen", "muted"] {
+            assert_eq!(Status::parse(word).map(Status::as_str), Some(word));
+        }
+        assert_eq!(Status::parse("closed"), None);
+    }
 }

@@ -1,4 +1,5 @@
-//! The words of timesink: the Arrow schema of every table, and [`Finding`], the product.
+//! The words of timesink: the Arrow schema of every table, [`Finding`], the product, and
+//! [`History`], what became of it.
 //!
 //! Everything here is plain data. Reading bytes is `timesink-otlp`'s job, computing facts is
 //! `timesink-facts`', judging is the rules'. Read [`schema::spans`] first.
@@ -6,6 +7,7 @@
 mod duration;
 mod example;
 mod finding;
+mod history;
 mod process;
 pub mod schema;
 
@@ -14,6 +16,7 @@ pub use example::{ExampleGap, ExampleSpan, ExampleTrace, Stretch};
 pub use finding::{
     Confidence, Evidence, Finding, Measure, MeasureValue, Remediation, Severity, Status,
 };
+pub use history::{FINDINGS_MAX, FORGOTTEN_AFTER_NANOS, History, Period, Traffic};
 pub use process::EVENT_LOOP_SCOPES;
 
 /// Nanoseconds of one millisecond.
