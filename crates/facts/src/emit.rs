@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions,
-    StringViewArray, UInt32Array,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch,
+    RecordBatchOptions, StringViewArray, UInt32Array,
 };
 use arrow::compute::{concat, interleave, take};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use timesink_model::schema;
 
@@ -316,11 +316,23 @@ impl Given {
                 ids.collect::<Option<_>>().ok_or(Error::MissingColumn("span_id"))?;
             arrays.extend(columns.iter_mut().filter_map(Iterator::next));
             if schema.index_of(START).is_ok() {
-                arrays.extend(batch.column_by_name(START).map(Arc::clone));
+                arrays.extend(batch.column_by_name(START).map(known_times));
             }
             Ok(packed::with_types_of(schema, arrays, batch.num_rows())?)
         });
         batches.collect()
+    }
+}
+
+/// A time that is missing is 0, as the pass reads it.
+fn known_times(times: &ArrayRef) -> ArrayRef {
+    match times.as_primitive_opt::<Int64Type>() {
+        Some(known) if known.null_count() > 0 => {
+            ints(&(0..known.len()).collect::<Vec<_>>(), |row| {
+                if known.is_valid(row) { known.value(row) } else { 0 }
+            })
+        }
+        _ => Arc::clone(times),
     }
 }
 

@@ -22,7 +22,7 @@ use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use serde_json::Value;
-use timesink_model::schema::{facts, gaps, quarantine, spans};
+use timesink_model::schema::{facts, findings, gaps, quarantine, spans};
 use timesink_tables::{LiveFile, Snapshot};
 
 use crate::Error;
@@ -65,13 +65,12 @@ impl StoredDatabase {
     pub fn tables_for(query: &str) -> Vec<&'static str> {
         let Ok(words) = words(query) else { return Vec::new() };
         let is_named = |name: &str| words.contains(name);
-        let mut made = ["findings", SPANS_WITH_FACTS, "information_schema"]
-            .into_iter()
-            .chain(VIEWS.iter().map(|view| view.name));
+        let views = VIEWS.iter().map(|view| view.name);
+        let mut made = [SPANS_WITH_FACTS, "information_schema"].into_iter().chain(views);
         if made.any(is_named) {
             return Vec::new();
         }
-        let mut names = vec![spans::table().name, quarantine::table().name];
+        let mut names = vec![spans::table().name, quarantine::table().name, findings::table().name];
         names.retain(|name| is_named(name));
         let walked = [
             (facts::table().name, &facts::PROCESS_WIDE[..]),

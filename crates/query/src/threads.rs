@@ -98,7 +98,7 @@ impl OwnThreads {
             .worker_threads(count)
             .thread_name(THREAD_NAME)
             .thread_stack_size(STACK_BYTES)
-            .enable_time()
+            .enable_all()
             .build()
             .map_err(|error| Error::Execution(format!("failed to start threads: {error}")))?;
         Ok(Self { count, runtime: Some(runtime) })

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, AsArray, MapArray, RecordBatch};
 use hashbrown::HashSet;
 use timesink_facts::packed::Text;
-use timesink_model::Finding;
 use timesink_model::schema::Columns;
 use timesink_model::schema::spans::PROMOTED;
+use timesink_model::{Finding, Traffic};
 use timesink_query::{Database, Limits, Reader};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
@@ -86,6 +86,8 @@ pub struct Analysis {
     pub findings: Vec<Finding>,
     /// One for each rule, by name.
     pub runs: Vec<RuleRun>,
+    /// In how many traces each of them could have shown.
+    pub traffic: Traffic,
     pub spans: usize,
     pub traces: usize,
     pub repeated_spans: usize,
@@ -213,14 +215,35 @@ impl Engine {
             };
             key(a).cmp(&key(b)).then_with(|| a.finding_id.cmp(&b.finding_id))
         });
+        let traffic = traffic(&runs, &context);
         Ok(Analysis {
             findings,
             runs,
+            traffic,
             spans: database.spans(),
             traces: database.traces(),
             repeated_spans: database.repeated_spans(),
         })
     }
+}
+
+fn traffic(runs: &[RuleRun], context: &Context<'_>) -> Traffic {
+    let mut traffic = Traffic::default();
+    for ((service, endpoint), known) in &context.endpoints {
+        let endpoint = ((*service).to_owned(), (*endpoint).to_owned());
+        traffic.traces.insert(endpoint, known.traces as u64);
+    }
+    for RuleRun { rule, outcome, undecided, .. } in runs {
+        let (Outcome::Findings(_) | Outcome::Clean | Outcome::Undecided) = outcome else {
+            continue;
+        };
+        traffic.rules.insert(rule.clone());
+        for place in undecided {
+            let (service, endpoint) = (place.service_name.clone(), place.endpoint.clone());
+            traffic.undecided.insert((rule.clone(), service, endpoint));
+        }
+    }
+    traffic
 }
 
 fn wanted(results: &[(usize, Result<Run, Error>, Duration)]) -> Wanted<'_> {

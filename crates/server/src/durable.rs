@@ -1,7 +1,8 @@
 //! [`Durable`]: the thread that makes safe what was decoded, in groups.
 //!
-//! An export is answered once its spans are in the log, and the log is on the disk. Messages that
-//! come while one group is being made safe are the next one, so that many share a sync.
+//! An export is answered once its spans are in the log, and the log is on the disk, unless
+//! [`Durability`] says otherwise. Messages that come while one group is being made safe are the next
+//! one, so that many share a sync.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,9 +12,10 @@ use std::time::{Duration, Instant};
 use timesink_store::{Appended, Journal, Logged};
 
 use crate::Error;
-use crate::flush::Part;
+use crate::flush::ToTables;
 use crate::intake::{Group, Intake};
 use crate::metrics::Metrics;
+use crate::options::Durability;
 
 /// The name of the thread.
 const THREAD_NAME: &str = "timesink-log";
@@ -21,6 +23,9 @@ const THREAD_NAME: &str = "timesink-log";
 /// Spans that come again within so long are known, and up to twice as long: exporters give up long
 /// before.
 const SEEN_FOR: Duration = Duration::from_mins(10);
+
+/// Where exports are not answered after a sync: between two of them.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 /// Between two looks at what is not needed any more, when nothing comes.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
@@ -41,11 +46,21 @@ impl Durable {
     pub(crate) fn start(
         intake: Arc<Intake>,
         journal: Journal,
-        tables: Sender<Part>,
+        tables: Sender<ToTables>,
+        durability: Durability,
         metrics: Metrics,
     ) -> Result<Self, Error> {
-        let aged = Instant::now();
-        let writer = Writer { intake: Arc::clone(&intake), journal, tables, metrics, aged };
+        let now = Instant::now();
+        let writer = Writer {
+            intake: Arc::clone(&intake),
+            journal,
+            tables,
+            durability,
+            metrics,
+            aged: now,
+            synced: now,
+            is_unsynced: false,
+        };
         let thread = std::thread::Builder::new()
             .name(THREAD_NAME.to_owned())
             .spawn(move || writer.run())
@@ -74,19 +89,48 @@ struct Writer {
     intake: Arc<Intake>,
     journal: Journal,
     /// Whoever brings what is safe into the tables.
-    tables: Sender<Part>,
+    tables: Sender<ToTables>,
+    durability: Durability,
     metrics: Metrics,
     /// When spans were forgotten last.
     aged: Instant,
+    /// When the log was synced last.
+    synced: Instant,
+    /// Whether something was written since.
+    is_unsynced: bool,
 }
 
 impl Writer {
     fn run(mut self) {
-        while self.intake.wait_for_messages(TIDY_EVERY) {
+        while self.intake.wait_for_messages(self.idle()) {
             self.group();
+            if self.is_unsynced && self.synced.elapsed() >= SYNC_EVERY {
+                self.sync_late();
+            }
         }
         // What was decoded between the last group and the end.
         self.group();
+        if self.is_unsynced {
+            self.sync_late();
+        }
+    }
+
+    /// Returns how long there is nothing to do, if nothing comes.
+    fn idle(&self) -> Duration {
+        if self.is_unsynced { SYNC_EVERY.saturating_sub(self.synced.elapsed()) } else { TIDY_EVERY }
+    }
+
+    /// Makes safe what was answered before.
+    fn sync_late(&mut self) {
+        if self.sync().is_err() {
+            self.metrics.not_made_safe();
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), timesink_store::Error> {
+        // After an error there is nothing left that a sync could make safe.
+        (self.synced, self.is_unsynced) = (Instant::now(), false);
+        self.journal.sync().map(drop)
     }
 
     /// Makes one group safe, and says so to those who wait.
@@ -105,7 +149,8 @@ impl Writer {
                 (group.decoded.spans, group.decoded.quarantine) = (spans, quarantine);
                 self.intake.flushing(group.bytes);
                 // It ends after this thread; if it panicked, what it was to write is in the log.
-                if self.tables.send((appended.logged, group.bytes)).is_err() {
+                let part = ToTables::Part((appended.logged, group.bytes));
+                if self.tables.send(part).is_err() {
                     self.intake.flushed(0, group.bytes);
                 }
                 self.intake.arrive(group, record);
@@ -125,7 +170,10 @@ impl Writer {
 
     fn write(&mut self, group: &Group) -> Result<Appended, timesink_store::Error> {
         let appended = self.journal.append(&group.decoded.spans, &group.decoded.quarantine)?;
-        self.journal.sync()?;
+        match self.durability {
+            Durability::Sync => self.sync()?,
+            Durability::Interval => self.is_unsynced = true,
+        }
         Ok(appended)
     }
 

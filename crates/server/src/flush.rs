@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use timesink_store::{Logged, Recovery, WriterLock, memory_bytes};
 use timesink_tables::{Settle, Tables};
 use tokio::runtime::{Builder, Runtime};
@@ -66,6 +67,16 @@ pub(crate) struct Opened {
     pub(crate) lock: Arc<WriterLock>,
 }
 
+/// What is to be brought into the tables.
+pub(crate) enum ToTables {
+    Part(Part),
+    /// Rows of `findings` for a time that ended, in seconds since the epoch.
+    Findings {
+        end: u64,
+        rows: RecordBatch,
+    },
+}
+
 /// Makes what the tables are written on.
 ///
 /// # Errors
@@ -73,7 +84,8 @@ pub(crate) struct Opened {
 /// [`Error::Start`] when the system has no thread.
 pub(crate) fn runtime() -> Result<Runtime, Error> {
     let mut runtime = Builder::new_multi_thread();
-    runtime.worker_threads(1).thread_name(THREAD_NAME).build().map_err(Error::Start)
+    // A bucket is asked over the network.
+    runtime.worker_threads(1).thread_name(THREAD_NAME).enable_all().build().map_err(Error::Start)
 }
 
 impl Flusher {
@@ -90,7 +102,7 @@ impl Flusher {
         options: &StoreOptions,
         settle: Duration,
         metrics: Metrics,
-    ) -> Result<(Self, Sender<Part>), Error> {
+    ) -> Result<(Self, Sender<ToTables>), Error> {
         let Opened { tables, runtime, recovery, lock } = store;
         let (sender, parts) = channel();
         intake.recovering();
@@ -102,6 +114,7 @@ impl Flusher {
             options: options.clone(),
             parts,
             later: Vec::new(),
+            findings: VecDeque::new(),
             lock,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -138,9 +151,11 @@ struct Work {
     runtime: Runtime,
     metrics: Metrics,
     options: StoreOptions,
-    parts: Receiver<Part>,
+    parts: Receiver<ToTables>,
     /// What came while the log was read: it goes behind that.
     later: Vec<Part>,
+    /// Rows of `findings` that wait, each by the end of its time.
+    findings: VecDeque<(u64, RecordBatch)>,
     #[expect(dead_code, reason = "held for as long as it writes")]
     lock: Arc<WriterLock>,
     /// What is in the log and not in the tables.
@@ -215,7 +230,8 @@ impl Work {
         let until = Instant::now() + time;
         loop {
             match self.parts.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(part) => self.later.push(part),
+                Ok(ToTables::Part(part)) => self.later.push(part),
+                Ok(ToTables::Findings { end, rows }) => self.findings.push_back((end, rows)),
                 Err(RecvTimeoutError::Timeout) => return true,
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
@@ -225,17 +241,19 @@ impl Work {
     fn run(mut self) {
         loop {
             match self.parts.recv_timeout(self.idle()) {
-                Ok(part) => self.take(part),
+                Ok(sent) => self.receive(sent),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            while let Ok(part) = self.parts.try_recv() {
-                self.take(part);
+            while let Ok(sent) = self.parts.try_recv() {
+                self.receive(sent);
             }
             while self.is_due() && self.flush() {}
             self.settle_if_due();
+            self.append_findings();
             self.maintain();
         }
+        self.append_findings();
         // What cannot be flushed now is in the log.
         while !self.waiting.is_empty() && self.flush() {}
         if self.waiting.is_empty() {
@@ -259,6 +277,24 @@ impl Work {
             until = until.min(old.max(self.not_before));
         }
         until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+    }
+
+    fn receive(&mut self, sent: ToTables) {
+        match sent {
+            ToTables::Part(part) => self.take(part),
+            ToTables::Findings { end, rows } => self.findings.push_back((end, rows)),
+        }
+    }
+
+    /// Appends rows of `findings`; those that cannot be now wait.
+    fn append_findings(&mut self) {
+        while let Some((end, rows)) = self.findings.front().cloned() {
+            let append = async |tables: &mut Tables| tables.append_findings(end, &rows).await;
+            if self.try_to("keep findings", append).is_none() {
+                break;
+            }
+            self.findings.pop_front();
+        }
     }
 
     fn take(&mut self, part: Part) {

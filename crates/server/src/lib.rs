@@ -36,7 +36,7 @@ pub use client::Exporter;
 pub use error::Error;
 pub use keys::{Key, Keys, Role};
 pub use live::OnAnalysis;
-pub use options::{LiveOptions, ReceiverLimits, ServerOptions, StoreOptions};
+pub use options::{Durability, LiveOptions, ReceiverLimits, ServerOptions, StoreOptions};
 pub use server::{Addresses, Purpose, Server};
 pub use tls::TlsFiles;
 pub use token::Token;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
+use url::Url;
+
 use crate::{Keys, TlsFiles};
 
 /// Bytes in a MiB.
@@ -62,9 +64,34 @@ impl Default for ReceiverLimits {
     }
 }
 
-/// How the tables of a data directory are written.
+/// When an export is answered that goes into a data directory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Once its spans are on the disk: a power cut takes none.
+    #[default]
+    Sync,
+    /// Once they are with the system, which brings them to the disk within a second: a killed
+    /// process loses none, a power cut what came in the last second.
+    Interval,
+}
+
+impl Durability {
+    pub const ALL: [Self; 2] = [Self::Sync, Self::Interval];
+
+    /// Returns the word for it in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Interval => "interval",
+        }
+    }
+}
+
+/// How the log and the tables of a data directory are written.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
+    /// When an export is answered.
+    pub durability: Durability,
     /// What is in the log goes into the tables after so long at most.
     pub flush_after: Duration,
     /// It goes sooner once it holds so many bytes of memory, about.
@@ -73,6 +100,8 @@ pub struct StoreOptions {
     pub keep: Duration,
     /// The oldest `spans` go sooner once all take so many bytes on the disk.
     pub bytes_max: Option<u64>,
+    /// Where tables are made, if not in the data directory: `s3://bucket/prefix`.
+    pub bucket: Option<Url>,
     /// Where to send what went wrong, each as long as it lasts once: it is tried again.
     pub troubles: Option<SyncSender<String>>,
 }
@@ -83,10 +112,12 @@ const DAY: u64 = 24 * 60 * 60;
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
+            durability: Durability::default(),
             flush_after: Duration::from_mins(1),
             flush_bytes: 128 * MIB as u64,
             keep: Duration::from_secs(30 * DAY),
             bytes_max: None,
+            bucket: None,
             troubles: None,
         }
     }

@@ -11,11 +11,12 @@ use timesink_query::Limits;
 use timesink_rules::Engine;
 use timesink_store::log::{LogOptions, Replayed};
 use timesink_store::{Journal, LocalDisk, WriterLock};
-use timesink_tables::Tables;
+use timesink_tables::{Location, Tables};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use url::Url;
 
 use crate::Error;
 use crate::audit::Audit;
@@ -24,7 +25,7 @@ use crate::doors::Door;
 use crate::durable::Durable;
 use crate::flush::{self, Flusher, Opened};
 use crate::intake::Intake;
-use crate::live::{Live, OnAnalysis};
+use crate::live::{Live, OnAnalysis, Past};
 use crate::metrics::Metrics;
 use crate::offload::Offload;
 use crate::options::ServerOptions;
@@ -126,7 +127,8 @@ impl Server {
         let metrics = Metrics::new();
         let limits = &options.receiver;
         let store = options.data.as_deref();
-        let store = store.map(|folder| open_store(folder, options.clock)).transpose()?;
+        let bucket = options.store.bucket.as_ref();
+        let store = store.map(|folder| open_store(folder, bucket, options.clock)).transpose()?;
         let intake = Arc::new(Intake::new(
             threads,
             limits.message_bytes_max,
@@ -134,15 +136,16 @@ impl Server {
             options.clock,
             store.is_some(),
         ));
-        let (mut durable, mut flusher, mut replayed) = (None, None, None);
+        let (mut durable, mut flusher, mut replayed, mut past) = (None, None, None, None);
         if let Some(store) = store {
             let (journal, opened) = store;
             replayed = Some(opened.recovery.replayed.clone());
             let (intake, metrics) = (|| Arc::clone(&intake), || metrics.clone());
-            let (options, settle) = (&options.store, options.live.settle);
-            let (thread, tables) = Flusher::start(intake(), opened, options, settle, metrics())?;
+            let (store, settle) = (&options.store, options.live.settle);
+            let (thread, tables) = Flusher::start(intake(), opened, store, settle, metrics())?;
+            past = options.data.clone().map(|data| Past::new(data, options.clock, tables.clone()));
             flusher = Some(thread);
-            durable = Some(Durable::start(intake(), journal, tables, metrics())?);
+            durable = Some(Durable::start(intake(), journal, tables, store.durability, metrics())?);
         }
         let (stopping, stops) = watch::channel(false);
         let tls = tls(options, &metrics)?;
@@ -162,6 +165,7 @@ impl Server {
                 limits,
                 metrics.clone(),
                 on_analysis,
+                past,
             )?),
         };
         let receiver =
@@ -298,12 +302,17 @@ impl Drop for Server {
 }
 
 /// Opens log and tables of a data directory.
-fn open_store(folder: &Path, clock: fn() -> i64) -> Result<(Journal, Opened), Error> {
+fn open_store(
+    folder: &Path,
+    bucket: Option<&Url>,
+    clock: fn() -> i64,
+) -> Result<(Journal, Opened), Error> {
     let lock = Arc::new(WriterLock::take(folder)?);
+    let place = Location::made(folder, bucket)?.store()?;
     let (mut journal, recovery) =
         Journal::open(Arc::new(LocalDisk), folder, LogOptions::default(), None)?;
     let runtime = flush::runtime()?;
-    let tables = runtime.block_on(Tables::open(folder, clock))?;
+    let tables = runtime.block_on(Tables::open(place, clock))?;
     journal.go_on_behind(tables.through());
     Ok((journal, Opened { tables, runtime, recovery, lock }))
 }

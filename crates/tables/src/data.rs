@@ -9,15 +9,12 @@ use arrow::array::RecordBatch;
 use object_store::ObjectStore;
 use timesink_model::schema::{self, Columns, facts, findings, gaps, quarantine, spans};
 use timesink_store::log::Replayed;
-use timesink_store::{Disk, Journal, LocalDisk, Logged};
+use timesink_store::{Journal, LocalDisk, Logged};
 
 use crate::snapshot;
 use crate::table::NANOS_PER_MILLI;
 use crate::walked::Walked;
-use crate::{Compacted, DiskStore, Error, Layout, Settle, Snapshot, Table, hour_of};
-
-/// The folder of the tables in a data directory.
-pub const TABLES: &str = "tables";
+use crate::{Compacted, Error, Layout, Location, Settle, Snapshot, Table, hour_of};
 
 /// Findings are kept for thirteen months, ns: to be compared with the same time of the last year.
 const FINDINGS_KEPT_NANOS: i64 = 400 * 24 * 3600 * 1_000_000_000;
@@ -71,25 +68,14 @@ pub enum Wanted {
 }
 
 impl Tables {
-    /// Opens the tables of a data directory, or makes them. `clock` returns now, ns since the
-    /// epoch.
+    /// Opens tables in their place, or makes them. `clock` returns now, ns since the epoch.
     ///
     /// # Errors
     ///
     /// As [`Table::open`].
-    pub async fn open(data: &Path, clock: fn() -> i64) -> Result<Self, Error> {
-        Self::on(Arc::new(LocalDisk), data, clock).await
-    }
-
-    /// Opens the tables of a data directory on a disk.
-    ///
-    /// # Errors
-    ///
-    /// As [`Table::open`].
-    pub async fn on(disk: Arc<dyn Disk>, data: &Path, clock: fn() -> i64) -> Result<Self, Error> {
-        let store = Arc::new(DiskStore::new(disk, data.join(TABLES)));
+    pub async fn open(store: Arc<dyn ObjectStore>, clock: fn() -> i64) -> Result<Self, Error> {
         let (spans, quarantine) = (spans::table(), quarantine::table());
-        let store = || Arc::clone(&store) as Arc<dyn ObjectStore>;
+        let store = || Arc::clone(&store);
         Ok(Self {
             spans: Table::open(store(), &spans, Layout::SPANS, clock).await?,
             quarantine: Table::open(store(), &quarantine, Layout::QUARANTINE, clock).await?,
@@ -309,13 +295,10 @@ impl Look {
     /// [`Error::NoTables`] when it is none; [`Error::Log`] and the errors of [`Snapshot::open`]
     /// when it cannot be read, [`Error::Gap`] when log and tables do not belong together.
     pub async fn at(data: &Path, wanted: Wanted, bytes_max: u64) -> Result<Self, Error> {
-        if !data.join(TABLES).is_dir() {
-            return Err(Error::NoTables);
-        }
+        let store = Location::of(data)?.ok_or(Error::NoTables)?.store()?;
         for _ in 0..LOOKS_MAX {
-            let store = Arc::new(DiskStore::new(Arc::new(LocalDisk), data.join(TABLES)));
-            let spans = Snapshot::open(Arc::clone(&store) as _, &spans::table()).await?;
-            let quarantine = Snapshot::open(Arc::clone(&store) as _, &quarantine::table()).await?;
+            let spans = Snapshot::open(Arc::clone(&store), &spans::table()).await?;
+            let quarantine = Snapshot::open(Arc::clone(&store), &quarantine::table()).await?;
             let walked = match wanted {
                 Wanted::Received => None,
                 Wanted::Walked => walked(&store).await?,
@@ -348,20 +331,20 @@ impl Look {
 }
 
 /// Opens the tables of the trace pass, if there are any: an older version made none.
-async fn walked(store: &Arc<DiskStore>) -> Result<Option<(Snapshot, Snapshot)>, Error> {
+async fn walked(store: &Arc<dyn ObjectStore>) -> Result<Option<(Snapshot, Snapshot)>, Error> {
     let facts = if_there(store, &facts::stored()).await?;
     // They are made one after the other.
     Ok(facts.zip(if_there(store, &gaps::stored()).await?))
 }
 
 async fn if_there(
-    store: &Arc<DiskStore>,
+    store: &Arc<dyn ObjectStore>,
     table: &schema::Table,
 ) -> Result<Option<Snapshot>, Error> {
-    if !snapshot::is_there(Arc::clone(store) as _, table.name).await? {
+    if !snapshot::is_there(Arc::clone(store), table.name).await? {
         return Ok(None);
     }
-    Snapshot::open(Arc::clone(store) as _, table).await.map(Some)
+    Snapshot::open(Arc::clone(store), table).await.map(Some)
 }
 
 /// Returns rows of the table `findings` of a data directory, those of files that were written since
@@ -371,7 +354,8 @@ async fn if_there(
 ///
 /// As [`Snapshot::read`].
 pub async fn stored_findings(data: &Path, since: i64) -> Result<Vec<RecordBatch>, Error> {
-    let store = Arc::new(DiskStore::new(Arc::new(LocalDisk), data.join(TABLES)));
+    let Some(location) = Location::of(data)? else { return Ok(Vec::new()) };
+    let store = location.store()?;
     let Some(findings) = if_there(&store, &findings::table()).await? else { return Ok(Vec::new()) };
     let mut files = findings.files()?;
     files.retain(|file| file.modified >= since / NANOS_PER_MILLI);

@@ -28,6 +28,18 @@ pub enum Error {
     /// The trace pass refused spans of the table: a defect of ours.
     #[error("failed to walk traces: {0}")]
     Walk(timesink_facts::Error),
+    /// Where the tables are to be is no place for them.
+    #[error("`{text}` is no address of a bucket: expected s3://BUCKET or s3://BUCKET/PREFIX")]
+    Location { text: String },
+    /// The tables of a data directory are in another place than is asked for.
+    #[error("its tables are in `{is}`, not in `{asked}`: a data directory keeps its place")]
+    Elsewhere { is: String, asked: String },
+    /// The system does not say, or does not note, where the tables are.
+    #[error("failed to find where its tables are: {cause}")]
+    Place { cause: std::io::Error },
+    /// The bucket of the tables cannot be opened.
+    #[error("failed to open the bucket of its tables: {cause}")]
+    Bucket { cause: object_store::Error },
     /// The folder has no tables: it is none of a server, or of one that kept none yet.
     #[error("it has no `tables` folder: is it the `--data` of a `timesink serve`?")]
     NoTables,

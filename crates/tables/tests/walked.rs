@@ -58,7 +58,8 @@ fn sorted(table: &Table, rows: &[RecordBatch]) -> RecordBatch {
 }
 
 async fn open(disk: &Arc<dyn Disk>, data: &Path) -> Result<Tables, Error> {
-    Tables::on(Arc::clone(disk), data, || NOW).await
+    let store = DiskStore::new(Arc::clone(disk), data.join(TABLES));
+    Tables::open(Arc::new(store), || NOW).await
 }
 
 /// Returns what the tables have: facts and gaps.

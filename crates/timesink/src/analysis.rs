@@ -24,7 +24,7 @@ const WORKERS_MAX: usize = 4;
 pub(crate) fn runtime(cores: usize) -> Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(cores.clamp(1, WORKERS_MAX))
-        .enable_time()
+        .enable_all()
         .build()
         .context("failed to start threads")
 }

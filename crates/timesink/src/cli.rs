@@ -67,7 +67,7 @@ impl Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Take spans from running services and say what is found in them
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Run a command and analyze the spans that it sends
     Run(RunArgs),
     /// Find where the time sinks in trace files

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use arrow::array::RecordBatch;
-use timesink_model::schema::{Columns, Table, facts, gaps, quarantine, spans};
+use timesink_model::schema::{Columns, Table, facts, findings, gaps, quarantine, spans};
 use timesink_otlp::{Decoded, ReadOptions};
 use timesink_query::StoredTable;
 use timesink_store::log::Replayed;
@@ -33,7 +33,7 @@ pub(crate) fn read(folder: &Path, options: &ReadOptions, since: Option<i64>) -> 
 }
 
 fn read_all(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Result<Stored> {
-    let runtime = Builder::new_current_thread().build()?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     let look = Look::at(folder, Wanted::Received, options.decoded_bytes_max);
     let Look { spans, quarantine, behind, replayed, .. } = runtime.block_on(look)?;
     let first = since.map(|since| hour_of(since.saturating_sub(NANOS_BEFORE)));
@@ -61,12 +61,12 @@ pub(crate) fn tables(
     names: &[&str],
 ) -> Result<Option<(Vec<StoredTable>, Replayed)>> {
     let tables = || -> Result<_> {
-        let runtime = Builder::new_current_thread().build()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let walks = [facts::table().name, gaps::table().name];
         let are_walked = names.iter().any(|name| walks.contains(name));
         let wanted = if are_walked { Wanted::Walked } else { Wanted::Received };
         let look = runtime.block_on(Look::at(folder, wanted, options.decoded_bytes_max))?;
-        let Look { spans, quarantine, walked, behind, replayed } = look;
+        let Look { spans, quarantine, findings, walked, behind, replayed } = look;
         let mut read = Read { columns: &Columns::All, limits: options, bytes: 0 };
         let mut tables = Vec::new();
         if are_walked {
@@ -79,11 +79,23 @@ pub(crate) fn tables(
             let behind = read.logged(behind, table)?;
             Ok::<_, anyhow::Error>(StoredTable { name: table.name, snapshot, behind })
         };
+        if let Some(findings) = findings {
+            tables.push(table(findings, &[], &findings::table())?);
+        }
         tables.push(table(spans, &behind.spans, &spans::table())?);
         tables.push(table(quarantine, &behind.quarantine, &quarantine::table())?);
         Ok(Some((tables, replayed)))
     };
     tables().with_context(|| unreadable(folder))
+}
+
+/// Returns the rows of the table `findings` of a data directory.
+pub(crate) fn findings(folder: &Path) -> Result<Vec<RecordBatch>> {
+    let read = || -> Result<_> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok(runtime.block_on(timesink_tables::stored_findings(folder, i64::MIN))?)
+    };
+    read().with_context(|| unreadable(folder))
 }
 
 /// Says that a data directory could not be read.

@@ -5,6 +5,7 @@
 //! their neighbours (a stall is told from the other requests of its process), so that each analysis
 //! is of the whole window; the next one waits as long as the last one took at least twice.
 
+mod past;
 mod snapshot;
 mod window;
 
@@ -20,6 +21,7 @@ use timesink_query::{Database, Limits};
 use timesink_rules::{Analysis, Engine, RuleSet};
 use tokio::runtime::{Builder, Runtime};
 
+pub(crate) use self::past::Past;
 pub(crate) use self::snapshot::Snapshot;
 use self::window::{Settled, Window};
 use crate::Error;
@@ -71,6 +73,8 @@ struct Worker {
     metrics: Metrics,
     runtime: Runtime,
     on_analysis: OnAnalysis,
+    /// Where findings are kept.
+    past: Option<Past>,
     /// Whether traces went since the last analysis: what it found of them has to go, too.
     has_gone: bool,
     /// When records of the log came, the oldest first.
@@ -86,6 +90,7 @@ impl Live {
         limits: Limits,
         metrics: Metrics,
         on_analysis: OnAnalysis,
+        past: Option<Past>,
     ) -> Result<Self, Error> {
         // Not the threads of the connections: the engine computes on the threads that wait for it.
         let runtime = Builder::new_multi_thread()
@@ -112,6 +117,7 @@ impl Live {
             metrics,
             runtime,
             on_analysis,
+            past,
             has_gone: false,
             records: VecDeque::new(),
         };
@@ -198,6 +204,9 @@ impl Worker {
             });
             let _ = catch_unwind(AssertUnwindSafe(|| (self.on_analysis)(told)));
         }
+        if let Some(past) = &mut self.past {
+            past.end();
+        }
     }
 
     /// Takes what came, lets go what is old, and analyzes if something is due. Returns what the
@@ -281,6 +290,11 @@ impl Worker {
         let examples = examples.map_err(|error| Error::Internal(error.to_string()))?;
         let snapshot = Arc::new(Snapshot { analysis, examples, services });
         self.has_gone = false;
+        if let Some(past) = &mut self.past
+            && past.note(&snapshot.analysis, &self.runtime).is_err()
+        {
+            self.metrics.not_maintained();
+        }
         let mut last = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
         *last = Arc::clone(&snapshot);
         drop(last);

@@ -1,6 +1,7 @@
 //! [`Snapshot`]: what the last analysis of the window found.
 
 use timesink_model::ExampleTrace;
+use timesink_model::Traffic;
 use timesink_rules::Analysis;
 
 /// The last analysis; readers keep it for as long as they answer.
@@ -16,6 +17,7 @@ pub(crate) struct Snapshot {
 impl Default for Snapshot {
     fn default() -> Self {
         let analysis = Analysis {
+            traffic: Traffic::default(),
             findings: Vec::new(),
             runs: Vec::new(),
             spans: 0,

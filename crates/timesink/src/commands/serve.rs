@@ -157,6 +157,7 @@ mod tests {
         assert_eq!(told.news(Err(&error), paint), [line]);
         assert_eq!(told.news(Err(&error), paint), Vec::<String>::new());
         let clean = Analysis {
+            traffic: timesink_model::Traffic::default(),
             findings: Vec::new(),
             runs: Vec::new(),
             spans: 0,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use arrow::array::RecordBatch;
+use timesink_model::schema::findings;
 use timesink_query::{QueryResult, Session, StoredDatabase};
 
 use super::Run;
@@ -28,7 +29,11 @@ pub(super) fn run(args: SqlArgs, run: &mut Run<'_>) -> Result<Ended> {
     let sources = Sources { files: &files, data, since };
     let mut input = input::read(sources, &run.config.read, now, run.console)?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
-    let database = analysis::whole_database(&mut input, &run.config, run.console)?;
+    let mut database = analysis::whole_database(&mut input, &run.config, run.console)?;
+    if let Some(folder) = data {
+        let table = findings::table();
+        database.add(table.name, table.schema().into(), stored::findings(folder)?);
+    }
     output::warn_of_damage(run.console, &input.damaged);
     output::warn_of_losses(run.console, &input);
     let result = {

@@ -286,6 +286,14 @@ pub(crate) struct LiveOptions {
 #[serde(deny_unknown_fields, default)]
 #[command(next_help_heading = "The tables of a data directory")]
 pub(crate) struct StoreOptions {
+    /// When an export is answered: `sync`, once its spans are on the disk, or `interval`, before
+    ///
+    /// With `interval` the disk has them within a second: a killed process loses none, a power cut
+    /// what came in the last second. Default: sync. Example: `durability = "interval"`.
+    #[arg(id = "store.durability", long = "store-durability", value_name = "WORD")]
+    #[arg(env = "TIMESINK_STORE_DURABILITY", hide_short_help = true)]
+    pub(crate) durability: Option<String>,
+
     /// Seconds after which spans go from the log into the tables, at most
     ///
     /// More often makes more and smaller files. Default: 60. Example: `flush_seconds = 10`.
@@ -313,6 +321,15 @@ pub(crate) struct StoreOptions {
     #[arg(id = "store.gib_max", long = "store-gib-max", value_name = "GIB")]
     #[arg(env = "TIMESINK_STORE_GIB_MAX", hide_short_help = true)]
     pub(crate) gib_max: Option<u64>,
+
+    /// Bucket in which a new data directory makes its tables: `s3://BUCKET/PREFIX`
+    ///
+    /// Credentials, region and endpoint come from the environment (`AWS_ACCESS_KEY_ID` and its
+    /// like). The log stays in the data directory, which remembers the bucket.
+    /// Default: none. Example: `bucket = "s3://traces/shop"`.
+    #[arg(id = "store.bucket", long = "store-bucket", value_name = "URL")]
+    #[arg(env = "TIMESINK_STORE_BUCKET", hide_short_help = true)]
+    pub(crate) bucket: Option<String>,
 }
 
 /// `[rules.<name>]`: whether it runs, thresholds by name, thresholds for some spans.
@@ -412,10 +429,12 @@ impl StoreOptions {
     /// Returns these where they are given, else `other`.
     pub(crate) fn or(&self, other: &Self) -> Self {
         Self {
+            durability: self.durability.clone().or_else(|| other.durability.clone()),
             flush_seconds: self.flush_seconds.or(other.flush_seconds),
             flush_mib: self.flush_mib.or(other.flush_mib),
             keep_days: self.keep_days.or(other.keep_days),
             gib_max: self.gib_max.or(other.gib_max),
+            bucket: self.bucket.clone().or_else(|| other.bucket.clone()),
         }
     }
 }

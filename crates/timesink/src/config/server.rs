@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use timesink_server::{Key, LiveOptions, ReceiverLimits, Role, StoreOptions, TlsFiles, Token};
+use timesink_server::{
+    Durability, Key, LiveOptions, ReceiverLimits, Role, StoreOptions, TlsFiles, Token,
+};
 
 use super::options::TokenOptions;
 use super::{MIB_MAX, Options, ServeOptions, Sources, bytes, within};
@@ -153,13 +155,26 @@ fn store(flags: &Options, file: &Options, sources: &Sources<'_>) -> Result<Store
     let mib = store.flush_mib.unwrap_or(defaults.flush_bytes >> 20);
     let days = store.keep_days.unwrap_or(defaults.keep.as_secs() / DAY);
     let gib = store.gib_max.map(|gib| within("store.gib_max", gib, MIB_MAX, "GiB"));
+    let durability = store.durability.as_deref().map(durability);
     Ok(StoreOptions {
+        durability: sources.naming("store.durability", durability.transpose())?.unwrap_or_default(),
         flush_after: Duration::from_secs(within("store.flush_seconds", seconds, 3600, "seconds")?),
         flush_bytes: within("store.flush_mib", mib, MIB_MAX, "MiB")? << 20,
         keep: Duration::from_secs(within("store.keep_days", days, DAYS_MAX, "days")? * DAY),
         bytes_max: gib.transpose()?.map(|gib| gib << 30),
+        bucket: sources.naming("store.bucket", bucket(&store))?,
         troubles: None,
     })
+}
+
+fn bucket(store: &super::options::StoreOptions) -> Result<Option<url::Url>> {
+    let bucket = store.bucket.as_deref().map(timesink_tables::Location::parse).transpose();
+    bucket.context("`store.bucket`")
+}
+
+fn durability(written: &str) -> Result<Durability> {
+    let known = Durability::ALL.into_iter().find(|known| known.as_str() == written);
+    known.with_context(|| format!("`store.durability` is `{written}`: expected sync or interval"))
 }
 
 /// Reads `address:port`; a name is looked up.

@@ -98,11 +98,15 @@ impl Page<'_> {
         self.option("live.interval_seconds", &live.interval.as_secs().to_string());
         let store = &server.store;
         self.text.push_str("\n[store]\n");
+        self.option("store.durability", &quoted(store.durability.as_str()));
         self.option("store.flush_seconds", &store.flush_after.as_secs().to_string());
         self.option("store.flush_mib", &mib(store.flush_bytes));
         self.option("store.keep_days", &(store.keep.as_secs() / (24 * 60 * 60)).to_string());
         if let Some(bytes) = store.bytes_max {
             self.option("store.gib_max", &(bytes >> 30).to_string());
+        }
+        if let Some(bucket) = &store.bucket {
+            self.option("store.bucket", &quoted(bucket.as_str()));
         }
     }
 

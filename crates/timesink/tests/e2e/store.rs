@@ -115,9 +115,9 @@ fn kills_take_nothing_that_was_acknowledged() {
         std::env::var_os(KILLS).map_or(3, |text| text.to_string_lossy().parse().expect("a number"));
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data").to_string_lossy().into_owned();
-    // Nothing is to settle or to go meanwhile.
+    // Traces settle, and get facts, between the kills.
     let start = || {
-        let settle = ["--live-settle-seconds", "3600"];
+        let settle = ["--live-settle-seconds", "1"];
         Serve::start(&[&settle[..], &["--store-flush-seconds", "1", "--data", &data]].concat())
     };
     let mut serve = start();
@@ -177,9 +177,18 @@ fn kills_take_nothing_that_was_acknowledged() {
     let expected =
         serde_json::json!([{"n": SPANS * traces, "ids": SPANS * traces, "traces": traces}]);
     assert_eq!(counted(&data), expected, "from tables and log, while it serves");
+    assert_eq!(facts_counted(&data), expected, "facts, while it serves");
     kill("-TERM", serve.child.id());
     serve.child.wait().expect("it ends");
     assert_eq!(counted(&data), expected, "from the tables");
+    assert_eq!(facts_counted(&data), expected, "facts, from the tables");
+}
+
+/// Counts the facts of a data directory, and their ids.
+fn facts_counted(data: &str) -> Value {
+    let query = "SELECT count(*) AS n, count(DISTINCT concat(trace_id, span_id)) AS ids, \
+                 count(DISTINCT trace_id) AS traces FROM facts";
+    rows(query, data)
 }
 
 /// Counts the spans of a data directory, and their ids.
@@ -195,6 +204,41 @@ fn rows(query: &str, data: &str) -> Value {
     let output = output.expect("it starts");
     assert!(output.status.success(), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Scenario: what was found is found again after a restart.
+/// Guarantee: the table says how it stands, and since when it is known; a query for what is not kept
+/// walks the traces.
+#[test]
+fn findings_and_facts_are_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data").to_string_lossy().into_owned();
+    for round in 0..2 {
+        let serve = start(&data);
+        if round == 0 {
+            serve.post(&notation::otlp_json(LOOP));
+        }
+        serve.wait_for(220);
+        end(serve);
+    }
+    let history = "SELECT rule, status, traces_affected, first_seen < window_start AS is_old, \
+                   arrow_cast(evidence, 'Utf8') LIKE '%trace_ids%' AS has_evidence \
+                   FROM findings WHERE rule = 'n-plus-one-query' ORDER BY window_end";
+    let row = |status: &str| {
+        serde_json::json!({"rule": "n-plus-one-query", "status": status, "traces_affected": 20,
+                           "is_old": true, "has_evidence": true})
+    };
+    assert_eq!(rows(history, &data), serde_json::json!([row("new"), row("ongoing")]));
+    let beside_a_view = "SELECT DISTINCT f.rule FROM findings AS f JOIN entries USING (endpoint) \
+                         WHERE f.status = 'new' AND f.severity <> 'info'";
+    let rule = serde_json::json!([{"rule": "n-plus-one-query"}]);
+    assert_eq!(rows(beside_a_view, &data), rule);
+    let kept = "SELECT count(*) AS n, sum(critical_nanos) > 0 AS has_time FROM facts";
+    assert_eq!(rows(kept, &data), serde_json::json!([{"n": 220, "has_time": true}]));
+    let gaps = "SELECT count(*) > 0 AS are_there FROM gaps JOIN facts USING (trace_id, span_id)";
+    assert_eq!(rows(gaps, &data), serde_json::json!([{"are_there": true}]));
+    let walked = "SELECT count(stalled_nanos) AS n FROM facts";
+    assert_eq!(rows(walked, &data), serde_json::json!([{"n": 220}]));
 }
 
 /// Scenario: a trace is in the tables, another in the log alone.
@@ -316,7 +360,7 @@ fn an_operator_looks_after_a_store() {
     let (code, said, errors) = store(&["verify", "--data", &data]);
     assert_eq!(code, Some(0), "{said}{errors}");
     assert!(
-        said.starts_with("4 files of the tables, ") && said.ends_with(": no problems\n"),
+        said.starts_with("5 files of the tables, ") && said.ends_with(": no problems\n"),
         "{said}"
     );
     assert_eq!(counted(&data), all);

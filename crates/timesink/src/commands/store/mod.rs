@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use timesink_store::WriterLock;
-use timesink_tables::{Look, TABLES, Tables, Wanted};
+use timesink_tables::{Location, Look, Tables, Wanted};
 use tokio::runtime::{Builder, Runtime};
 
 use super::Run;
@@ -41,7 +41,11 @@ fn note(data: &Path, what: &str, run: &Run<'_>) {
 
 /// Makes what tables are read and written on.
 fn runtime() -> Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(1).build().context("failed to start threads")
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("failed to start threads")
 }
 
 /// Looks at a data directory; a process may write there.
@@ -60,7 +64,7 @@ struct Held {
 
 /// Opens a data directory to be written, which has to be one.
 fn hold_made(data: &Path, runtime: &Runtime) -> Result<Held> {
-    if !data.join(TABLES).is_dir() {
+    if Location::of(data).with_context(|| unreadable(data))?.is_none() {
         return Err(timesink_tables::Error::NoTables).with_context(|| unreadable(data));
     }
     hold(data, runtime)
@@ -70,7 +74,8 @@ fn hold_made(data: &Path, runtime: &Runtime) -> Result<Held> {
 fn hold(data: &Path, runtime: &Runtime) -> Result<Held> {
     let open = || -> Result<_> {
         let lock = WriterLock::take(data)?;
-        let tables = runtime.block_on(Tables::open(data, now_unix_nano))?;
+        let place = Location::made(data, None)?.store()?;
+        let tables = runtime.block_on(Tables::open(place, now_unix_nano))?;
         Ok(Held { tables, lock })
     };
     open().with_context(|| format!("failed to write the data directory `{}`", data.display()))
