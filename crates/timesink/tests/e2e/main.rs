@@ -4,7 +4,9 @@
 //! Needs `python3` with `venv` and the package index, once: what is installed is kept beside the
 //! build. Without them these tests fail and say so.
 
+mod bucket;
 mod clients;
+mod faults;
 mod pytest;
 mod run;
 mod serve;

@@ -26,7 +26,7 @@ const NOW_UNIX_NANO: i64 = 4_102_444_800_000_000_000;
 const OPTIONS: [&str; 2] = ["--receiver-memory-mib-max", "2048"];
 
 /// Returns a copy of the recordings as protobuf messages, and how many spans they hold.
-fn messages(input: &Input, number: u8) -> Result<(Vec<Vec<u8>>, usize)> {
+pub(super) fn messages(input: &Input, number: u8) -> Result<(Vec<Vec<u8>>, usize)> {
     let content = read(copy(&input.bytes, number).as_slice(), &ReadOptions::new(NOW_UNIX_NANO))?;
     let mut messages = Vec::new();
     let mut spans = 0;

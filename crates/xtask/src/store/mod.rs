@@ -4,6 +4,7 @@
 //! own, each export safe on the disk before it is answered. What it wrote is measured then.
 
 mod fill;
+mod overload;
 mod queries;
 mod restart;
 
@@ -56,6 +57,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             let at_rate = folder.path().join(format!("at-{rate}"));
             fill::at_rate(&input, &at_rate, rate, RATE_TIME)?;
         }
+        overload::twice(&input, folder.path())?;
         restart::after_a_kill(&input, &folder.path().join("killed"))?;
         fill::all(&input, data, spans)?;
         say_size(&binary, data, "as it was flushed")?;
