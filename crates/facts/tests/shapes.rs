@@ -809,6 +809,8 @@ fn quotes_of_each_dialect() {
         r"SELECT a FROM t WHERE b LIKE 'x' ESCAPE '\' AND c = 'd'",
         "SELECT a FROM t WHERE b LIKE ? ESCAPE ? AND c = ?",
     );
+    // A bracket that is doubled closes no name.
+    check(Dialect::Other, "SELECT 1 FROM JOIN[a]]'{0} ]", "SELECT ? FROM JOIN [a]] ?");
     check(
         Dialect::Other,
         r#"SELECT TRIM('a' FROM "secret") FROM "t""#,
