@@ -17,8 +17,9 @@ use crate::redact::Redactor;
 use crate::rejected::{Reason, Rejected};
 
 /// Text and lists of a batch, bytes, at which the next one begins. With the largest message, whose
-/// text grows at most sixfold (a control character becomes `\u0000`), or with all the text that a
-/// message may repeat, it stays below the 2 GiB that Arrow's offsets can count.
+/// text grows at most sixfold (a control character becomes `\u0000`, an attribute of six bytes a
+/// hash of 32), or with all the text that a message may repeat, it stays below the 2 GiB that
+/// Arrow's offsets can count.
 const BATCH_BYTES_MAX: usize = 64 << 20;
 
 /// The largest message that any options allow, bytes.

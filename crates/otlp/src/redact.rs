@@ -8,7 +8,9 @@
 //!
 //! - Free text: names of spans and events (but see [`Redaction::statements`]), status messages, and
 //!   `exception.message` and `exception.stacktrace`, which may quote a statement. Rules can hide
-//!   the last two.
+//!   the last two. Tags of Jaeger and Zipkin that OTLP has a field for, such as `error`, are that
+//!   field.
+//! - A name that is a statement where no attribute has the statement, or on another kind of span.
 //! - The name and version of a scope, schema URLs and trace states.
 //! - Keys, and what is inside arrays and key-value lists: a rule hides an attribute as a whole.
 

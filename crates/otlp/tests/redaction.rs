@@ -224,6 +224,7 @@ fn a_name_that_is_the_statement_is_masked_with_it() {
     check(&format!("{}...", &statement[..50]), CLIENT, true);
     check(&format!("{}…", &statement[..50]), CLIENT, true);
     check("SELECT * FROM", CLIENT, true);
+    check(&statement.to_lowercase().replace(' ', "\n"), CLIENT, true);
     check("SELECT", CLIENT, false);
     check("", CLIENT, false);
     check("SELECT users", CLIENT, false);
@@ -297,7 +298,7 @@ const ZIPKIN: &str = r#"[{"traceId": "5b8efff798038103d269b633813fc60c", "id": "
     "name": "select 'secret 1'", "kind": "CLIENT", "timestamp": 1, "duration": 2,
     "localEndpoint": {"serviceName": "s"},
     "tags": {"a": "secret 2", "b": "kept", "sql.query": "select 'secret 1'",
-        "db.statement": "select 'secret 1'"}}]"#;
+        "db.statement": "SELECT 'secret 1'"}}]"#;
 
 fn check_file(content: &[u8]) {
     let mut options = ReadOptions::new(NOW);
@@ -431,8 +432,8 @@ proptest! {
         masks_statements in any::<bool>(),
         rows_max in 1..4_usize,
     ) {
-        let resource_spans = spans.iter().enumerate();
-        let resource_spans = resource_spans.map(|(n, (places, late))| full_request(n, places, *late));
+        let numbered = spans.iter().enumerate();
+        let resource_spans = numbered.map(|(n, (places, late))| full_request(n, places, *late));
         let request = ExportTraceServiceRequest { resource_spans: resource_spans.collect() };
         let mut redaction = redaction(&rules);
         redaction.statements = redaction.statements.filter(|_| masks_statements);

@@ -95,9 +95,10 @@ impl Redactor {
         let mask = self.redaction.statements?;
         let entries = attributes.row(attributes.rows());
         let statement = entries.start + self.row(attributes, entries).statement?;
-        let statement = attributes.values.get(statement).trim_ascii_start();
-        let begins = trim_ellipsis(name.trim_ascii());
-        if begins.iter().all(u8::is_ascii_alphabetic) || !statement.starts_with(begins) {
+        let begins = trim_ellipsis(name);
+        if begins.iter().all(u8::is_ascii_alphabetic)
+            || !begins_with(attributes.values.get(statement), begins)
+        {
             return None;
         }
         let masked = self.masked(mask, name, system)?;
@@ -182,8 +183,20 @@ enum Redacted {
     Replaced(Cow<'static, str>),
 }
 
+/// Whether a statement begins so, letter case and white space aside: Zipkin has names in small
+/// letters, and some instrumentations make one line of a statement.
+fn begins_with(statement: &[u8], begins: &[u8]) -> bool {
+    let mut statement = letters(statement);
+    letters(begins).all(|letter| statement.next() == Some(letter))
+}
+
+fn letters(text: &[u8]) -> impl Iterator<Item = u8> {
+    text.iter().filter(|b| !b.is_ascii_whitespace()).map(u8::to_ascii_lowercase)
+}
+
 /// Cuts off what says that a text was cut off.
 fn trim_ellipsis(text: &[u8]) -> &[u8] {
+    let text = text.trim_ascii();
     let text = text.strip_suffix("…".as_bytes()).unwrap_or(text);
-    text.strip_suffix(b"...").unwrap_or(text).trim_ascii_end()
+    text.strip_suffix(b"...").unwrap_or(text)
 }
