@@ -248,16 +248,17 @@ fn spans_of_the_quarantine_are_redacted_as_well() {
 fn rows_of_any_length_follow_each_other() {
     let attributes_of = |count: usize| {
         let wide = (0..count).map(|at| string(&format!("a.{at}"), &format!("secret {at}")));
-        wide.chain([string("db.statement", "secret")]).collect::<Vec<_>>()
+        wide.chain([string("db.system", "mysql"), string("db.statement", "secret")])
+            .collect::<Vec<_>>()
     };
-    let spans = [0, 300, 3, 0, 300].map(|count| span(attributes_of(count)));
+    let spans = [300, 3, 0, 300].map(|count| span(attributes_of(count)));
     let spans = spans.into_iter().flat_map(|full| [full, span(Vec::new())]).collect();
     let decoded =
         decode(redaction(&[("a.*7", Action::Hash), ("a.*", Action::Drop)]), &request(spans));
-    assert_eq!(rows(&decoded.spans), 10);
+    assert_eq!(rows(&decoded.spans), 8);
     let lengths: Vec<usize> =
-        (0..10).map(|row| attributes(&decoded.spans[0], row).0.len()).collect();
-    assert_eq!(lengths, [1, 0, 31, 0, 1, 0, 1, 0, 31, 0]);
+        (0..8).map(|row| attributes(&decoded.spans[0], row).0.len()).collect();
+    assert_eq!(lengths, [32, 0, 2, 0, 2, 0, 32, 0]);
     assert!(!shows(&bytes(&decoded), "secret"));
 }
 

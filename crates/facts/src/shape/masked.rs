@@ -288,6 +288,7 @@ mod tests {
         check(postgres, "a = 1 'x' 2", "a = '~31' $$~27$$ '~32'");
         check(postgres, "a=1AND b='it''s secret", "a='~31'AND b='~27'");
         check(postgres, "CREATE USER bob IDENTIFIED BY tiger", "CREATE USER bob IDENTIFIED BY ?");
+        check(Some("mysql"), "IDENTIFIED BY `x`2fa", "IDENTIFIED BY ? 2fa");
         check(postgres, "SAVEPOINT \"s17\"; a", "SAVEPOINT ?; a");
         check(Some("mysql"), "a = \"x\" # 'it'", "a = '~22' /**/");
         check(Some("mysql"), "SELECT * FROM 2fa WHERE a=5--3", {
