@@ -71,9 +71,10 @@ pub struct Redaction {
 
 impl Redaction {
     fn verdict(&self, name: &[u8]) -> Verdict {
+        let current: Vec<_> = semconv::current(name).collect();
         let is_met = |rule: &&Rule| {
-            let pattern = rule.attribute.as_bytes();
-            matches(pattern, name) || semconv::current(name).any(|name| matches(pattern, name))
+            let meets = |name: &[u8]| matches(rule.attribute.as_bytes(), name);
+            meets(name) || current.iter().any(|name| meets(name))
         };
         if let Some(rule) = self.rules.iter().find(is_met) {
             return Verdict::Act(rule.action);
@@ -81,7 +82,7 @@ impl Redaction {
         if self.statements.is_none() {
             return Verdict::Keep;
         }
-        if semconv::is_statement(name) {
+        if semconv::is_statement(name) || current.iter().any(|name| semconv::is_statement(name)) {
             Verdict::Statement
         } else if semconv::is_query_parameter(name) {
             Verdict::Act(Action::Hash)

@@ -164,17 +164,14 @@ const OLDER: &[Older] = &[
     older("pytest.nodeid", "test.case.name"),
 ];
 
-/// Text and summary of a query under names that are in no table above: what the instrumentations of
-/// Zipkin call it (`sql.query` of Brave).
-const STATEMENTS: [&str; 2] = ["db.query.summary", "sql.query"];
+/// Text and summary of a query under their current names, and what the instrumentations of Zipkin
+/// call the text.
+const STATEMENTS: [&str; 3] = ["db.query.text", "db.query.summary", "sql.query"];
 
 /// How the names begin of attributes that are the parameters of a query, one each, or all together
 /// as the Python instrumentations with `capture_parameters` have them.
 const QUERY_PARAMETERS: [&str; 3] =
     ["db.query.parameter.", "db.operation.parameter.", "db.statement.parameters"];
-
-/// The current name of a query's text.
-const QUERY_TEXT: &str = "db.query.text";
 
 /// Returns the current names of an older name; several when it was split.
 pub(crate) fn current(name: &[u8]) -> impl Iterator<Item = &'static [u8]> {
@@ -182,12 +179,9 @@ pub(crate) fn current(name: &[u8]) -> impl Iterator<Item = &'static [u8]> {
     of_name.map(|older| older.current.as_bytes())
 }
 
-/// Whether an attribute is the text or the summary of a query.
+/// Whether an attribute of a current name is the text or the summary of a query.
 pub(crate) fn is_statement(name: &[u8]) -> bool {
-    let is_text = |name: &[u8]| name == QUERY_TEXT.as_bytes();
-    is_text(name)
-        || current(name).any(is_text)
-        || STATEMENTS.iter().any(|statement| statement.as_bytes() == name)
+    STATEMENTS.iter().any(|statement| statement.as_bytes() == name)
 }
 
 /// Whether an attribute is a parameter of a query.
