@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::Value;
 use timesink_facts::shape::{
-    Dialect, SHAPE_BYTES_MAX, URL_SHAPE_BYTES_MAX, command_shape, name_shape, query_shape,
-    sql_shape, sql_summary, url_shape,
+    Dialect, SHAPE_BYTES_MAX, URL_SHAPE_BYTES_MAX, command_shape, masked_statement, name_shape,
+    query_shape, sql_shape, sql_summary, url_shape,
 };
 
 const DIALECTS: [Dialect; 6] = [
@@ -484,6 +484,77 @@ fn shapes_of_the_oracles_are_shapes() {
     }
 }
 
+// Masked statements.
+
+/// Stands for the literals as a keyed hash would.
+fn token_of(literal: &str) -> u64 {
+    let step = |hash: u64, b: u8| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
+    literal.bytes().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+fn masked(system: Option<&str>, text: &str) -> String {
+    masked_statement(system, text, &token_of)
+}
+
+/// A system that speaks the dialect.
+fn system_of(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::PostgreSql => "postgresql",
+        Dialect::MySql => "mysql",
+        Dialect::Sqlite => "sqlite",
+        Dialect::Oracle => "oracle",
+        Dialect::SqlServer => "mssql",
+        Dialect::Other => "other_sql",
+    }
+}
+
+#[test]
+fn masked_statements_keep_their_shape_and_no_literal() {
+    let mut survivors = Vec::new();
+    for case in all_cases() {
+        for dialect in DIALECTS {
+            let system = Some(system_of(dialect));
+            let once = masked(system, &case.text);
+            let shape = query_shape(system, &case.text);
+            assert_eq!(query_shape(system, &once), shape, "{} as {dialect:?}", case.name);
+            let twice = masked(system, &once);
+            assert_eq!(query_shape(system, &twice), shape, "{} as {dialect:?}", case.name);
+        }
+        let masked = masked(Some(system_of(case.dialect)), &case.text);
+        survivors.extend(surviving(&case, &masked));
+    }
+    assert_eq!(survivors, Vec::<String>::new());
+}
+
+/// What tells a query that is asked again from one that is asked for each of many rows.
+#[test]
+fn masked_statements_differ_where_a_literal_does() {
+    let mut literals = 0;
+    for case in all_cases() {
+        let system = Some(system_of(case.dialect));
+        let old = pieces(&case.text, case.dialect);
+        let original = masked(system, &case.text);
+        for at in (0..old.len()).filter(|at| is_value(&old, *at)) {
+            let mut new = old.clone();
+            new[at].text = if new[at].kind == Kind::Text { "'quux'" } else { "90817" }.to_owned();
+            assert_ne!(masked(system, &join(&new)), original, "{}", case.name);
+            literals += 1;
+        }
+    }
+    assert!(literals > 300, "{literals}");
+}
+
+#[test]
+fn a_masked_text_cut_anywhere_shows_nothing() {
+    let text = "UPDATE t SET a = 'secret 17' WHERE b IN ('secret', 'secret''s', 17171) \
+                AND c = N'secret' AND d = 17171.5 -- secret\n AND e = /* secret */ 'secret' \
+                AND f = $$secret$$ IDENTIFIED BY secret";
+    for (cut, dialect) in (0..text.len()).flat_map(|cut| DIALECTS.map(|dialect| (cut, dialect))) {
+        let masked = masked(Some(system_of(dialect)), &text[..cut]);
+        assert!(!masked.contains("secret") && !masked.contains("17171"), "{masked}");
+    }
+}
+
 // Summaries.
 
 #[test]
@@ -609,6 +680,42 @@ fn shows_number(shape: &str, dialect: Dialect) -> bool {
     words.any(|word| word.chars().all(|c| c.is_ascii_digit()))
 }
 
+/// What looks like a document or a command with one.
+const DOCUMENTS: &str = "(find |insert [a-z]{2} |getMore )?(\\{|\\[)\
+    ([ ]|[\\[\\](){},:]|['\"]|\\\\|[a-z]{1,3}|[0-9]{1,3}|[a-f0-9]{8}|\\$in|documents|ab12|\\?|b'x'\
+    |'[a-z.]{1,4}[0-9]?': |ObjectId\\(|…abcdefgh){0,30}";
+
+/// What looks like commands of Redis and memcached.
+const PIPELINES: &str = "((get|GET|MGET|MSET|CONFIG|JSON.MGET|get_many|set|…|x|\\?)\
+    ([ \t]{1,2}(get|GET|a|17|\\?|…|é|\u{a0}|~)){0,4}[\n;\r]{0,2}){0,20}";
+
+/// Statements with a text and a number to be masked.
+const TEMPLATES: &[(Option<&str>, &str)] = &[
+    (Some("postgresql"), "SELECT a FROM t WHERE b = '{}' AND c IN (#, #) /* {} */"),
+    (Some("postgresql"), "SELECT $x${}$x$, E'{}\\'', U&'{}', -# /* {}"),
+    (Some("mysql"), "SELECT a FROM t WHERE b = \"{}\" AND c = # -- {}"),
+    (Some("oracle"), "SELECT q'[{}]', # FROM t"),
+    (None, "SELECT a FROM t WHERE b = 'it\\'s {}' AND c = #"),
+    (None, "INSERT INTO t VALUES ('{}', #), (#, '{}')"),
+    (None, "{\"query\": {\"match\": {\"title\": \"{}\"}}, \"size\": #}"),
+    (Some("mongodb"), "find users {'_id': ObjectId('{}'), 'a': [#, '{}"),
+    (Some("mongodb"), "find users {'of {}': 1, 'items.#.name': 2}"),
+    (Some("redis"), "MGET user:{} #"),
+    (Some("redis"), "SET a b\n{}\n#"),
+    (Some("memcached"), "get {} #"),
+];
+
+/// Checks that masking, once and twice, keeps the shape, and tells equal statements as equal.
+fn check_masked(system: Option<&str>, text: &str) -> Result<(), TestCaseError> {
+    let shape = query_shape(system, text);
+    let once = masked(system, text);
+    prop_assert!(once.len() <= 4 * text.len() + 256, "{}", once);
+    prop_assert_eq!(&query_shape(system, &once), &shape, "{}", once);
+    let twice = masked(system, &once);
+    prop_assert_eq!(&query_shape(system, &twice), &shape, "{} {}", once, twice);
+    Ok(())
+}
+
 /// What looks like a URL, secrets, ports and escapes included.
 const URLS: &str = "(https?://)?([a-z]{1,3}:[a-z]{1,3}@)?[a-z0-9.:\\[\\]]{0,8}\
     (/[a-zA-Z0-9._~:{}%@;=()-]{0,12}){0,5}(\\?[a-z0-9=&;%\\[\\]]{0,20})?(#x)?";
@@ -663,6 +770,49 @@ proptest! {
         prop_assert!(shape.len() <= SHAPE_BYTES_MAX);
         prop_assert_eq!(command_shape(system, &shape), shape);
         prop_assert!(sql_summary(&text, Dialect::of_db_system(system)).text.len() <= 255);
+    }
+
+    #[test]
+    fn a_masked_statement_has_the_same_shape(
+        text in fragments(),
+        system in prop::sample::select(&SYSTEMS[..]),
+    ) {
+        check_masked(system, &text)?;
+    }
+
+    #[test]
+    fn a_masked_text_has_the_same_shape(
+        text in any::<String>(),
+        system in prop::sample::select(&SYSTEMS[..]),
+    ) {
+        check_masked(system, &text)?;
+    }
+
+    #[test]
+    fn a_masked_document_has_the_same_shape(text in DOCUMENTS) {
+        check_masked(Some("mongodb"), &text)?;
+        check_masked(None, &text)?;
+    }
+
+    #[test]
+    fn a_masked_pipeline_has_the_same_shape(text in PIPELINES) {
+        check_masked(Some("redis"), &text)?;
+        check_masked(Some("memcached"), &text)?;
+    }
+
+    #[test]
+    fn a_literal_is_told_from_others_and_not_shown(
+        [one, other] in prop::array::uniform2("[a-z]{6}[0-9]{3}"),
+        number in 1_000_000_000_000_u64..9_999_999_999_999_999,
+        (system, template) in prop::sample::select(TEMPLATES),
+    ) {
+        prop_assume!(one != other);
+        let with = |text: &str| template.replace("{}", text).replace('#', &number.to_string());
+        let masks = [&one, &one, &other].map(|text| masked(system, &with(text)));
+        prop_assert_eq!(&masks[0], &masks[1]);
+        prop_assert_ne!(&masks[0], &masks[2]);
+        let shows = |text: &str| masks[0].contains(text);
+        prop_assert!(!shows(&one) && !shows(&number.to_string()), "{}", &masks[0]);
     }
 
     #[test]
@@ -809,6 +959,8 @@ fn quotes_of_each_dialect() {
         r"SELECT a FROM t WHERE b LIKE 'x' ESCAPE '\' AND c = 'd'",
         "SELECT a FROM t WHERE b LIKE ? ESCAPE ? AND c = ?",
     );
+    // A bracket that is doubled closes no name.
+    check(Dialect::Other, "SELECT 1 FROM JOIN[a]]'{0} ]", "SELECT ? FROM JOIN [a]] ?");
     check(
         Dialect::Other,
         r#"SELECT TRIM('a' FROM "secret") FROM "t""#,

@@ -68,6 +68,14 @@ impl Texts {
         self.bytes.truncate(self.start(count));
     }
 
+    /// Moves the texts from that number on, and what is not closed yet, to `to`, which is empty.
+    fn move_from(&mut self, number: usize, to: &mut Self) {
+        let start = self.start(number);
+        to.bytes.extend_from_slice(&self.bytes[start..]);
+        to.ends.extend(self.ends[number + 1..].iter().map(|end| end - offset(start)));
+        self.truncate(number);
+    }
+
     fn extend(&mut self, source: &Self, times: usize) {
         for _ in 0..times {
             let base = offset(self.bytes.len());
@@ -172,11 +180,35 @@ impl Attributes {
         let kept: Vec<_> = last.into_iter().rev().map(copy).collect();
         self.reopen_row();
         for (key, value, kind) in kept {
-            self.keys.bytes.extend_from_slice(&key);
-            self.values.bytes.extend_from_slice(&value);
-            self.close(kind);
+            self.push(&key, &value, kind);
         }
         true
+    }
+
+    /// Appends an attribute.
+    pub(crate) fn push(&mut self, key: &[u8], value: &[u8], kind: u8) {
+        self.keys.bytes.extend_from_slice(key);
+        self.values.bytes.extend_from_slice(value);
+        self.close(kind);
+    }
+
+    /// Moves the rows from `rows` on, the one that is being written included, to `to`, which holds
+    /// nothing else afterwards.
+    pub(crate) fn move_rows(&mut self, rows: usize, to: &mut Self) {
+        to.clear();
+        let first = self.row_ends[rows];
+        let start = first as usize;
+        to.kinds.extend_from_slice(&self.kinds[start..]);
+        to.row_ends.extend(self.row_ends[rows + 1..].iter().map(|end| end - first));
+        self.keys.move_from(start, &mut to.keys);
+        self.values.move_from(start, &mut to.values);
+        self.truncate_rows(rows);
+    }
+
+    /// The attributes of a closed row, or of the one that is being written.
+    pub(crate) fn row(&self, number: usize) -> Range<usize> {
+        let end = self.row_ends.get(number + 1).map_or(self.len(), |end| *end as usize);
+        self.row_ends[number] as usize..end
     }
 
     /// Forgets every row from `rows` on, and what is not closed yet.
@@ -201,6 +233,11 @@ impl Attributes {
     /// Number of attributes closed.
     pub(crate) fn len(&self) -> usize {
         self.kinds.len()
+    }
+
+    /// The keys of some attributes, one after the other.
+    fn key_bytes(&self, entries: Range<usize>) -> &[u8] {
+        &self.keys.bytes[self.keys.start(entries.start)..self.keys.start(entries.end)]
     }
 
     pub(crate) fn kinds(&self) -> &[u8] {
@@ -261,6 +298,42 @@ impl Attributes {
             kinds: Buffer::from_vec(self.kinds),
             row_offsets,
         }
+    }
+}
+
+/// The keys of a row, kept to find other rows of the same keys.
+///
+/// Spans of one instrumentation have the same keys in the same order.
+#[derive(Debug)]
+pub(crate) struct KeySet {
+    /// One after the other, and where each ends; nothing for a row of too many.
+    keys: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+/// The most keys kept: longer rows are like none.
+const KEY_SET_MAX: usize = 128;
+
+impl KeySet {
+    pub(crate) fn new(attributes: &Attributes, entries: Range<usize>) -> Self {
+        if entries.len() > KEY_SET_MAX {
+            return Self { keys: Vec::new(), ends: Vec::new() };
+        }
+        let keys = &attributes.keys;
+        let start = keys.start(entries.start);
+        let ends = entries.clone().map(|number| keys.start(number + 1) - start).collect();
+        Self { keys: attributes.key_bytes(entries).to_vec(), ends }
+    }
+
+    /// Whether a row has these keys in this order; an empty row has those of none.
+    #[inline]
+    pub(crate) fn is_of(&self, attributes: &Attributes, entries: Range<usize>) -> bool {
+        let keys = &attributes.keys;
+        let start = keys.start(entries.start);
+        !entries.is_empty()
+            && self.ends.len() == entries.len()
+            && self.keys == attributes.key_bytes(entries.clone())
+            && entries.zip(&self.ends).all(|(n, end)| keys.start(n + 1) - start == *end)
     }
 }
 

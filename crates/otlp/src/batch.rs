@@ -10,9 +10,10 @@ use timesink_model::schema::quarantine;
 
 use crate::attributes::Attributes;
 use crate::columns::{Arena, IntColumn, TextColumn, view};
-use crate::draft::{Draft, Id, KIND_VIEWS, Repairs, SERVER, STATUS_CODE_VIEWS, enum_view};
+use crate::draft::{CLIENT, Draft, Id, KIND_VIEWS, Repairs, SERVER, STATUS_CODE_VIEWS, enum_view};
 use crate::kept::Kept;
 use crate::promote::{Plans, Promoted, PromotedColumns, RepeatedKey, Source};
+use crate::redact::Redactor;
 use crate::rejected::{Reason, Repair};
 use crate::semconv;
 
@@ -207,6 +208,41 @@ impl Batch {
         if let Some(links) = &mut self.links {
             links.truncate_rows(rows);
         }
+    }
+
+    /// Hides what of the draft must not be kept.
+    pub(crate) fn redact(&mut self, redactor: &mut Redactor) {
+        let system = redactor.system(&self.attributes);
+        let system = system.as_deref();
+        if self.draft.kind == CLIENT {
+            self.redact_name(redactor, system);
+        }
+        let row = self.attributes.rows();
+        redactor.redact(&mut self.attributes, row, system);
+        let rows = self.rows_if(self.kept.events);
+        if let Some(events) = &mut self.events {
+            let first = events.count(rows);
+            redactor.redact(&mut events.attributes, first, system);
+        }
+        let rows = self.rows_if(self.kept.links);
+        if let Some(links) = &mut self.links {
+            let first = links.count(rows);
+            redactor.redact(&mut links.attributes, first, system);
+        }
+    }
+
+    fn redact_name(&mut self, redactor: &mut Redactor, system: Option<&str>) {
+        let view = self.draft.name.to_le_bytes();
+        let name = self.arena.text(&view);
+        let Some(name) = redactor.name(&self.attributes, name, system) else {
+            return;
+        };
+        let others = [self.draft.trace_state, self.draft.status_message];
+        // A text from before the draft is what other spans have.
+        if !others.contains(&self.draft.name) {
+            self.arena.blank(self.draft.name, self.arena_start);
+        }
+        self.draft.name = self.arena.put_again(name.as_bytes());
     }
 
     /// Makes the draft a row and returns what was mended in it, or says why it is refused.

@@ -13,11 +13,13 @@ use crate::decoder::Decoded;
 use crate::draft::{Refusal, Repairs};
 use crate::kept::Kept;
 use crate::promote::Plans;
+use crate::redact::Redactor;
 use crate::rejected::{Reason, Rejected};
 
 /// Text and lists of a batch, bytes, at which the next one begins. With the largest message, whose
-/// text grows at most sixfold (a control character becomes `\u0000`), or with all the text that a
-/// message may repeat, it stays below the 2 GiB that Arrow's offsets can count.
+/// text grows at most sixfold (a control character becomes `\u0000`, an attribute of six bytes a
+/// hash of 32), or with all the text that a message may repeat, it stays below the 2 GiB that
+/// Arrow's offsets can count.
 const BATCH_BYTES_MAX: usize = 64 << 20;
 
 /// The largest message that any options allow, bytes.
@@ -45,6 +47,8 @@ pub(crate) struct Builder {
     full: Vec<Batch>,
     /// How spans of the last keys fill the promoted columns.
     plans: Plans,
+    /// Hides what must not be kept, if anything.
+    redactor: Option<Box<Redactor>>,
     /// Bytes of resource and scope text that the message may still repeat.
     repeatable_bytes: usize,
     accepted: u64,
@@ -54,6 +58,7 @@ pub(crate) struct Builder {
 impl Builder {
     pub(crate) fn new(options: DecoderOptions, budget: Arc<Budget>) -> Self {
         let kept = Arc::new(Kept::new(&options.columns));
+        let redactor = options.redaction.clone().map(|redaction| Redactor::new(redaction).into());
         Self {
             options,
             budget,
@@ -62,6 +67,7 @@ impl Builder {
             batch: Batch::new(Arc::clone(&kept)),
             full: Vec::new(),
             plans: Plans::new(kept.of_span),
+            redactor,
             kept,
             repeatable_bytes: 0,
             accepted: 0,
@@ -99,6 +105,9 @@ impl Builder {
     /// Takes the span just read into the batch, or refuses it.
     pub(crate) fn end_span(&mut self, read: Result<(), Refusal>, offset: usize) {
         let committed = read.and_then(|()| {
+            if let Some(redactor) = &mut self.redactor {
+                self.batch.redact(redactor);
+            }
             let committed = self.batch.commit(self.options.now_unix_nano, &mut self.plans);
             committed.map_err(|reason| Refusal { reason, offset })
         });
@@ -147,6 +156,9 @@ impl Builder {
     pub(crate) fn close_scope(&mut self) {
         let rows = self.open_batches().map(|batch| batch.scope_row_count()).sum::<usize>();
         self.scope.settle_keys();
+        if let Some(redactor) = &mut self.redactor {
+            redactor.redact(&mut self.scope.attributes, 0, None);
+        }
         let repairs = self.scope.repairs;
         self.note(repairs, || "a scope".to_owned());
         let bytes = self.scope.byte_size();
@@ -166,6 +178,9 @@ impl Builder {
     pub(crate) fn close_resource(&mut self) {
         let rows = self.open_batches().map(|batch| batch.resource_row_count()).sum::<usize>();
         self.resource.settle_keys();
+        if let Some(redactor) = &mut self.redactor {
+            redactor.redact(&mut self.resource.attributes, 0, None);
+        }
         let repairs = self.resource.repairs;
         self.note(repairs, || "a resource".to_owned());
         let bytes = self.resource.byte_size();

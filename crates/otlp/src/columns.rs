@@ -89,6 +89,24 @@ impl Arena {
         self.remember(place, view)
     }
 
+    /// Returns the text of a view, given as its bytes.
+    pub(crate) fn text<'a>(&'a self, view: &'a [u8; 16]) -> &'a [u8] {
+        let number = u128::from_le_bytes(*view);
+        let length = number as u32 as usize;
+        if length <= INLINE_BYTES_MAX {
+            return &view[4..4 + length];
+        }
+        &self.bytes[offset_of(number)..][..length]
+    }
+
+    /// Overwrites the text of a view that is stored at `start` or behind it.
+    pub(crate) fn blank(&mut self, view: u128, start: usize) {
+        let (length, offset) = (view as u32 as usize, offset_of(view));
+        if length > INLINE_BYTES_MAX && offset >= start {
+            self.bytes[offset..offset + length].fill(b'*');
+        }
+    }
+
     /// Takes what was appended since `start` as one text, which may have been stored just now.
     pub(crate) fn close(&mut self, start: usize) -> u128 {
         let view = view(&self.bytes[start..], Self::BUFFER, start);
@@ -114,13 +132,18 @@ impl Arena {
     }
 }
 
+/// Where the text of a view lies that does not carry it itself.
+fn offset_of(view: u128) -> usize {
+    (view >> 96) as usize
+}
+
 /// Returns a view of the text if it lies where the view in its place points. What was stored there
 /// may have been forgotten meanwhile, and other text be where it was: the bytes decide, and the
 /// view, which repeats the first of them, is made anew.
 #[inline]
 fn known(seen: &[u128], bytes: &[u8], place: usize, text: &[u8]) -> Option<u128> {
     let view = *seen.get(place)?;
-    let (length, offset) = (view as u32 as usize, (view >> 96) as usize);
+    let (length, offset) = (view as u32 as usize, offset_of(view));
     let stored = bytes.get(offset..offset.checked_add(length)?)?;
     (length == text.len() && stored == text).then(|| long_view(text, Arena::BUFFER, offset))
 }

@@ -12,6 +12,7 @@ use crate::builder::{Builder, MESSAGE_BYTES_CEILING};
 use crate::draft::Repairs;
 use crate::json::Syntax;
 use crate::protobuf::Break;
+use crate::redact::Redaction;
 use crate::rejected::{Reason, Rejected, Repair, Tally};
 use crate::{otlp_json, protobuf};
 
@@ -29,6 +30,8 @@ pub struct DecoderOptions {
     pub repeated_bytes_max: usize,
     /// The columns of `spans` to make; batches have no others.
     pub columns: Columns,
+    /// What of attributes and statements to hide. Default: nothing.
+    pub redaction: Option<Arc<Redaction>>,
 }
 
 impl DecoderOptions {
@@ -40,6 +43,7 @@ impl DecoderOptions {
             message_bytes_max: 64 << 20,
             repeated_bytes_max: 512 << 20,
             columns: Columns::All,
+            redaction: None,
         }
     }
 }

@@ -138,6 +138,9 @@ pub(crate) const KINDS: [&str; 6] =
 /// The number of the kind SERVER.
 pub(crate) const SERVER: i32 = 2;
 
+/// The number of the kind CLIENT.
+pub(crate) const CLIENT: i32 = 3;
+
 /// The names of status codes by number (trace.proto, `StatusCode`).
 pub(crate) const STATUS_CODES: [&str; 3] = ["UNSET", "OK", "ERROR"];
 

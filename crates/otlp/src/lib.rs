@@ -5,7 +5,7 @@
 //!
 //! Bytes are walked straight into Arrow columns, in `protobuf` and `otlp_json` over the plain
 //! readers `wire` and `json`; `builder` and `batch` keep the columns; `semconv` knows every
-//! spelling of an attribute, `values` every form of a value. [`read`] takes whole files of any
+//! spelling of an attribute, `values` every form of a value; `redact` hides what must not be kept. [`read`] takes whole files of any
 //! format and compression; `jaeger` and `zipkin` turn theirs into messages for the decoder.
 
 mod attributes;
@@ -23,6 +23,7 @@ mod kept;
 mod otlp_json;
 mod promote;
 mod protobuf;
+mod redact;
 mod rejected;
 mod semconv;
 mod values;
@@ -35,4 +36,5 @@ pub use file::{
     BROKEN_MAX, Broken, Compression, DECODED_BYTES_MAX, DOCUMENT_BYTES_MAX, FILE_BYTES_MAX,
     FileContent, FileError, Format, MESSAGE_BYTES_MAX, ReadOptions, read,
 };
+pub use redact::{Action, MaskStatement, Redaction, RedactionKey, Rule};
 pub use rejected::{Counted, Reason, Rejected, Repair, Tally};

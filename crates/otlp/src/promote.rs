@@ -5,7 +5,7 @@ use std::ops::Range;
 use arrow::array::ArrayRef;
 use arrow::buffer::Buffer;
 
-use crate::attributes::{Attributes, kind};
+use crate::attributes::{Attributes, KeySet, kind};
 use crate::columns::{BoolColumn, IntColumn, TextColumn};
 use crate::json::{Cursor, unescape};
 use crate::semconv::{
@@ -111,14 +111,11 @@ pub(crate) struct Source<'a> {
     pub(crate) is_server: bool,
 }
 
-/// Which columns rows of the same keys fill, and from which of their attributes.
-///
-/// Spans of one instrumentation have the same keys in the same order: most find their plan made.
+/// Which columns rows of the same keys fill, and from which of their attributes. Most rows find
+/// their plan made.
 #[derive(Debug)]
 struct Plan {
-    /// The keys, one after the other, and where each ends.
-    keys: Vec<u8>,
-    ends: Vec<usize>,
+    keys: KeySet,
     is_server: bool,
     repeats_a_key: bool,
     /// For each column the attributes that may fill it, the one to believe first.
@@ -151,9 +148,6 @@ pub(crate) struct Plans {
 
 /// Plans kept: the spans that one instrumentation makes have two or three sets of keys.
 const PLANS_MAX: usize = 8;
-
-/// The longest plan kept, in attributes: others are made anew each time.
-const PLAN_ENTRIES_MAX: usize = 128;
 
 impl Plans {
     pub(crate) fn new(kept: [bool; COLUMNS_MAX]) -> Self {
@@ -191,12 +185,8 @@ impl Plan {
             }
         }
         picks.sort_unstable_by_key(|pick| (pick.column, pick.rank));
-        let start = keys.start(source.entries.start);
-        let ends = source.entries.clone().map(|number| keys.start(number + 1) - start);
-        let is_kept = source.entries.len() <= PLAN_ENTRIES_MAX;
         Self {
-            keys: if is_kept { source.key_bytes().to_vec() } else { Vec::new() },
-            ends: if is_kept { ends.collect() } else { Vec::new() },
+            keys: KeySet::new(source.attributes, source.entries.clone()),
             is_server: source.is_server,
             repeats_a_key: source.attributes.repeat_a_key(source.entries.clone()),
             picks,
@@ -206,16 +196,8 @@ impl Plan {
 
     #[inline]
     fn is_for(&self, source: &Source<'_>) -> bool {
-        let keys = &source.attributes.keys;
-        let start = keys.start(source.entries.start);
-        self.ends.len() == source.entries.len()
-            && self.is_server == source.is_server
-            && self.keys == source.key_bytes()
-            && source
-                .entries
-                .clone()
-                .zip(&self.ends)
-                .all(|(n, end)| keys.start(n + 1) - start == *end)
+        self.is_server == source.is_server
+            && self.keys.is_of(source.attributes, source.entries.clone())
     }
 }
 
@@ -253,12 +235,6 @@ impl<'a> Source<'a> {
             }
         }
         Ok(())
-    }
-
-    /// The keys of the row, one after the other.
-    fn key_bytes(&self) -> &'a [u8] {
-        let keys = &self.attributes.keys;
-        &keys.bytes[keys.start(self.entries.start)..keys.start(self.entries.end)]
     }
 
     fn fits(&self, when: When) -> bool {

@@ -164,6 +164,31 @@ const OLDER: &[Older] = &[
     older("pytest.nodeid", "test.case.name"),
 ];
 
+/// Text and summary of a query under their current names, and what the instrumentations of Zipkin
+/// call the text.
+const STATEMENTS: [&str; 3] = ["db.query.text", "db.query.summary", "sql.query"];
+
+/// How the names begin of attributes that are the parameters of a query, one each, or all together
+/// as the Python instrumentations with `capture_parameters` have them.
+const QUERY_PARAMETERS: [&str; 3] =
+    ["db.query.parameter.", "db.operation.parameter.", "db.statement.parameters"];
+
+/// Returns the current names of an older name; several when it was split.
+pub(crate) fn current(name: &[u8]) -> impl Iterator<Item = &'static [u8]> {
+    let of_name = OLDER.iter().filter(move |older| older.name.as_bytes() == name);
+    of_name.map(|older| older.current.as_bytes())
+}
+
+/// Whether an attribute of a current name is the text or the summary of a query.
+pub(crate) fn is_statement(name: &[u8]) -> bool {
+    STATEMENTS.iter().any(|statement| statement.as_bytes() == name)
+}
+
+/// Whether an attribute is a parameter of a query.
+pub(crate) fn is_query_parameter(name: &[u8]) -> bool {
+    QUERY_PARAMETERS.iter().any(|parameter| name.starts_with(parameter.as_bytes()))
+}
+
 /// Values that were renamed with their attribute. What is not listed stays as it is.
 const DB_SYSTEMS: &[(&str, &str)] = &[
     ("adabas", "softwareag.adabas"),

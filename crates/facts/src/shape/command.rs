@@ -10,9 +10,12 @@ use super::system::Language;
 /// How many different commands of one pipeline are named; [`MORE`] stands for the rest.
 const COMMANDS_MAX: usize = 16;
 
-const MORE: &str = "…";
+pub(super) const MORE: &str = "…";
 
-const VALUE: &str = "?";
+pub(super) const VALUE: &str = "?";
+
+/// What ends a command of a pipeline.
+pub(super) const LINE_ENDS: [char; 3] = ['\n', '\r', ';'];
 
 /// Returns the shape of a text that is not SQL, in the language of `system` (`db.system.name`).
 ///
@@ -38,6 +41,20 @@ pub(super) fn read_command(system: Option<&str>, text: &str) -> Statement {
         Some(Language::Memcached) => read_pipeline(text, read_memcached),
         _ => read_document(text),
     }
+}
+
+/// Returns how many words of a command of Redis, trimmed, its shape shows.
+pub(super) fn redis_words_shown(line: &str) -> usize {
+    words_shown(line, &read_redis(line))
+}
+
+/// Returns how many words of a command of memcached, trimmed, its shape shows.
+pub(super) fn memcached_words_shown(line: &str) -> usize {
+    words_shown(line, &read_memcached(line))
+}
+
+fn words_shown(line: &str, command: &Command<'_>) -> usize {
+    line.split_ascii_whitespace().count() - command.arguments.clone().count()
 }
 
 /// One command of a pipeline.
@@ -81,7 +98,7 @@ fn read_pipeline(text: &str, read: fn(&str) -> Command<'_>) -> Statement {
     // Commands with arguments.
     let mut keyed = 0;
     let mut is_batch = false;
-    for line in text.split(['\n', '\r', ';']).map(str::trim).filter(|line| !line.is_empty()) {
+    for line in text.split(LINE_ENDS).map(str::trim).filter(|line| !line.is_empty()) {
         let command = if line == MORE { Command::more() } else { read(line) };
         let is_new = !seen.contains(&command.shape);
         if is_new && seen.len() == COMMANDS_MAX {

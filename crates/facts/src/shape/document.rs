@@ -1,6 +1,9 @@
 //! Documents: JSON, Python's `repr` and the `MongoDB` shell keep their keys and lose their values.
 
+use std::ops::Range;
+
 use super::Statement;
+use super::command::VALUE;
 use super::name::name_shape;
 use super::output::{Kind, Output, split_mark};
 
@@ -13,20 +16,45 @@ const KEY_BYTES_MAX: usize = 64;
 /// Reads a document or a command with documents.
 pub(super) fn read_document(text: &str) -> Statement {
     let (text, mark) = split_mark(text);
-    let mut writer = Writer {
-        text,
-        bytes: text.as_bytes(),
-        at: 0,
-        output: Output::new(text.len()),
-        last: Last::Nothing,
-        depth: 0,
-        words: 0,
-        command: "",
-        key: "",
-        many_at: None,
-    };
+    let mut writer = Writer::new(text, None);
     while !writer.output.is_full() && writer.step() {}
     writer.output.finish(mark)
+}
+
+/// A literal of a document and where it stands, quotes included.
+#[derive(Debug)]
+pub(super) struct Hidden {
+    pub(super) range: Range<usize>,
+    pub(super) place: Place,
+}
+
+/// What a literal is to its document.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// A value, or a key that is one.
+    Value,
+    /// A key with ids in it, and its shape.
+    Key(String),
+    /// The arguments of a call that is a value, parentheses included.
+    Call,
+}
+
+/// Returns the literals of a document in their order, and how far it was read: as far as its shape
+/// depends on it.
+pub(super) fn hidden_in_document(text: &str) -> (Vec<Hidden>, usize) {
+    let mut writer = Writer::new(text, Some(Vec::new()));
+    while !writer.output.is_full() && writer.step() {}
+    (writer.hidden.unwrap_or_default(), writer.at)
+}
+
+/// Returns the shape of a key, `None` for one that is a value.
+pub(super) fn key_shape(key: &str) -> Option<String> {
+    let is_part = |b: u8| b.is_ascii_alphanumeric() || b"_$.@-?/".contains(&b);
+    let starts_well =
+        |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic() || "_$@".contains(c));
+    let is_name = key.len() <= KEY_BYTES_MAX && starts_well(key) && key.bytes().all(is_part);
+    // What begins with an id is one, and no name that is a name again.
+    is_name.then(|| name_shape(key)).filter(|shape| starts_well(shape))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,9 +85,27 @@ struct Writer<'a> {
     key: &'a str,
     /// The depth inside the list whose elements are asked for one by one.
     many_at: Option<usize>,
+    /// The literals so far, for who wants them.
+    hidden: Option<Vec<Hidden>>,
 }
 
 impl<'a> Writer<'a> {
+    fn new(text: &'a str, hidden: Option<Vec<Hidden>>) -> Self {
+        Self {
+            text,
+            bytes: text.as_bytes(),
+            at: 0,
+            output: Output::new(text.len()),
+            last: Last::Nothing,
+            depth: 0,
+            words: 0,
+            command: "",
+            key: "",
+            many_at: None,
+            hidden,
+        }
+    }
+
     /// Reads and writes one token; false at the end of the text.
     fn step(&mut self) -> bool {
         self.skip_blanks();
@@ -93,15 +139,17 @@ impl<'a> Writer<'a> {
                 self.push(":", Last::Colon);
             }
             b'"' | b'\'' => {
+                let start = self.at;
                 let content = self.quoted(byte);
-                self.scalar(content, true);
+                self.scalar(content, start..self.at, true);
             }
             _ => {
+                let start = self.at;
                 let word = self.bare();
                 if matches!(self.peek(), Some(b'"' | b'\'')) && is_string_prefix(word) {
                     return true;
                 }
-                self.scalar(word, false);
+                self.scalar(word, start..self.at, false);
             }
         }
         true
@@ -132,12 +180,12 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes a key, a word of the command, or the `?` of a value.
-    fn scalar(&mut self, content: &'a str, is_quoted: bool) {
+    /// Writes a key, a word of the command, or the `?` of a value; `range` is where it stands.
+    fn scalar(&mut self, content: &'a str, range: Range<usize>, is_quoted: bool) {
         self.skip_blanks();
         let starts_entry = matches!(self.last, Last::Open | Last::Comma);
         if self.depth > 0 && starts_entry && self.peek() == Some(b':') {
-            return self.key(content);
+            return self.key(content, range);
         }
         if self.depth == 0 && !is_quoted && self.words < WORDS_MAX && is_command_word(content) {
             self.words += 1;
@@ -149,10 +197,17 @@ impl<'a> Writer<'a> {
         }
         // `new Date(…)`, `Decimal('1') / 3`: one value, however many words.
         if self.last != Last::Value {
-            self.push("?", Last::Value);
+            self.push(VALUE, Last::Value);
         }
-        if is_quoted || content != "?" {
-            self.output.literal("", content);
+        if is_quoted || content != VALUE {
+            self.literal(content, range, Place::Value);
+        }
+    }
+
+    fn literal(&mut self, content: &str, range: Range<usize>, place: Place) {
+        self.output.literal("", content);
+        if let Some(hidden) = &mut self.hidden {
+            hidden.push(Hidden { range, place });
         }
     }
 
@@ -163,26 +218,21 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn key(&mut self, content: &'a str) {
+    fn key(&mut self, content: &'a str, range: Range<usize>) {
         self.key = content;
         if self.depth == 1 {
             self.fetches_more(content);
         }
-        let is_part = |b: u8| b.is_ascii_alphanumeric() || b"_$.@-?/".contains(&b);
-        let starts_well =
-            |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic() || "_$@".contains(c));
-        let is_name = content.len() <= KEY_BYTES_MAX && starts_well(content);
-        let name = if is_name && content.bytes().all(is_part) {
-            name_shape(content)
-        } else {
-            "?".to_owned()
-        };
-        // What begins with an id is one, and no name that is a name again.
-        let (name, last) =
-            if starts_well(&name) { (name.as_str(), Last::Word) } else { ("?", Last::Value) };
-        self.push(name, last);
-        if name != content {
-            self.output.literal("", content);
+        if let Some(shape) = key_shape(content) {
+            self.push(&shape, Last::Word);
+            if shape != content {
+                self.literal(content, range, Place::Key(shape));
+            }
+            return;
+        }
+        self.push(VALUE, Last::Value);
+        if content != VALUE {
+            self.literal(content, range, Place::Value);
         }
     }
 
@@ -203,7 +253,8 @@ impl<'a> Writer<'a> {
     fn skip_call(&mut self) {
         let start = self.at;
         self.skip_parentheses();
-        self.output.literal("", &self.text[start..self.at]);
+        let range = start..self.at;
+        self.literal(&self.text[range.clone()], range, Place::Call);
     }
 
     fn skip_parentheses(&mut self) {

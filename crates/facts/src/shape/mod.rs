@@ -25,6 +25,7 @@ mod document;
 mod keyword;
 mod lexer;
 mod literals;
+mod masked;
 mod name;
 mod output;
 mod sql;
@@ -33,6 +34,7 @@ mod system;
 mod url;
 
 pub use command::command_shape;
+pub use masked::masked_statement;
 pub use name::name_shape;
 pub use output::SHAPE_BYTES_MAX;
 pub use sql::sql_shape;

@@ -44,9 +44,14 @@ impl Events {
         self.dropped_attributes_count.push(i64::from(dropped_attributes_count));
     }
 
+    /// Returns how many events the first `rows` rows have.
+    pub(super) fn count(&self, rows: usize) -> usize {
+        self.row_ends[rows] as usize
+    }
+
     pub(super) fn truncate_rows(&mut self, rows: usize) {
         self.row_ends.truncate(rows + 1);
-        let count = self.row_ends[rows] as usize;
+        let count = self.count(rows);
         self.time_unix_nano.truncate(count);
         self.names.truncate(count);
         self.attributes.truncate_rows(count);
@@ -92,9 +97,14 @@ impl Links {
         true
     }
 
+    /// Returns how many links the first `rows` rows have.
+    pub(super) fn count(&self, rows: usize) -> usize {
+        self.row_ends[rows] as usize
+    }
+
     pub(super) fn truncate_rows(&mut self, rows: usize) {
         self.row_ends.truncate(rows + 1);
-        let count = self.row_ends[rows] as usize;
+        let count = self.count(rows);
         self.trace_ids.truncate(count);
         self.span_ids.truncate(count);
         self.trace_states.truncate(count);

@@ -11,6 +11,8 @@ mod literals;
 mod names;
 mod signs;
 
+use std::ops::Range;
+
 use super::keyword::{Keyword, Role};
 use super::system::Dialect;
 
@@ -116,6 +118,11 @@ impl<'a> Lexer<'a> {
     /// Returns the last token as it is written.
     pub(super) fn last_text(&self) -> &'a str {
         &self.text[self.start..self.end]
+    }
+
+    /// Returns where the last token stands; between two tokens are blanks and comments.
+    pub(super) fn last_range(&self) -> Range<usize> {
+        self.start..self.end
     }
 
     /// Notes what the token says about those after it.

@@ -142,7 +142,8 @@ impl<'a> Lexer<'a> {
     fn has_word_in_brackets(&self) -> bool {
         let inside = &self.bytes[self.at + 1..];
         let length = inside.iter().take_while(|&&b| is_name_part(b) || b == b' ').count();
-        inside.first().is_some_and(|&b| is_name_start(b)) && inside.get(length) == Some(&b']')
+        let is_closed = inside.get(length) == Some(&b']') && inside.get(length + 1) != Some(&b']');
+        is_closed && inside.first().is_some_and(|&b| is_name_start(b))
     }
 }
 
