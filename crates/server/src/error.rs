@@ -25,6 +25,9 @@ pub enum Error {
     /// Other files.
     #[error("failed to read `{}` for TLS: {cause}", path.display())]
     Tls { path: PathBuf, cause: String },
+    /// To look at the file, or to bring its key back.
+    #[error("failed to read or make the key `{}` that values are hidden with: {cause}", path.display())]
+    RedactionKey { path: PathBuf, cause: std::io::Error },
     /// To look at the data directory.
     #[error(transparent)]
     Store(#[from] timesink_store::Error),

@@ -5,11 +5,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use crate::Error;
-use timesink_otlp::{Decoded, Decoder, DecoderOptions, MessageError, Rejected};
+use timesink_otlp::{Decoded, Decoder, DecoderOptions, MessageError, Redaction, Rejected};
 use timesink_store::Logged;
 use tokio::sync::oneshot;
 
@@ -43,6 +43,7 @@ pub(crate) struct Intake {
     next: AtomicUsize,
     message_bytes_max: usize,
     clock: fn() -> i64,
+    redaction: Option<Arc<Redaction>>,
     memory_bytes_max: u64,
     /// What the decoders hold.
     pending_bytes: AtomicU64,
@@ -137,14 +138,17 @@ impl Intake {
         message_bytes_max: usize,
         memory_bytes_max: u64,
         clock: fn() -> i64,
+        redaction: Option<Arc<Redaction>>,
         has_log: bool,
     ) -> Self {
-        let new = || Mutex::new(Slot::new(message_bytes_max, clock));
+        let new = || Mutex::new(Slot::new(message_bytes_max, clock, redaction.clone()));
+        let slots = std::iter::repeat_with(new).take(threads.max(1)).collect();
         Self {
-            slots: std::iter::repeat_with(new).take(threads.max(1)).collect(),
+            slots,
             next: AtomicUsize::new(0),
             message_bytes_max,
             clock,
+            redaction,
             memory_bytes_max,
             pending_bytes: AtomicU64::new(0),
             kept_bytes: AtomicU64::new(0),
@@ -251,7 +255,7 @@ impl Intake {
         let (mut bytes, mut lost_bytes, mut broken) = (0, 0, 0);
         let mut waiting = Vec::new();
         for slot in &self.slots {
-            let fresh = Slot::new(self.message_bytes_max, self.clock);
+            let fresh = Slot::new(self.message_bytes_max, self.clock, self.redaction.clone());
             let slot = std::mem::replace(&mut *locked(slot), fresh);
             // A panic costs the spans of this decoder, not those of the others.
             if let Ok(part) = catch_unwind(AssertUnwindSafe(|| slot.decoder.finish())) {
@@ -399,8 +403,13 @@ pub(crate) fn locked<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Slot {
-    fn new(message_bytes_max: usize, clock: fn() -> i64) -> Self {
-        let options = DecoderOptions { message_bytes_max, ..DecoderOptions::new(clock()) };
+    fn new(
+        message_bytes_max: usize,
+        clock: fn() -> i64,
+        redaction: Option<Arc<Redaction>>,
+    ) -> Self {
+        let now = DecoderOptions::new(clock());
+        let options = DecoderOptions { message_bytes_max, redaction, ..now };
         Self { decoder: Decoder::new(options), bytes: 0, waiting: Vec::new() }
     }
 }
@@ -417,7 +426,7 @@ mod tests {
         {"traceId":"no id","spanId":"eee19b7ec3c1b175"}]}]}]}"#;
 
     fn intake(memory_bytes_max: u64) -> Intake {
-        Intake::new(2, 1 << 20, memory_bytes_max, || 1_800_000_000_000_000_000, false)
+        Intake::new(2, 1 << 20, memory_bytes_max, || 1_800_000_000_000_000_000, None, false)
     }
 
     #[test]

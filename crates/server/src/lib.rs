@@ -25,6 +25,7 @@ mod offload;
 mod options;
 mod paced;
 mod receiver;
+mod redact;
 mod server;
 mod tls;
 mod token;
@@ -36,7 +37,9 @@ pub use client::Exporter;
 pub use error::Error;
 pub use keys::{Key, Keys, Role};
 pub use live::OnAnalysis;
-pub use options::{Durability, LiveOptions, ReceiverLimits, ServerOptions, StoreOptions};
+pub use options::{
+    Durability, LiveOptions, ReceiverLimits, RedactionRules, ServerOptions, StoreOptions,
+};
 pub use server::{Addresses, Purpose, Server};
 pub use tls::TlsFiles;
 pub use token::Token;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
+use timesink_otlp::Rule;
 use url::Url;
 
 use crate::{Keys, TlsFiles};
@@ -31,6 +32,8 @@ pub struct ServerOptions {
     pub receiver: ReceiverLimits,
     /// How the live window works, if there is one.
     pub live: LiveOptions,
+    /// What is hidden of spans, if anything is.
+    pub redaction: Option<RedactionRules>,
     /// Returns now, ns since the epoch.
     pub clock: fn() -> i64,
     /// The version of the program, for pages and answers.
@@ -62,6 +65,15 @@ impl Default for ReceiverLimits {
             memory_bytes_max: 1024 * MIB as u64,
         }
     }
+}
+
+/// What is hidden of spans before they are kept anywhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RedactionRules {
+    /// Whether the literals of database statements become tokens.
+    pub masks_statements: bool,
+    /// What becomes of attributes: the first rule that fits counts.
+    pub attributes: Vec<Rule>,
 }
 
 /// When an export is answered that goes into a data directory.
@@ -156,6 +168,7 @@ impl ServerOptions {
             store: StoreOptions::default(),
             receiver: ReceiverLimits::default(),
             live: LiveOptions::default(),
+            redaction: None,
             clock,
             version,
         }

@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::offload::Offload;
 use crate::options::ServerOptions;
 use crate::receiver::Receiver;
+use crate::redact;
 use crate::tls::Tls;
 use crate::web;
 
@@ -134,6 +135,7 @@ impl Server {
             limits.message_bytes_max,
             limits.memory_bytes_max,
             options.clock,
+            redact::redaction(options.redaction.as_ref(), options.data.as_deref())?,
             store.is_some(),
         ));
         let (mut durable, mut flusher, mut replayed, mut past) = (None, None, None, None);

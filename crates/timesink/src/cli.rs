@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use timesink_model::Severity;
 use timesink_output::Format;
 
-use crate::config::{LiveOptions, Options, ReceiverOptions, ServeOptions, StoreOptions};
+use crate::config::{
+    LiveOptions, Options, ReceiverOptions, RedactionOptions, ServeOptions, StoreOptions,
+};
 use crate::input::Sources;
 use crate::since::Since;
 
@@ -55,6 +57,7 @@ impl Cli {
                 options.receiver = args.receiver.clone();
                 options.live = args.live.clone();
                 options.store = args.store.clone();
+                options.redaction = args.redaction.clone();
             }
             Command::Demo(args) => options.serve = args.addresses.clone(),
             Command::Run(args) => options.receiver = args.receiver.clone(),
@@ -158,6 +161,9 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     pub(crate) store: StoreOptions,
+
+    #[command(flatten)]
+    pub(crate) redaction: RedactionOptions,
 }
 
 #[derive(Debug, Args)]

@@ -44,6 +44,7 @@ pub(super) fn run_after(
         data: config.server.data.clone(),
         receiver: config.server.receiver.clone(),
         live: config.server.live.clone(),
+        redaction: Some(config.server.redaction.clone()),
         store: StoreOptions {
             troubles: Some(telling_troubles(run.console.paint)),
             ..config.server.store.clone()

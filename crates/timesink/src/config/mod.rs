@@ -18,7 +18,9 @@ use timesink_rules::RulesConfig;
 
 use crate::surroundings::Surroundings;
 use file::File;
-pub(crate) use options::{LiveOptions, Options, ReceiverOptions, ServeOptions, StoreOptions};
+pub(crate) use options::{
+    LiveOptions, Options, ReceiverOptions, RedactionOptions, ServeOptions, StoreOptions,
+};
 pub(crate) use server::ServerConfig;
 pub(crate) use show::{quoted, show, shown};
 

@@ -46,6 +46,10 @@ pub(crate) struct Options {
     #[arg(skip)]
     pub(crate) store: StoreOptions,
 
+    /// Flags of `serve`.
+    #[arg(skip)]
+    pub(crate) redaction: RedactionOptions,
+
     /// Settings by rule, in the file only.
     #[arg(skip)]
     pub(crate) rules: BTreeMap<String, RuleOptions>,
@@ -332,6 +336,33 @@ pub(crate) struct StoreOptions {
     pub(crate) bucket: Option<String>,
 }
 
+/// What is hidden of spans as a server takes them.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[command(next_help_heading = "What is hidden of spans that are taken")]
+pub(crate) struct RedactionOptions {
+    /// What becomes of the literals of database statements: `mask`, or `keep`
+    ///
+    /// Masked, each becomes a token that stands for its value: equal ones stay equal, others do not
+    /// become so, and what is found stays the same. Default: mask. Example:
+    /// `statements = "keep"`.
+    #[arg(id = "redaction.statements", long = "redaction-statements", value_name = "WORD")]
+    #[arg(env = "TIMESINK_REDACTION_STATEMENTS", hide_short_help = true)]
+    pub(crate) statements: Option<String>,
+
+    /// What becomes of attributes, in the file only: the first that fits counts.
+    #[arg(skip)]
+    pub(crate) attributes: Vec<RedactedOptions>,
+}
+
+/// What becomes of attributes of a name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RedactedOptions {
+    pub(crate) attribute: String,
+    pub(crate) action: String,
+}
+
 /// `[rules.<name>]`: whether it runs, thresholds by name, thresholds for some spans.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -435,6 +466,17 @@ impl StoreOptions {
             keep_days: self.keep_days.or(other.keep_days),
             gib_max: self.gib_max.or(other.gib_max),
             bucket: self.bucket.clone().or_else(|| other.bucket.clone()),
+        }
+    }
+}
+
+impl RedactionOptions {
+    /// Returns these where they are given, else `other`.
+    pub(crate) fn or(&self, other: &Self) -> Self {
+        let attributes = if self.attributes.is_empty() { other } else { self };
+        Self {
+            statements: self.statements.clone().or_else(|| other.statements.clone()),
+            attributes: attributes.attributes.clone(),
         }
     }
 }

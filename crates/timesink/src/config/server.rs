@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use timesink_otlp::{Action, Rule};
 use timesink_server::{
-    Durability, Key, LiveOptions, ReceiverLimits, Role, StoreOptions, TlsFiles, Token,
+    Durability, Key, LiveOptions, ReceiverLimits, RedactionRules, Role, StoreOptions, TlsFiles,
+    Token,
 };
 
-use super::options::TokenOptions;
+use super::options::{RedactedOptions, TokenOptions};
 use super::{MIB_MAX, Options, ServeOptions, Sources, bytes, within};
 
 /// The most that a message may hold: what a decoder takes at all.
@@ -34,6 +36,7 @@ pub(crate) struct ServerConfig {
     pub(crate) receiver: ReceiverLimits,
     pub(crate) live: LiveOptions,
     pub(crate) store: StoreOptions,
+    pub(crate) redaction: RedactionRules,
 }
 
 /// Puts flags, file and defaults together; the one named first wins.
@@ -65,6 +68,7 @@ pub(super) fn config(
         receiver: receiver(flags, file, sources)?,
         live: live(flags, file, sources)?,
         store: store(flags, file, sources)?,
+        redaction: redaction(flags, file, sources)?,
     })
 }
 
@@ -165,6 +169,34 @@ fn store(flags: &Options, file: &Options, sources: &Sources<'_>) -> Result<Store
         bucket: sources.naming("store.bucket", bucket(&store))?,
         troubles: None,
     })
+}
+
+fn redaction(flags: &Options, file: &Options, sources: &Sources<'_>) -> Result<RedactionRules> {
+    let options = flags.redaction.or(&file.redaction);
+    let masks = match options.statements.as_deref() {
+        None | Some("mask") => Ok(true),
+        Some("keep") => Ok(false),
+        Some(written) => {
+            Err(anyhow!("`redaction.statements` is `{written}`: expected mask or keep"))
+        }
+    };
+    Ok(RedactionRules {
+        masks_statements: sources.naming("redaction.statements", masks)?,
+        attributes: options.attributes.iter().map(redacted).collect::<Result<_>>()?,
+    })
+}
+
+fn redacted(RedactedOptions { attribute, action }: &RedactedOptions) -> Result<Rule> {
+    let action = match action.as_str() {
+        "drop" => Action::Drop,
+        "hash" => Action::Hash,
+        "mask" => Action::Mask,
+        _ => bail!(
+            "`redaction.attributes`: the action of `{attribute}` is `{action}`, expected drop, \
+             hash or mask"
+        ),
+    };
+    Ok(Rule { attribute: attribute.clone(), action })
 }
 
 fn bucket(store: &super::options::StoreOptions) -> Result<Option<url::Url>> {

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anyhow::Result;
+use timesink_otlp::{Action, Rule as Redacted};
 use timesink_rules::{Rule, RuleSettings, Value};
-use timesink_server::TlsFiles;
+use timesink_server::{RedactionRules, TlsFiles};
 
 use super::{MIB, Source, Sources};
 use crate::analysis;
@@ -107,6 +108,24 @@ impl Page<'_> {
         }
         if let Some(bucket) = &store.bucket {
             self.option("store.bucket", &quoted(bucket.as_str()));
+        }
+        self.redaction(&server.redaction);
+    }
+
+    fn redaction(&mut self, redaction: &RedactionRules) {
+        let statements = if redaction.masks_statements { "mask" } else { "keep" };
+        self.text.push_str("\n[redaction]\n");
+        self.option("redaction.statements", &quoted(statements));
+        for Redacted { attribute, action } in &redaction.attributes {
+            let action = match action {
+                Action::Drop => "drop",
+                Action::Hash => "hash",
+                Action::Mask => "mask",
+            };
+            self.text.push_str("\n[[redaction.attributes]]\n");
+            for (name, value) in [("attribute", attribute.as_str()), ("action", action)] {
+                let _ = writeln!(self.text, "{name} = {}", quoted(value));
+            }
         }
     }
 

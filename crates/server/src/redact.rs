@@ -1,0 +1,110 @@
+//! What is hidden of spans, with the key of a data directory.
+//!
+//! The same value gives the same token as long as the key is the same: so it is kept beside the log,
+//! readable by its owner alone. A server without a data directory has a key of its own.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use timesink_otlp::{Redaction, RedactionKey};
+
+use crate::{Error, RedactionRules};
+
+/// The file of the key in a data directory.
+const FILE: &str = "redaction.key";
+
+/// Bytes of a key; the file has two hex digits for each.
+const KEY_BYTES: usize = 16;
+
+/// Returns how spans are redacted, if they are.
+///
+/// # Errors
+///
+/// [`Error::RedactionKey`] when the key of the data directory cannot be read or made.
+pub(crate) fn redaction(
+    rules: Option<&RedactionRules>,
+    data: Option<&Path>,
+) -> Result<Option<Arc<Redaction>>, Error> {
+    let Some(RedactionRules { masks_statements, attributes }) = rules else { return Ok(None) };
+    if !masks_statements && attributes.is_empty() {
+        return Ok(None);
+    }
+    let key = match data {
+        Some(data) => {
+            let path = data.join(FILE);
+            key(&path).map_err(|cause| Error::RedactionKey { path, cause })?
+        }
+        None => random().map_err(Error::Start)?,
+    };
+    let masked: timesink_otlp::MaskStatement = timesink_facts::shape::masked_statement;
+    Ok(Some(Arc::new(Redaction {
+        key: RedactionKey::new(key),
+        rules: attributes.clone(),
+        statements: masks_statements.then_some(masked),
+    })))
+}
+
+/// Reads the key of a file, or makes one.
+fn key(path: &Path) -> std::io::Result<[u8; KEY_BYTES]> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(text.trim()).ok_or_else(|| ErrorKind::InvalidData.into()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let key = random()?;
+            write(path, &key)?;
+            Ok(key)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes a key, safe from a power cut: the whole file or none.
+fn write(path: &Path, key: &[u8; KEY_BYTES]) -> std::io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    writeln!(file, "{:032x}", u128::from_be_bytes(*key))?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
+    path.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
+}
+
+fn random() -> std::io::Result<[u8; KEY_BYTES]> {
+    let mut key = [0; KEY_BYTES];
+    getrandom::fill(&mut key)?;
+    Ok(key)
+}
+
+fn parse(digits: &str) -> Option<[u8; KEY_BYTES]> {
+    let is_whole = digits.len() == 2 * KEY_BYTES;
+    let number = is_whole.then(|| u128::from_str_radix(digits, 16).ok()).flatten();
+    number.map(u128::to_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_keeps_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let first = key(&path).unwrap();
+        assert_eq!(key(&path).unwrap(), first);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::write(&path, "no key").unwrap();
+        assert_eq!(key(&path).unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn without_rules_nothing_is_hidden() {
+        assert!(redaction(None, None).unwrap().is_none());
+        assert!(redaction(Some(&RedactionRules::default()), None).unwrap().is_none());
+        let masking = RedactionRules { masks_statements: true, ..RedactionRules::default() };
+        assert!(redaction(Some(&masking), None).unwrap().is_some());
+    }
+}
