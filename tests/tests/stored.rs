@@ -83,6 +83,8 @@ async fn rows_are_those_of_tables_in_memory() {
         "SELECT s.name, f.* FROM spans AS s JOIN facts AS f USING (trace_id, span_id)",
         "SELECT count(*), max(stalled_nanos) FROM facts",
         "SELECT count(*) FROM spans, entries",
+        "SELECT DISTINCT ON (trace_id) * FROM facts",
+        "SELECT count(*) FROM facts NATURAL JOIN gaps",
         "SHOW TABLES",
         "SELECT '",
     ] {

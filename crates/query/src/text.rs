@@ -59,17 +59,20 @@ pub fn words(sql: &str) -> Result<BTreeSet<String>, Error> {
     Ok(words.collect())
 }
 
-/// Returns whether a text may ask for all columns: `SELECT *`, `t.*`. `count(*)` does not.
+/// Returns whether a text may ask for all columns: `SELECT *`, `t.*`, and what `NATURAL` joins by.
+/// `count(*)` does not.
 pub(crate) fn has_wildcard(sql: &str) -> bool {
     let Ok(tokens) = tokens(sql) else { return true };
     let tokens = tokens.into_iter().map(|token| token.token);
     let tokens: Vec<Token> = tokens.filter(|t| !matches!(t, Token::Whitespace(_))).collect();
     let asks = |pair: &[Token]| match pair {
-        [Token::Comma | Token::Period, Token::Mul] => true,
+        [Token::Comma | Token::Period | Token::RParen, Token::Mul] => true,
         [Token::Word(word), Token::Mul] => word.keyword != Keyword::NoKeyword,
         _ => false,
     };
-    tokens.windows(2).any(asks)
+    let is_natural =
+        |token: &Token| matches!(token, Token::Word(w) if w.keyword == Keyword::NATURAL);
+    tokens.windows(2).any(asks) || tokens.iter().any(is_natural)
 }
 
 fn terms(tokens: &[TokenWithSpan]) -> usize {

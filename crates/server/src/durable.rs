@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use timesink_store::{Appended, Journal, Logged};
@@ -15,7 +15,7 @@ use crate::Error;
 use crate::flush::ToTables;
 use crate::intake::{Group, Intake};
 use crate::metrics::Metrics;
-use crate::options::Durability;
+use crate::options::{Durability, StoreOptions};
 
 /// The name of the thread.
 const THREAD_NAME: &str = "timesink-log";
@@ -47,7 +47,7 @@ impl Durable {
         intake: Arc<Intake>,
         journal: Journal,
         tables: Sender<ToTables>,
-        durability: Durability,
+        options: &StoreOptions,
         metrics: Metrics,
     ) -> Result<Self, Error> {
         let now = Instant::now();
@@ -55,7 +55,8 @@ impl Durable {
             intake: Arc::clone(&intake),
             journal,
             tables,
-            durability,
+            durability: options.durability,
+            troubles: options.troubles.clone(),
             metrics,
             aged: now,
             synced: now,
@@ -91,6 +92,8 @@ struct Writer {
     /// Whoever brings what is safe into the tables.
     tables: Sender<ToTables>,
     durability: Durability,
+    /// Where to say what goes wrong.
+    troubles: Option<SyncSender<String>>,
     metrics: Metrics,
     /// When spans were forgotten last.
     aged: Instant,
@@ -122,8 +125,13 @@ impl Writer {
 
     /// Makes safe what was answered before.
     fn sync_late(&mut self) {
-        if self.sync().is_err() {
+        if let Err(error) = self.sync() {
             self.metrics.not_made_safe();
+            if let Some(troubles) = &self.troubles {
+                // Full: whoever should read it does not.
+                let _ = troubles
+                    .try_send(format!("spans were answered that a power cut may take: {error}"));
+            }
         }
     }
 
@@ -172,7 +180,10 @@ impl Writer {
         let appended = self.journal.append(&group.decoded.spans, &group.decoded.quarantine)?;
         match self.durability {
             Durability::Sync => self.sync()?,
-            Durability::Interval => self.is_unsynced = true,
+            Durability::Interval => {
+                self.journal.answered();
+                self.is_unsynced = true;
+            }
         }
         Ok(appended)
     }

@@ -42,12 +42,18 @@ const CATCH_UP_EVERY: Duration = Duration::from_mins(1);
 /// Of the memory for what is received, the share above which the tables do not wait for more.
 const FULL_SHARE: f64 = 0.75;
 
+/// Then a file holds at least this part of what it is to hold: one of so many.
+const FLUSH_PARTS: u64 = 8;
+
 /// The share of it that the window takes of what the log held, the last of it: new spans come, too.
 const RECOVERED_SHARE: f64 = 0.3;
 
 /// The share of it that spans may take whose traces have not settled: beyond it they are taken as
 /// settled.
 const UNSETTLED_SHARE: f64 = 0.25;
+
+/// Then traces are walked this often.
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
 /// The thread; it ends once nobody sends it anything any more.
 #[derive(Debug)]
@@ -70,11 +76,8 @@ pub(crate) struct Opened {
 /// What is to be brought into the tables.
 pub(crate) enum ToTables {
     Part(Part),
-    /// Rows of `findings` for a time that ended, in seconds since the epoch.
-    Findings {
-        end: u64,
-        rows: RecordBatch,
-    },
+    /// Rows of `findings`.
+    Findings(RecordBatch),
 }
 
 /// Makes what the tables are written on.
@@ -154,8 +157,8 @@ struct Work {
     parts: Receiver<ToTables>,
     /// What came while the log was read: it goes behind that.
     later: Vec<Part>,
-    /// Rows of `findings` that wait, each by the end of its time.
-    findings: VecDeque<(u64, RecordBatch)>,
+    /// Rows of `findings` that wait, each with its place in the table once that was tried.
+    findings: VecDeque<(Option<u64>, RecordBatch)>,
     #[expect(dead_code, reason = "held for as long as it writes")]
     lock: Arc<WriterLock>,
     /// What is in the log and not in the tables.
@@ -184,24 +187,26 @@ impl Work {
     /// it came to the end before it is to stop: what it has not read stays in the log.
     fn recover(&mut self, mut recovery: Recovery) -> bool {
         loop {
-            let left = recovery.bytes();
-            let read = caught(|| recovery.next_logged().map_err(timesink_tables::Error::from));
+            // What is read next waits until there is room for it.
             let mut has_failed = false;
-            match read {
-                Ok(Some(part)) => {
-                    self.take_again(part, left, recovery.bytes());
-                    while self.is_full() && !has_failed && !self.waiting.is_empty() {
-                        has_failed = !self.flush();
+            while self.is_full() && !has_failed {
+                has_failed = !self.flush();
+            }
+            let left = recovery.bytes();
+            if !has_failed {
+                match caught(|| recovery.next_logged().map_err(timesink_tables::Error::from)) {
+                    Ok(Some(part)) => self.take_again(part, left, recovery.bytes()),
+                    Ok(None) => break,
+                    Err(cause) => {
+                        self.tell(format!("failed to read the log, it is tried again: {cause}"));
+                        has_failed = true;
                     }
-                    self.settle_if_due();
-                }
-                Ok(None) => break,
-                Err(cause) => {
-                    self.tell(format!("failed to read the log, it is tried again: {cause}"));
-                    has_failed = true;
                 }
             }
+            self.settle_if_due();
+            self.maintain();
             if !self.hear(if has_failed { TRY_AGAIN_AFTER } else { Duration::ZERO }) {
+                self.append_findings();
                 return false;
             }
         }
@@ -231,7 +236,7 @@ impl Work {
         loop {
             match self.parts.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(ToTables::Part(part)) => self.later.push(part),
-                Ok(ToTables::Findings { end, rows }) => self.findings.push_back((end, rows)),
+                Ok(ToTables::Findings(rows)) => self.findings.push_back((None, rows)),
                 Err(RecvTimeoutError::Timeout) => return true,
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
@@ -282,14 +287,16 @@ impl Work {
     fn receive(&mut self, sent: ToTables) {
         match sent {
             ToTables::Part(part) => self.take(part),
-            ToTables::Findings { end, rows } => self.findings.push_back((end, rows)),
+            ToTables::Findings(rows) => self.findings.push_back((None, rows)),
         }
     }
 
     /// Appends rows of `findings`; those that cannot be now wait.
     fn append_findings(&mut self) {
-        while let Some((end, rows)) = self.findings.front().cloned() {
-            let append = async |tables: &mut Tables| tables.append_findings(end, &rows).await;
+        while let Some((place, rows)) = self.findings.front_mut() {
+            let place = *place.get_or_insert_with(|| self.tables.next_findings());
+            let rows = rows.clone();
+            let append = async |tables: &mut Tables| tables.append_findings(place, &rows).await;
             if self.try_to("keep findings", append).is_none() {
                 break;
             }
@@ -300,7 +307,8 @@ impl Work {
     fn take(&mut self, part: Part) {
         // Behind one that waits nothing is told: the log is let go in order.
         if self.waiting.is_empty() && self.tables.have(&part.0) {
-            self.intake.flushed(part.0.record, part.1);
+            self.tables.pass(part.0.record);
+            self.intake.flushed(self.tables.settled_through(), part.1);
             return;
         }
         if self.waiting.is_empty() {
@@ -318,7 +326,10 @@ impl Work {
     /// Returns whether as much waits as a file is to hold, or as there is room for.
     fn is_full(&self) -> bool {
         let room = self.intake.memory_bytes_max() as f64 * FULL_SHARE;
-        self.waiting_bytes >= self.options.flush_bytes || self.intake.memory_bytes() as f64 > room
+        // Little is not worth a file: letting it go frees little.
+        let is_much = self.waiting_bytes >= self.options.flush_bytes / FLUSH_PARTS;
+        self.waiting_bytes >= self.options.flush_bytes
+            || is_much && self.intake.memory_bytes() as f64 > room
     }
 
     fn maintain(&mut self) {
@@ -397,19 +408,38 @@ impl Work {
     /// Walks traces from time to time, and sooner when their spans take much memory.
     fn settle_if_due(&mut self) {
         let bytes = self.tables.unsettled_bytes();
-        let room = self.intake.memory_bytes_max() as f64 * UNSETTLED_SHARE;
-        if bytes as f64 > room {
-            self.settle(Settle::AtOnce);
-        } else if self.settled.elapsed() >= self.options.flush_after && bytes > 0
-            || bytes >= self.options.flush_bytes && self.settled.elapsed() >= self.settle
+        let room = (self.intake.memory_bytes_max() as f64 * UNSETTLED_SHARE) as u64;
+        let since = self.settled.elapsed();
+        if bytes > room && since >= SETTLE_EVERY {
+            // The fewer traces are cut, the fewer are walked again.
+            let is_short = bytes > room + room / 2;
+            let settle = if is_short { Settle::AtOnce } else { Settle::After(self.settle / 4) };
+            if !self.settle(settle) && is_short {
+                self.give_up_facts();
+            }
+        } else if since >= self.options.flush_after && bytes > 0
+            || bytes >= self.options.flush_bytes && since >= self.settle
         {
             self.settle(Settle::After(self.settle));
         }
     }
 
-    fn settle(&mut self, settle: Settle) {
+    /// Walks traces; returns whether it could.
+    fn settle(&mut self, settle: Settle) -> bool {
+        let settled = self.try_to("keep facts", async |tables| tables.settle(settle).await);
         self.settled = Instant::now();
-        self.try_to("keep facts", async |tables| tables.settle(settle).await);
+        self.intake.unsettled(self.tables.unsettled_bytes());
+        self.intake.flushed(self.tables.settled_through(), 0);
+        settled.is_some()
+    }
+
+    /// Facts can be made again, exports cannot: where they stand in each other's way, spans go on
+    /// without.
+    fn give_up_facts(&mut self) {
+        if self.try_to("go on without facts", Tables::give_up_facts).is_some() {
+            let what = "queries for facts walk the traces until these hours are gone";
+            self.tell(format!("facts of some traces are not kept: {what}"));
+        }
         self.intake.unsettled(self.tables.unsettled_bytes());
         self.intake.flushed(self.tables.settled_through(), 0);
     }

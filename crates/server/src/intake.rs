@@ -115,6 +115,13 @@ pub(crate) struct Harvest {
     pub(crate) record: u64,
 }
 
+impl OfLog {
+    fn held_bytes(&self) -> u64 {
+        let flushing = self.flushing_bytes.load(Ordering::Relaxed);
+        flushing.saturating_add(self.unsettled_bytes.load(Ordering::Relaxed))
+    }
+}
+
 impl Group {
     /// Returns whether nothing was decoded.
     pub(crate) fn is_empty(&self) -> bool {
@@ -174,14 +181,15 @@ impl Intake {
 
     /// Returns the bytes that the spans taken hold, about.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let held = |log: &OfLog| {
-            let flushing = log.flushing_bytes.load(Ordering::Relaxed);
-            flushing + log.unsettled_bytes.load(Ordering::Relaxed)
-        };
-        let of_log = self.log.as_ref().map_or(0, held);
+        let of_log = self.waiting_bytes();
         let pending = self.pending_bytes.load(Ordering::Relaxed);
         // What the window keeps and the tables wait for counts twice: it may leave the one first.
         pending.saturating_add(self.kept_bytes.load(Ordering::Relaxed)).saturating_add(of_log)
+    }
+
+    /// Returns the bytes that are held for the tables, about.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.log.as_ref().map_or(0, OfLog::held_bytes)
     }
 
     pub(crate) fn memory_bytes_max(&self) -> u64 {

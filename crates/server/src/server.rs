@@ -11,7 +11,7 @@ use timesink_query::Limits;
 use timesink_rules::Engine;
 use timesink_store::log::{LogOptions, Replayed};
 use timesink_store::{Journal, LocalDisk, WriterLock};
-use timesink_tables::{Location, Tables};
+use timesink_tables::{Location, Tables, claim};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -147,7 +147,7 @@ impl Server {
             let (thread, tables) = Flusher::start(intake(), opened, store, settle, metrics())?;
             past = options.data.clone().map(|data| Past::new(data, options.clock, tables.clone()));
             flusher = Some(thread);
-            durable = Some(Durable::start(intake(), journal, tables, store.durability, metrics())?);
+            durable = Some(Durable::start(intake(), journal, tables, store, metrics())?);
         }
         let (stopping, stops) = watch::channel(false);
         let tls = tls(options, &metrics)?;
@@ -310,11 +310,12 @@ fn open_store(
     clock: fn() -> i64,
 ) -> Result<(Journal, Opened), Error> {
     let lock = Arc::new(WriterLock::take(folder)?);
-    let place = Location::made(folder, bucket)?.store()?;
+    let place = Location::made(folder, bucket)?;
     let (mut journal, recovery) =
         Journal::open(Arc::new(LocalDisk), folder, LogOptions::default(), None)?;
     let runtime = flush::runtime()?;
-    let tables = runtime.block_on(Tables::open(place, clock))?;
+    runtime.block_on(claim(folder, &place))?;
+    let tables = runtime.block_on(Tables::open(place.store()?, clock))?;
     journal.go_on_behind(tables.through());
     Ok((journal, Opened { tables, runtime, recovery, lock }))
 }

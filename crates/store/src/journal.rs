@@ -154,6 +154,11 @@ impl Journal {
         Ok(Logged { spans, quarantine, record })
     }
 
+    /// Notes that what was written is answered before it is synced: it is known from now on.
+    pub fn answered(&mut self) {
+        self.seen.add(std::mem::take(&mut self.unsynced));
+    }
+
     /// Forgets what was written and not synced: it is not acknowledged, and may come again.
     pub fn forget_unsynced(&mut self) {
         self.unsynced.clear();

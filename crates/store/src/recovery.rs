@@ -3,9 +3,9 @@
 //! Opening the log reads of each span what tells it from others, on all cores, and nothing else:
 //! so a writer is ready soon, however much there is, and holds one record at a time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::BooleanArray;
@@ -60,6 +60,8 @@ impl Recovery {
             for batch in logged.spans.iter_mut().chain(&mut logged.quarantine) {
                 *batch = filter_record_batch(batch, new).map_err(Error::Batch)?;
             }
+            logged.spans.retain(|batch| batch.num_rows() > 0);
+            logged.quarantine.retain(|batch| batch.num_rows() > 0);
         }
         self.bytes -= held.bytes;
         self.records.pop_front();
@@ -76,28 +78,37 @@ pub(crate) fn open(
     seen: &mut Seen,
 ) -> Result<(Log, Recovery), Error> {
     let folder = folder.join(LOG);
-    let mut held = VecDeque::new();
-    let mut bytes = 0;
-    let (opened, keys) = with_readers(&seen.hashers(), |jobs| {
-        Log::open(Arc::clone(&disk), &folder, options, after, |place, record| {
-            let kind = Kind::of_record(&record)?;
-            let job = Job { number: held.len(), kind, payload: record.payload.to_vec() };
-            held.push_back((place, record.origin, record.payload.len() as u64));
-            bytes += record.payload.len() as u64;
-            // The readers end after this.
-            jobs.send(job).expect("readers wait for jobs until there is nobody to send any");
-            Ok::<_, Error>(())
-        })
+    let hashers = seen.hashers();
+    let mut marked = Marked { seen, records: VecDeque::new(), bytes: 0, early: BTreeMap::new() };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (sender, jobs) = sync_channel(threads * WAITING_MAX);
+    let (done, keys) = channel();
+    let jobs = Mutex::new(jobs);
+    let opened = std::thread::scope(|scope| {
+        for done in std::iter::repeat_n(done, threads) {
+            scope.spawn({
+                let (jobs, hashers) = (&jobs, &hashers);
+                move || read_keys(jobs, hashers, &done)
+            });
+        }
+        // They end when there is nobody to send a job any more.
+        let sender = sender;
+        let mut sent = 0;
+        let opened = Log::open(Arc::clone(&disk), &folder, options, after, |place, record| {
+            let (kind, sequence) = (Kind::of_record(&record)?, record.origin);
+            let job = Job { number: sent, place, sequence, kind };
+            let sending = sender.send((job, record.payload.to_vec()));
+            sending.expect("readers take jobs until there is nobody to send any");
+            sent += 1;
+            keys.try_iter().try_for_each(|keys| marked.take(keys))
+        });
+        drop(sender);
+        let opened = opened?;
+        keys.iter().try_for_each(|keys| marked.take(keys))?;
+        Ok::<_, Error>(opened)
     });
     let (log, replayed) = opened?;
-    let mut records = VecDeque::with_capacity(held.len());
-    for ((place, sequence, bytes), keys) in held.into_iter().zip(keys) {
-        let keys = keys.map_err(|cause| Error::Record { sequence, cause })?;
-        let is_new = seen.mark(&keys);
-        let are_all = is_new.iter().all(|is_new| *is_new);
-        let new = (!are_all).then(|| BooleanArray::from(is_new));
-        records.push_back(Held { place, bytes, new });
-    }
+    let Marked { records, bytes, .. } = marked;
     let segments = Segments::new(folder);
     Ok((log, Recovery { disk, segments, records, bytes, replayed }))
 }
@@ -105,41 +116,48 @@ pub(crate) fn open(
 /// A record of which the keys are wanted.
 struct Job {
     number: usize,
+    place: Place,
+    sequence: u64,
     kind: Kind,
-    payload: Vec<u8>,
 }
 
-type Keys = Result<Vec<SpanKey>, ArrowError>;
+/// The keys of a record, and the bytes of its payload.
+type Keys = (Job, u64, Result<Vec<SpanKey>, ArrowError>);
 
-/// Runs `give` beside threads that read the keys of the records that it sends; returns what it
-/// returned, and the keys in order.
-fn with_readers<R>(hashers: &Hashers, give: impl FnOnce(&SyncSender<Job>) -> R) -> (R, Vec<Keys>) {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let (sender, jobs) = sync_channel(threads * WAITING_MAX);
-    let jobs = Mutex::new(jobs);
-    let mut keys: Vec<(usize, Keys)> = Vec::new();
-    let given = std::thread::scope(|scope| {
-        let reader = || read_keys(&jobs, hashers);
-        let readers: Vec<_> = (0..threads).map(|_| scope.spawn(reader)).collect();
-        let given = give(&sender);
-        drop(sender);
-        for reader in readers {
-            keys.extend(reader.join().expect("no reader panics"));
+/// Records in order, as far as their keys are known.
+struct Marked<'s> {
+    seen: &'s mut Seen,
+    records: VecDeque<Held>,
+    bytes: u64,
+    /// Those that are known before one that was sent first: as many as there are readers, about.
+    early: BTreeMap<usize, Keys>,
+}
+
+impl Marked<'_> {
+    fn take(&mut self, keys: Keys) -> Result<(), Error> {
+        self.early.insert(keys.0.number, keys);
+        while let Some((job, bytes, keys)) = self.early.remove(&self.records.len()) {
+            let keys = keys.map_err(|cause| Error::Record { sequence: job.sequence, cause })?;
+            let is_new = self.seen.mark(&keys);
+            let are_all = is_new.iter().all(|is_new| *is_new);
+            let new = (!are_all).then(|| BooleanArray::from(is_new));
+            self.records.push_back(Held { place: job.place, bytes, new });
+            self.bytes += bytes;
         }
-        given
-    });
-    keys.sort_unstable_by_key(|(number, _)| *number);
-    (given, keys.into_iter().map(|(_, keys)| keys).collect())
+        Ok(())
+    }
 }
 
-fn read_keys(jobs: &Mutex<Receiver<Job>>, hashers: &Hashers) -> Vec<(usize, Keys)> {
+fn read_keys(jobs: &Mutex<Receiver<(Job, Vec<u8>)>>, hashers: &Hashers, done: &Sender<Keys>) {
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
-    let mut keys = Vec::new();
-    while let Some(Job { number, kind, payload }) = next() {
-        let batch = batch::decode_part(&payload, &key_schema(kind));
-        keys.push((number, batch.map(|batch| hashers.keys(&batch).collect())));
+    while let Some((job, payload)) = next() {
+        let batch = batch::decode_part(&payload, &key_schema(job.kind));
+        let keys = batch.map(|batch| hashers.keys(&batch).collect());
+        // Whoever asked gave up, for an error of another record.
+        if done.send((job, payload.len() as u64, keys)).is_err() {
+            break;
+        }
     }
-    keys
 }
 
 /// Returns the columns of a table that tell a span.

@@ -76,10 +76,11 @@ impl Tables {
     pub async fn open(store: Arc<dyn ObjectStore>, clock: fn() -> i64) -> Result<Self, Error> {
         let (spans, quarantine) = (spans::table(), quarantine::table());
         let store = || Arc::clone(&store);
+        let spans = Table::open(store(), &spans, Layout::SPANS, clock).await?;
         Ok(Self {
-            spans: Table::open(store(), &spans, Layout::SPANS, clock).await?,
+            walked: Walked::open(store(), &spans, clock).await?,
+            spans,
             quarantine: Table::open(store(), &quarantine, Layout::QUARANTINE, clock).await?,
-            walked: Walked::open(store(), clock).await?,
             findings: Table::open(store(), &findings::table(), Layout::FINDINGS, clock).await?,
             clock,
         })
@@ -88,6 +89,11 @@ impl Tables {
     /// Returns the last record of the log of which a table has anything.
     pub fn through(&self) -> u64 {
         self.spans.through().max(self.quarantine.through())
+    }
+
+    /// Notes that the tables need nothing of the records up to one that do not wait.
+    pub fn pass(&mut self, record: u64) {
+        self.walked.pass(record);
     }
 
     /// Returns up to which record the tables need the log no more, of what was appended.
@@ -124,19 +130,32 @@ impl Tables {
         self.quarantine.append(&rows(|part| &part.quarantine)).await?;
         let now = Instant::now();
         for part in parts {
-            self.walked.add(part.record, &part.spans, now);
+            self.walked.add(part.record, &part.spans, now)?;
         }
         Ok(())
     }
 
-    /// Appends the findings of a time that is over, by its end in seconds since the epoch. What was
-    /// appended up to a later end is passed by.
+    /// Appends rows of `findings` at a place. Appended again, they are there once.
     ///
     /// # Errors
     ///
     /// As [`Table::append`].
-    pub async fn append_findings(&mut self, end: u64, rows: &RecordBatch) -> Result<(), Error> {
-        self.findings.append(&[(end, std::slice::from_ref(rows))]).await
+    pub async fn append_findings(&mut self, place: u64, rows: &RecordBatch) -> Result<(), Error> {
+        self.findings.append(&[(place, std::slice::from_ref(rows))]).await
+    }
+
+    /// Returns the place of the next rows of `findings`: behind all that are there.
+    pub fn next_findings(&self) -> u64 {
+        self.findings.through() + 1
+    }
+
+    /// Lets spans go whose traces have no facts yet: they get none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::append`], and they wait on.
+    pub async fn give_up_facts(&mut self) -> Result<(), Error> {
+        self.walked.give_up().await
     }
 
     /// Brings the facts and gaps of traces that have settled into the tables.
@@ -250,13 +269,10 @@ impl Tables {
         if let Some(findings) = &from.findings {
             self.findings.copy(findings).await?;
         }
-        if let Some(LookWalked { facts, gaps, unsettled }) = &from.walked {
+        if let Some(LookWalked { facts, gaps, .. }) = &from.walked {
             self.walked.facts.copy(facts).await?;
             self.walked.gaps.copy(gaps).await?;
-            let now = Instant::now();
-            for (record, spans) in unsettled {
-                self.walked.add(*record, spans, now);
-            }
+            self.walked.copy_mark(facts).await?;
         }
         self.take_all(from).await
     }
@@ -273,7 +289,7 @@ impl Tables {
         if let Some(LookWalked { unsettled, .. }) = &look.walked {
             let now = Instant::now();
             for (record, spans) in unsettled {
-                self.walked.add(*record, spans, now);
+                self.walked.add(*record, spans, now)?;
             }
         }
         self.settle(Settle::AtOnce).await?;

@@ -34,6 +34,11 @@ pub enum Error {
     /// The tables of a data directory are in another place than is asked for.
     #[error("its tables are in `{is}`, not in `{asked}`: a data directory keeps its place")]
     Elsewhere { is: String, asked: String },
+    /// Another data directory writes there.
+    #[error(
+        "the tables in `{bucket}` are of another data directory: each needs a prefix of its own"
+    )]
+    Owned { bucket: String },
     /// The system does not say, or does not note, where the tables are.
     #[error("failed to find where its tables are: {cause}")]
     Place { cause: std::io::Error },

@@ -3,9 +3,11 @@
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use object_store::ObjectStore;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig};
 use timesink_store::LocalDisk;
 use url::Url;
 
@@ -16,6 +18,13 @@ pub const TABLES: &str = "tables";
 
 /// The file in a data directory that says where its tables are, if they are not in it.
 const ELSEWHERE: &str = "tables.url";
+
+/// The name of a data directory, in it and in its bucket.
+const OWNER: &str = "timesink.owner";
+
+/// A request that fails is sent so often again, and for so long: whoever asks tries again later.
+const RETRIES_MAX: usize = 3;
+const RETRY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What the names of settings begin with that an object store takes from the environment.
 const SETTINGS: &str = "AWS_";
@@ -94,22 +103,84 @@ impl Location {
         match self {
             Self::Folder(folder) => Ok(Arc::new(DiskStore::new(Arc::new(LocalDisk), folder))),
             Self::Bucket(url) => {
-                let settings = std::env::vars().filter(|(name, _)| name.starts_with(SETTINGS));
-                let opened = object_store::parse_url_opts(url, settings);
-                let (store, prefix) = opened.map_err(|cause| Error::Bucket { cause })?;
-                Ok(Arc::new(PrefixStore::new(store, prefix)))
+                let retry = RetryConfig {
+                    max_retries: RETRIES_MAX,
+                    retry_timeout: RETRY_TIME_MAX,
+                    ..RetryConfig::default()
+                };
+                let bucket = AmazonS3Builder::new().with_url(url.as_str()).with_retry(retry);
+                let bucket =
+                    settings().fold(bucket, |bucket, (key, value)| bucket.with_config(key, value));
+                let failed = |cause| Error::Bucket { cause };
+                let bucket = bucket.build().map_err(failed)?;
+                let prefix = object_store::path::Path::from_url_path(url.path());
+                let prefix = prefix.map_err(|cause| failed(cause.into()))?;
+                Ok(Arc::new(PrefixStore::new(bucket, prefix)))
             }
         }
     }
 }
 
-/// Notes in a data directory where its tables are, safe from a power cut.
+/// Makes sure that tables in a bucket are of this data directory alone: two that write there would
+/// take each other's spans for their own.
+///
+/// # Errors
+///
+/// [`Error::Owned`] when they are of another one, [`Error::Place`] and [`Error::Bucket`] when that
+/// cannot be told.
+pub async fn claim(data: &Path, location: &Location) -> Result<(), Error> {
+    let Location::Bucket(url) = location else { return Ok(()) };
+    let store = location.store()?;
+    let ours = owner(data).map_err(|cause| Error::Place { cause })?;
+    let path = object_store::path::Path::from(OWNER);
+    let create = PutOptions::from(PutMode::Create);
+    let failed = |cause| Error::Bucket { cause };
+    match store.put_opts(&path, ours.clone().into(), create).await {
+        Ok(_) => return Ok(()),
+        // Also when an answer was lost, and it is ours.
+        Err(object_store::Error::AlreadyExists { .. }) => {}
+        Err(cause) => return Err(failed(cause)),
+    }
+    let found = async { store.get(&path).await?.bytes().await };
+    let found = found.await.map_err(failed)?;
+    if found == ours.as_bytes() { Ok(()) } else { Err(Error::Owned { bucket: url.to_string() }) }
+}
+
+/// Returns the name that a data directory has for itself, made when it is asked for first.
+fn owner(data: &Path) -> std::io::Result<String> {
+    let path = data.join(OWNER);
+    match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let mut name = [0; 16];
+            getrandom::fill(&mut name)?;
+            let name = format!("{:032x}", u128::from_le_bytes(name));
+            write(data, OWNER, &name)?;
+            Ok(name)
+        }
+        read => read,
+    }
+}
+
+/// Returns what an object store is told by the environment.
+fn settings() -> impl Iterator<Item = (AmazonS3ConfigKey, String)> {
+    std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with(SETTINGS))?;
+        Some((name.to_ascii_lowercase().parse().ok()?, value.into_string().ok()?))
+    })
+}
+
+/// Notes in a data directory where its tables are.
 fn note(data: &Path, url: &Url) -> std::io::Result<()> {
-    let unfinished = data.join(format!("{ELSEWHERE}.unfinished"));
+    write(data, ELSEWHERE, &format!("{url}\n"))
+}
+
+/// Writes a file of a data directory, safe from a power cut: the whole file or none.
+fn write(data: &Path, name: &str, text: &str) -> std::io::Result<()> {
+    let unfinished = data.join(format!("{name}.unfinished"));
     let mut file = std::fs::File::create(&unfinished)?;
-    writeln!(file, "{url}")?;
+    file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(&unfinished, data.join(ELSEWHERE))?;
+    std::fs::rename(&unfinished, data.join(name))?;
     std::fs::File::open(data)?.sync_all()
 }
 

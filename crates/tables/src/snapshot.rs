@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+use bytes::Bytes;
 use deltalake_core::kernel::Add;
 use deltalake_core::{DeltaTable, DeltaTableBuilder};
 use object_store::path::Path;
@@ -17,9 +18,9 @@ use timesink_model::schema::{self, Columns};
 use timesink_store::{parse_trace_id, trace_ids};
 
 use crate::Error;
-use crate::file::{Refused, hour_of};
+use crate::file::{Refused, hour_of, hour_text};
 use crate::merge::fitted;
-use crate::table::{HOUR, LOG, NANOS_PER_MILLI, failed, location};
+use crate::table::{HOUR, LOG, NANOS_PER_MILLI, WHOLE, failed, location};
 
 /// Rows that are read at a time.
 const BATCH_ROWS: usize = 8192;
@@ -108,6 +109,23 @@ impl Snapshot {
     /// Returns up to which record of the log its rows are in the table.
     pub fn through(&self) -> u64 {
         self.through
+    }
+
+    /// Returns since which hour the table has all rows, `2026-11-28T15`, empty when always; `None` when it
+    /// never had.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Table`] when the table's log cannot be read.
+    pub async fn whole_since(&self) -> Result<Option<String>, Error> {
+        // Always, also for clocks far off.
+        let text = |hour| if hour == 0 { String::new() } else { hour_text(hour) };
+        Ok(self.whole_hour().await?.map(text))
+    }
+
+    /// The same in hours since the epoch.
+    pub(crate) async fn whole_hour(&self) -> Result<Option<i64>, Error> {
+        transaction(&self.delta, self.table.name, WHOLE).await
     }
 
     /// Returns the files whose rows are in the table, by hour.
@@ -209,9 +227,28 @@ pub(crate) async fn read_file(
     file: &LiveFile,
     traces: Option<Arc<HashSet<u128>>>,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + use<>, Error> {
+    let bytes = read_bytes(store, table, file).await?;
+    rows_in(bytes, table, schema, file, traces)
+}
+
+/// Returns a file as it is.
+pub(crate) async fn read_bytes(
+    store: &Arc<dyn ObjectStore>,
+    table: &'static str,
+    file: &LiveFile,
+) -> Result<Bytes, Error> {
     let get = async { store.get(&Path::from(file.path.as_str())).await?.bytes().await };
-    let bytes = get.await;
-    let bytes = bytes.map_err(|cause| Error::Read { table: table.to_owned(), cause })?;
+    get.await.map_err(|cause| Error::Read { table: table.to_owned(), cause })
+}
+
+/// Returns the rows of a file that was read.
+pub(crate) fn rows_in(
+    bytes: Bytes,
+    table: &'static str,
+    schema: &SchemaRef,
+    file: &LiveFile,
+    traces: Option<Arc<HashSet<u128>>>,
+) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + use<>, Error> {
     let path = file.path.clone();
     let broken = move |refused: Refused| refused.of_file(table, &path);
     let schema = Arc::clone(schema);
@@ -282,10 +319,18 @@ fn bounds(statistics: &Value) -> BTreeMap<String, Bounds> {
 }
 
 pub(crate) async fn through(delta: &DeltaTable, name: &str) -> Result<u64, Error> {
+    Ok(transaction(delta, name, LOG).await?.unwrap_or_default() as u64)
+}
+
+/// Returns what a table notes under a name (Delta's protocol, Transaction Identifiers).
+pub(crate) async fn transaction(
+    delta: &DeltaTable,
+    name: &str,
+    noted: &str,
+) -> Result<Option<i64>, Error> {
     let read = async {
         let snapshot = delta.snapshot()?;
-        snapshot.transaction_version(&*delta.log_store(), LOG).await
+        snapshot.transaction_version(&*delta.log_store(), noted).await
     };
-    let version = read.await.map_err(|cause| failed("read", name, cause))?;
-    Ok(version.unwrap_or_default() as u64)
+    read.await.map_err(|cause| failed("read", name, cause))
 }

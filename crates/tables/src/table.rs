@@ -16,19 +16,23 @@ use deltalake_core::{DeltaTable, DeltaTableError, TableProperty};
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use parquet::errors::ParquetError;
 use timesink_model::schema;
-use timesink_store::trace_ids;
 use url::Url;
 
 use crate::Error;
 use crate::disk_store::UNFINISHED;
 use crate::file::{FileWriter, NewFile, Refused, files};
+use crate::found::{SpanIds, may_have};
 use crate::merge::merge;
-use crate::snapshot::{self, LiveFile, Snapshot, read_file};
+use crate::snapshot::{self, LiveFile, Snapshot, read_bytes, read_file, rows_in};
 
 /// Whose position the application transactions of a table say (Delta's protocol, Transaction
 /// Identifiers): the records of the write-ahead log.
 pub(crate) const LOG: &str = "timesink-log";
+
+/// Since which hour a table has all rows, in hours since the epoch.
+pub(crate) const WHOLE: &str = "timesink-whole";
 
 /// The partition column: the hour in which a row begins, `2026-11-28T15`, in UTC.
 pub(crate) const HOUR: &str = "hour";
@@ -284,16 +288,16 @@ impl Table {
         self.commit_rows(adds, from.through()).await
     }
 
-    /// Puts rows in place of all that the table has of some traces, and says that it has all rows of
-    /// the log up to a record. Files that were written before a time, ms since the epoch, are taken
-    /// to have none of them.
+    /// Puts rows in place of what the table has of some spans, and says that it has all rows of the
+    /// log up to a record. Files that were written before a time, ms since the epoch, are taken to
+    /// have none of them.
     ///
     /// # Errors
     ///
     /// The table is as before, or as it is to be: done again, the rows are there once.
     pub(crate) async fn replace(
         &mut self,
-        traces: &HashSet<u128>,
+        spans: &SpanIds,
         written_since: i64,
         rows: &[RecordBatch],
         through: u64,
@@ -302,7 +306,7 @@ impl Table {
         let has_rows = rows.iter().any(|rows| rows.num_rows() > 0);
         let files = if has_rows { self.files_of(rows)? } else { Vec::new() };
         let mut adds = self.write_all(files, None).await?;
-        match self.take_out(traces, written_since, &mut adds).await {
+        match self.take_out(spans, written_since, &mut adds).await {
             Ok(replaced) if replaced.is_empty() => self.commit_rows(adds, through).await,
             Ok(replaced) => {
                 let mut actions = self.removals(&replaced, true)?;
@@ -319,16 +323,16 @@ impl Table {
         }
     }
 
-    /// Writes files with rows of some traces anew, without those; returns the ones they replace.
+    /// Writes files with rows of some spans anew, without those; returns the ones they replace.
     async fn take_out(
         &mut self,
-        traces: &HashSet<u128>,
+        spans: &SpanIds,
         written_since: i64,
         adds: &mut Vec<Add>,
     ) -> Result<Vec<LiveFile>, Error> {
         let mut replaced = Vec::new();
-        for file in self.files_with(traces, written_since)? {
-            let Some(kept) = self.without(&file, traces).await? else { continue };
+        for file in self.files_with(&spans.traces, written_since)? {
+            let Some(kept) = self.without(&file, spans).await? else { continue };
             let kept = kept.into_iter().collect();
             adds.extend(self.write_all(kept, Some(file.modified)).await?);
             replaced.push(file);
@@ -336,21 +340,24 @@ impl Table {
         Ok(replaced)
     }
 
-    /// Returns a file's rows but for those of some traces, as a file unless there are none; `None`
-    /// when it has none of theirs.
+    /// Returns a file's rows but for those of some spans, as a file unless there are none; `None` when
+    /// it has none of theirs.
     async fn without(
         &self,
         file: &LiveFile,
-        traces: &HashSet<u128>,
+        spans: &SpanIds,
     ) -> Result<Option<Option<NewFile>>, Error> {
         let of_file = |refused: Refused| refused.of_file(self.name, &file.path);
         let mut writer = FileWriter::new(&self.layout, &self.schema, file.hour.clone());
         let mut is_left = false;
         let mut is_changed = false;
-        for batch in read_file(&self.store(), self.name, &self.schema, file, None).await? {
+        let bytes = read_bytes(&self.store(), self.name, file).await?;
+        if !may_have(&bytes, &spans.traces).map_err(|cause| of_file(cause.into()))? {
+            return Ok(None);
+        }
+        for batch in rows_in(bytes, self.name, &self.schema, file, None)? {
             let batch = batch?;
-            let is_kept: BooleanArray =
-                trace_ids(&batch).iter().map(|id| Some(!traces.contains(id))).collect();
+            let is_kept: BooleanArray = spans.are_among(&batch).map(|is| Some(!is)).collect();
             let kept = filter_record_batch(&batch, &is_kept).map_err(|e| of_file(e.into()))?;
             is_changed |= kept.num_rows() < batch.num_rows();
             is_left |= kept.num_rows() > 0;
@@ -372,12 +379,39 @@ impl Table {
     ) -> Result<Vec<RecordBatch>, Error> {
         let mut rows = Vec::new();
         for file in self.files_with(traces, written_since)? {
-            let of_traces = Some(Arc::clone(traces));
-            for batch in read_file(&self.store(), self.name, columns, &file, of_traces).await? {
-                rows.push(batch?);
+            let of_file = |cause: ParquetError| Refused::from(cause).of_file(self.name, &file.path);
+            let bytes = read_bytes(&self.store(), self.name, &file).await?;
+            if may_have(&bytes, traces).map_err(of_file)? {
+                let of_traces = Some(Arc::clone(traces));
+                for batch in rows_in(bytes, self.name, columns, &file, of_traces)? {
+                    rows.push(batch?);
+                }
             }
         }
         Ok(rows)
+    }
+
+    /// Returns since which hour, in hours since the epoch, the table has rows for all that began in
+    /// it; `None` when nothing is noted.
+    pub(crate) async fn whole_since(&self) -> Result<Option<i64>, Error> {
+        snapshot::transaction(&self.delta, self.name, WHOLE).await
+    }
+
+    /// Notes since which hour the table has all rows, and that it needs the log up to a record no
+    /// more.
+    pub(crate) async fn mark_whole_since(&mut self, hour: i64, through: u64) -> Result<(), Error> {
+        self.refresh().await?;
+        let through = through.max(self.through);
+        let positions = vec![Transaction::new(LOG, through as i64), Transaction::new(WHOLE, hour)];
+        let properties = CommitProperties::default().with_application_transactions(positions);
+        let operation = DeltaOperation::Write {
+            mode: SaveMode::Append,
+            partition_by: self.layout.hour_of.map(|_| vec![HOUR.to_owned()]),
+            predicate: None,
+        };
+        self.commit(Vec::new(), properties, operation).await?;
+        self.through = through;
+        Ok(())
     }
 
     /// Returns the rows of a file, with the columns of a schema.

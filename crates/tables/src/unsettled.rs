@@ -12,6 +12,9 @@ use timesink_store::{memory_bytes, own_texts, trace_ids};
 /// to settle.
 const OVERDUE_TIMES: u32 = 6;
 
+/// It waits no longer than this, whatever it takes to settle: after a crash as much is walked again.
+const OVERDUE_MAX: Duration = Duration::from_mins(10);
+
 /// When a trace has all its spans, as far as can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settle {
@@ -32,7 +35,8 @@ pub(crate) struct Unsettled {
 
 #[derive(Debug)]
 struct Chunk {
-    record: u64,
+    /// The log is needed from behind this record on: its spans came with some of the next ones.
+    after: u64,
     batch: RecordBatch,
     /// The trace of each row.
     traces: Vec<u128>,
@@ -47,17 +51,19 @@ struct Waiting {
 }
 
 impl Unsettled {
-    /// Takes the spans of a record, which came now.
-    pub(crate) fn add(&mut self, record: u64, batches: &[RecordBatch], now: Instant) {
-        for batch in batches {
-            let traces = trace_ids(batch);
+    /// Takes the spans of all records up to one, behind those that came before; they came now.
+    pub(crate) fn add(&mut self, record: u64, batches: Vec<RecordBatch>, now: Instant) {
+        // What is read from the log again comes by its origin, which may lie before the last.
+        let after = if record > self.last { self.last } else { record.saturating_sub(1) };
+        for batch in batches.into_iter().filter(|batch| batch.num_rows() > 0) {
+            let traces = trace_ids(&batch);
             for run in traces.chunk_by(|a, b| a == b) {
                 let waiting =
                     self.traces.entry(run[0]).or_insert(Waiting { first: now, last: now });
                 waiting.last = now;
             }
-            let bytes = memory_bytes(batch);
-            self.chunks.push(Chunk { record, batch: batch.clone(), traces, bytes });
+            let bytes = memory_bytes(&batch);
+            self.chunks.push(Chunk { after, batch, traces, bytes });
         }
         self.last = self.last.max(record);
     }
@@ -77,7 +83,7 @@ impl Unsettled {
             Settle::AtOnce => true,
             Settle::After(time) => {
                 now.duration_since(waiting.last) >= time
-                    || now.duration_since(waiting.first) >= time * OVERDUE_TIMES
+                    || now.duration_since(waiting.first) >= overdue(time)
             }
         };
         let due = self.traces.iter().filter(|(_, waiting)| is_due(waiting));
@@ -94,14 +100,13 @@ impl Unsettled {
     /// Returns up to which record the log is not needed once some traces have facts.
     pub(crate) fn through_without(&self, traces: &HashSet<u128>) -> u64 {
         let is_left = |chunk: &&Chunk| chunk.traces.iter().any(|id| !traces.contains(id));
-        let left = self.chunks.iter().filter(is_left).map(|chunk| chunk.record);
-        left.min().map_or(self.last, |first| first.saturating_sub(1))
+        let left = self.chunks.iter().filter(is_left).map(|chunk| chunk.after);
+        left.min().unwrap_or(self.last)
     }
 
     /// Returns up to which record the log is not needed.
     pub(crate) fn through(&self) -> u64 {
-        let first = self.chunks.iter().map(|chunk| chunk.record).min();
-        first.map_or(self.last, |first| first.saturating_sub(1))
+        self.chunks.iter().map(|chunk| chunk.after).min().unwrap_or(self.last)
     }
 
     /// Lets spans go whose traces have facts.
@@ -121,6 +126,10 @@ impl Unsettled {
     }
 }
 
+fn overdue(settle: Duration) -> Duration {
+    (settle * OVERDUE_TIMES).min(OVERDUE_MAX.max(settle))
+}
+
 impl Chunk {
     /// Returns the rows of some traces; all of them are not copied.
     fn filtered(&self, is_wanted: impl Fn(&u128) -> bool) -> Result<RecordBatch, ArrowError> {
@@ -138,6 +147,6 @@ impl Chunk {
         let batch = own_texts(&self.filtered(|id| !traces.contains(id))?)?;
         let left = self.traces.iter().copied().filter(|id| !traces.contains(id)).collect();
         let bytes = memory_bytes(&batch);
-        Ok(Self { record: self.record, batch, traces: left, bytes })
+        Ok(Self { after: self.after, batch, traces: left, bytes })
     }
 }

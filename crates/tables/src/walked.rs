@@ -8,7 +8,7 @@
 //! After a crash traces can come again that have facts: those, too, are put in place of what is
 //! there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,19 +16,24 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use object_store::ObjectStore;
 use timesink_facts::PassOptions;
-use timesink_model::schema::{Columns, facts, gaps, spans};
+use timesink_model::schema::{self, Columns, facts, gaps};
 use timesink_store::trace_ids;
 
-use crate::snapshot::recent;
+use crate::found::SpanIds;
+use crate::merge::fitted;
+use crate::snapshot::{Snapshot, recent};
 use crate::table::NANOS_PER_MILLI;
 use crate::unsettled::{Settle, Unsettled};
 use crate::{Error, Layout, Table};
 
-/// Traces that are known to have facts, at most twice: some 20 bytes each.
-const DONE_MAX: usize = 2_000_000;
+/// Traces that are known to have facts, at most twice: some 40 bytes each.
+const DONE_MAX: usize = 1_000_000;
 
-/// Spans that come later than this after the others find none of them any more, ms.
-const LATE_MILLIS_MAX: i64 = 2 * 3600 * 1000;
+/// The spans of a trace that was walked were written so long before at most, ms: longer ago than
+/// spans wait for their trace to settle.
+const LATE_MILLIS_MAX: i64 = 30 * 60 * 1000;
+
+const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
 
 /// The two tables, and what they lack.
 #[derive(Debug)]
@@ -46,8 +51,9 @@ pub(crate) struct Walked {
 
 #[derive(Debug, Default)]
 struct Done {
-    young: HashSet<u128>,
-    old: HashSet<u128>,
+    /// Each with the time when it was walked, ms since the epoch.
+    young: HashMap<u128, i64>,
+    old: HashMap<u128, i64>,
     /// Whether those are in it that the tables had when they were opened.
     is_filled: bool,
 }
@@ -55,6 +61,7 @@ struct Done {
 impl Walked {
     pub(crate) async fn open(
         store: Arc<dyn ObjectStore>,
+        spans: &Table,
         clock: fn() -> i64,
     ) -> Result<Self, Error> {
         let other = Arc::clone(&store);
@@ -62,9 +69,18 @@ impl Walked {
         let columns = Columns::named(columns.map(|column| column.name.to_owned()));
         let start = "start_time_unix_nano".to_owned();
         let read = Columns::named(timesink_facts::COLUMNS.map(str::to_owned));
+        let mut facts = Table::open(store, &facts::stored(), Layout::FACTS, clock).await?;
+        let mut gaps = Table::open(other, &gaps::stored(), Layout::GAPS, clock).await?;
+        if facts.whole_since().await?.is_none() {
+            // Spans that are there already get no facts.
+            let next_hour = clock().div_euclid(NANOS_PER_HOUR) + 1;
+            let whole_since = if spans.files()?.is_empty() { 0 } else { next_hour };
+            facts.mark_whole_since(whole_since, spans.through()).await?;
+            gaps.append(&[(spans.through(), &[])]).await?;
+        }
         Ok(Self {
-            facts: Table::open(store, &facts::stored(), Layout::FACTS, clock).await?,
-            gaps: Table::open(other, &gaps::stored(), Layout::GAPS, clock).await?,
+            facts,
+            gaps,
             unsettled: Unsettled::default(),
             done: Done::default(),
             options: PassOptions {
@@ -72,7 +88,7 @@ impl Walked {
                 span_columns: Columns::named([start]),
                 ..PassOptions::default()
             },
-            read: Arc::new(read.schema(&spans::table())),
+            read: Arc::new(read.schema(&schema::spans::table())),
             clock,
         })
     }
@@ -83,10 +99,28 @@ impl Walked {
     }
 
     /// Takes spans whose traces the tables lack.
-    pub(crate) fn add(&mut self, record: u64, spans: &[RecordBatch], now: Instant) {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Batch`] when they are of another table.
+    pub(crate) fn add(
+        &mut self,
+        record: u64,
+        of_record: &[RecordBatch],
+        now: Instant,
+    ) -> Result<(), Error> {
         if record > self.through() {
-            self.unsettled.add(record, spans, now);
+            let parts = of_record.iter().map(|batch| fitted(batch, &self.read));
+            let parts = parts.collect::<Result<Vec<_>, _>>();
+            let parts = parts.map_err(|refused| refused.of_table(schema::spans::table().name))?;
+            self.unsettled.add(record, parts, now);
         }
+        Ok(())
+    }
+
+    /// Notes that nothing is needed of the records up to one that do not wait.
+    pub(crate) fn pass(&mut self, record: u64) {
+        self.unsettled.add(record, Vec::new(), Instant::now());
     }
 
     /// Returns the memory that spans hold which wait, about.
@@ -101,7 +135,7 @@ impl Walked {
 
     /// Returns up to which record nothing waits, of all that came.
     pub(crate) fn settled_through(&self) -> u64 {
-        self.unsettled.through()
+        self.unsettled.through().max(self.through())
     }
 
     /// Walks the traces that have settled; all their spans are in the table `spans`.
@@ -115,59 +149,89 @@ impl Walked {
         settle: Settle,
         now: Instant,
     ) -> Result<(), Error> {
-        let mut due = self.unsettled.due(settle, now);
+        let due = self.unsettled.due(settle, now);
         if due.is_empty() {
             return Ok(());
         }
-        let done = self.done_before().await?;
-        let late: HashSet<u128> = due.iter().filter(|id| done.has(id)).copied().collect();
-        let through = self.unsettled.through_without(&due);
+        self.know_done().await?;
+        let late = self.done.times_of(&due);
+        let through = self.unsettled.through_without(&due).max(self.through());
         let refused = |cause| Error::Batch { table: facts::stored().name.to_owned(), cause };
-        let of_late = self.spans_of(spans, &late).await?;
-        due.retain(|id| !late.contains(id));
+        // Of late traces they are in the table, too: what comes twice counts once.
         let mut all = self.unsettled.spans(&due).map_err(refused)?;
-        all.extend(of_late);
+        all.extend(self.spans_of(spans, &late).await?);
         let walked = timesink_facts::run(all, &self.options).map_err(Error::Walk)?;
-        due.extend(&late);
+        let traces = late.keys().copied().collect();
+        let mut again = SpanIds::default();
+        for facts in &walked.facts {
+            again.add(facts, &traces);
+        }
         // From here on they may have facts, also after an error.
-        self.done.add(&due);
-        let since = self.late_since();
-        self.facts.replace(&late, since, &walked.facts, through).await?;
-        self.gaps.replace(&late, since, &[walked.gaps], through).await?;
+        self.done.add(due.iter().copied(), (self.clock)() / NANOS_PER_MILLI);
+        let since = written_since(&late);
+        self.facts.replace(&again, since, &walked.facts, through).await?;
+        self.gaps.replace(&again, since, &[walked.gaps], through).await?;
         self.unsettled.forget(&due).map_err(refused)
+    }
+
+    /// Lets spans go that wait: their traces get no facts. The tables say that they are not whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::append`], and they wait on.
+    pub(crate) async fn give_up(&mut self) -> Result<(), Error> {
+        let all = self.unsettled.due(Settle::AtOnce, Instant::now());
+        let through = self.unsettled.through_without(&all).max(self.through());
+        let next_hour = (self.clock)().div_euclid(NANOS_PER_HOUR) + 1;
+        self.facts.mark_whole_since(next_hour, through).await?;
+        self.gaps.append(&[(through, &[])]).await?;
+        let refused = |cause| Error::Batch { table: facts::stored().name.to_owned(), cause };
+        self.unsettled.forget(&all).map_err(refused)
+    }
+
+    /// Takes over since when another table has all rows.
+    pub(crate) async fn copy_mark(&mut self, from: &Snapshot) -> Result<(), Error> {
+        match from.whole_hour().await? {
+            Some(hour) => self.facts.mark_whole_since(hour, from.through()).await,
+            None => Ok(()),
+        }
     }
 
     /// Returns all spans of traces that were walked before.
     async fn spans_of(
         &self,
         spans: &Table,
-        traces: &HashSet<u128>,
+        late: &HashMap<u128, i64>,
     ) -> Result<Vec<RecordBatch>, Error> {
-        if traces.is_empty() {
+        if late.is_empty() {
             return Ok(Vec::new());
         }
-        spans.rows_of(&Arc::new(traces.clone()), self.late_since(), &self.read).await
+        let traces = Arc::new(late.keys().copied().collect());
+        spans.rows_of(&traces, written_since(late), &self.read).await
     }
 
-    fn late_since(&self) -> i64 {
-        (self.clock)() / NANOS_PER_MILLI - LATE_MILLIS_MAX
-    }
-
-    /// Returns the traces that were walked lately, those before this process among them.
-    async fn done_before(&mut self) -> Result<&Done, Error> {
-        if !self.done.is_filled {
-            let files = self.facts.files()?;
-            let since = recent(&files);
-            let ids: SchemaRef = Arc::new(id_schema());
-            for file in files.iter().rev().filter(|file| file.modified >= since) {
-                for batch in self.facts.read(file, &ids).await? {
-                    self.done.add(&trace_ids(&batch?).into_iter().collect());
-                }
-            }
-            self.done.is_filled = true;
+    /// Notes the traces that were walked before this process began.
+    async fn know_done(&mut self) -> Result<(), Error> {
+        if self.done.is_filled {
+            return Ok(());
         }
-        Ok(&self.done)
+        let files = self.facts.files()?;
+        let since = recent(&files);
+        let ids: SchemaRef = Arc::new(id_schema());
+        for file in files.iter().filter(|file| file.modified >= since) {
+            for batch in self.facts.read(file, &ids).await? {
+                self.done.add(trace_ids(&batch?), file.modified);
+            }
+        }
+        self.done.is_filled = true;
+        Ok(())
     }
+}
+
+/// Returns since when files were written that can have rows of traces, by when these were walked
+/// last: their first spans came some time before.
+fn written_since(late: &HashMap<u128, i64>) -> i64 {
+    late.values().min().copied().unwrap_or(i64::MAX).saturating_sub(LATE_MILLIS_MAX)
 }
 
 fn id_schema() -> Schema {
@@ -175,12 +239,14 @@ fn id_schema() -> Schema {
 }
 
 impl Done {
-    fn has(&self, trace: &u128) -> bool {
-        self.young.contains(trace) || self.old.contains(trace)
+    /// Returns those of some traces that were walked, and when last, ms since the epoch.
+    fn times_of(&self, traces: &HashSet<u128>) -> HashMap<u128, i64> {
+        let time = |id: &u128| self.young.get(id).or_else(|| self.old.get(id)).copied();
+        traces.iter().filter_map(|id| Some((*id, time(id)?))).collect()
     }
 
-    fn add(&mut self, traces: &HashSet<u128>) {
-        self.young.extend(traces);
+    fn add(&mut self, traces: impl IntoIterator<Item = u128>, time: i64) {
+        self.young.extend(traces.into_iter().map(|id| (id, time)));
         if self.young.len() > DONE_MAX {
             self.old = std::mem::take(&mut self.young);
         }

@@ -32,6 +32,16 @@ fn spans() -> RecordBatch {
     take_record_batch(&all, &scattered).expect("rows of it")
 }
 
+fn sorted_by_trace() -> RecordBatch {
+    sorted(&timesink_model::schema::spans::table(), &[spans()])
+}
+
+/// Returns every second row, from the first or the second on.
+fn every_other(spans: &RecordBatch, first: usize) -> RecordBatch {
+    let rows: UInt32Array = (first..spans.num_rows()).step_by(2).map(|row| row as u32).collect();
+    take_record_batch(spans, &rows).expect("rows of it")
+}
+
 fn record(number: u64, spans: RecordBatch) -> Logged {
     Logged { spans: vec![spans], record: number, ..Logged::default() }
 }
@@ -99,6 +109,27 @@ async fn late_spans_bring_facts_about_anew() {
     }
 }
 
+/// Scenario: a record has spans of traces that have facts, and of others.
+/// Guarantee: all have the facts of all their spans, once.
+#[tokio::test]
+async fn late_spans_may_come_with_new_ones() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+    // By trace, but for the last spans of each of the first ones, which come late.
+    let spans = sorted_by_trace();
+    let cut = spans.num_rows() / 2;
+    let (first, rest) = (spans.slice(0, cut), spans.slice(cut, spans.num_rows() - cut));
+    let (early, late) = (every_other(&first, 0), every_other(&first, 1));
+    let mixed = concat_batches(&spans.schema(), [&rest, &late]).expect("one schema");
+    let mut tables = open(&disk, folder.path()).await.expect("it is made");
+    for (number, part) in (1..).zip([&early, &mixed]) {
+        tables.append(&[&record(number, part.clone())]).await.expect("it works");
+        tables.settle(Settle::AtOnce).await.expect("it works");
+    }
+    let all = concat_batches(&spans.schema(), [&early, &mixed]).expect("one schema");
+    assert_eq!(stored(&disk, folder.path()).await, walked(&all));
+}
+
 /// Scenario: a trace has not settled when others have.
 /// Guarantee: it has no facts, and the log is kept from its first span on, until it has.
 #[tokio::test]
@@ -117,6 +148,54 @@ async fn what_has_not_settled_waits() {
     assert_eq!(tables.settled_through(), 2);
     assert_eq!(stored(&disk, folder.path()).await, walked(&spans.slice(0, 60)));
     assert!(tables.have(&parts[1]));
+}
+
+/// Scenario: a group of exports came as several records, and a trace before it settles first.
+/// Guarantee: the log is kept from the group's first record on, not from its last.
+#[tokio::test]
+async fn a_group_of_records_waits_as_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+    let spans = sorted_by_trace();
+    let cut = spans.num_rows() / 2;
+    let settle = Duration::from_millis(200);
+    let mut tables = open(&disk, folder.path()).await.expect("it is made");
+    tables.append(&[&record(2, spans.slice(0, cut))]).await.expect("it works");
+    tokio::time::sleep(2 * settle).await;
+    tables.append(&[&record(5, spans.slice(cut, cut))]).await.expect("it works");
+    tables.settle(Settle::After(settle)).await.expect("it works");
+    assert!(tables.settled_through() <= 2, "{}", tables.settled_through());
+    drop(tables);
+    let mut tables = open(&disk, folder.path()).await.expect("it opens");
+    let first_of_group = record(3, spans.slice(cut, 1));
+    assert!(!tables.have(&first_of_group), "it has no facts yet");
+    for part in [record(2, spans.slice(0, cut)), record(5, spans.slice(cut, cut))] {
+        if !tables.have(&part) {
+            tables.append(&[&part]).await.expect("it works");
+        }
+    }
+    tables.settle(Settle::AtOnce).await.expect("it works");
+    assert_eq!(stored(&disk, folder.path()).await, walked(&spans.slice(0, 2 * cut)));
+}
+
+/// Scenario: facts cannot be kept, and spans are to go on.
+/// Guarantee: nothing waits, and the table says since when it has all rows.
+#[tokio::test]
+async fn facts_can_be_given_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+    let whole_since = async || {
+        let store = Arc::new(DiskStore::new(Arc::clone(&disk), folder.path().join(TABLES)));
+        let snapshot = Snapshot::open(store, &facts::stored()).await.expect("it is there");
+        snapshot.whole_since().await.expect("it is read")
+    };
+    let mut tables = open(&disk, folder.path()).await.expect("it is made");
+    assert_eq!(whole_since().await.as_deref(), Some(""));
+    tables.append(&[&record(1, spans())]).await.expect("it works");
+    tables.give_up_facts().await.expect("it works");
+    assert_eq!((tables.settled_through(), tables.unsettled_bytes()), (1, 0));
+    assert_eq!(whole_since().await.as_deref(), Some("2026-11-28T13"));
+    assert_eq!(stored(&disk, folder.path()).await[0].num_rows(), 0);
 }
 
 /// Takes what the tables lack of two records, as a server does that starts; returns whether it came

@@ -79,8 +79,10 @@ pub(crate) fn tables(
             let behind = read.logged(behind, table)?;
             Ok::<_, anyhow::Error>(StoredTable { name: table.name, snapshot, behind })
         };
-        if let Some(findings) = findings {
-            tables.push(table(findings, &[], &findings::table())?);
+        match findings {
+            Some(findings) => tables.push(table(findings, &[], &findings::table())?),
+            None if names.contains(&findings::table().name) => return Ok(None),
+            None => {}
         }
         tables.push(table(spans, &behind.spans, &spans::table())?);
         tables.push(table(quarantine, &behind.quarantine, &quarantine::table())?);

@@ -96,7 +96,7 @@ impl Live {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name(THREAD_NAME)
-            .enable_time()
+            .enable_all()
             .build()
             .map_err(Error::Start)?;
         let shared = Arc::new(Shared {
@@ -232,7 +232,8 @@ impl Worker {
         window.add(decoded.spans, decoded.quarantine, bytes, now).map_err(internal)?;
         let expired = window.expire(now, options.window).map_err(internal)?;
         self.evicted("age", expired);
-        let max = self.intake.memory_bytes_max() as f64;
+        // What waits for the tables takes its part.
+        let max = self.intake.memory_bytes_max().saturating_sub(self.intake.waiting_bytes()) as f64;
         let shed = if window.bytes() as f64 > max * SHRINK_ABOVE {
             window.shrink((max * SHRINK_TO) as u64).map_err(internal)?
         } else {
@@ -290,16 +291,16 @@ impl Worker {
         let examples = examples.map_err(|error| Error::Internal(error.to_string()))?;
         let snapshot = Arc::new(Snapshot { analysis, examples, services });
         self.has_gone = false;
-        if let Some(past) = &mut self.past
-            && past.note(&snapshot.analysis, &self.runtime).is_err()
-        {
-            self.metrics.not_maintained();
-        }
         let mut last = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
         *last = Arc::clone(&snapshot);
         drop(last);
         // Noted last: until then whoever asks is told that findings may change.
         locked(&self.shared.window).analyzed(&settled.traces);
+        if let Some(past) = &mut self.past
+            && past.note(&snapshot.analysis, &self.runtime).is_err()
+        {
+            self.metrics.not_maintained();
+        }
         Ok(snapshot)
     }
 

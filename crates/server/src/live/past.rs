@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
 use timesink_model::{FORGOTTEN_AFTER_NANOS, Finding, History, NANOS_PER_SECOND, Period, Traffic};
 use timesink_rules::Analysis;
@@ -15,6 +16,9 @@ use crate::flush::ToTables;
 /// Findings get a row for each hour in which they were found, or were found no more.
 const PERIOD_SECONDS: NonZeroU32 = NonZeroU32::new(3600).expect("it is not zero");
 
+/// A table that cannot be read is read again after so long.
+const READ_AGAIN_AFTER: Duration = Duration::from_mins(1);
+
 /// Gathers what is found in an hour, and sends what it means to the table `findings`.
 pub(crate) struct Past {
     /// The data directory.
@@ -24,6 +28,8 @@ pub(crate) struct Past {
     tables: Sender<ToTables>,
     /// What the table says of the time before; read with the first analysis.
     history: Option<History>,
+    /// When it may be read.
+    read_at: Instant,
     hour: Option<Hour>,
 }
 
@@ -37,7 +43,7 @@ struct Hour {
 
 impl Past {
     pub(crate) fn new(data: PathBuf, clock: fn() -> i64, tables: Sender<ToTables>) -> Self {
-        Self { data, clock, tables, history: None, hour: None }
+        Self { data, clock, tables, history: None, read_at: Instant::now(), hour: None }
     }
 
     /// Notes what an analysis found; when an hour is over, its findings go to the table.
@@ -46,16 +52,19 @@ impl Past {
     ///
     /// [`Error::Internal`] when the table cannot be read: it is tried again with the next one.
     pub(super) fn note(&mut self, analysis: &Analysis, runtime: &Runtime) -> Result<(), Error> {
-        if self.history.is_none() {
-            self.history = Some(self.read(runtime)?);
-        }
+        let read = if self.history.is_none() && Instant::now() >= self.read_at {
+            self.read_at = Instant::now() + READ_AGAIN_AFTER;
+            self.read(runtime).map(|history| self.history = Some(history))
+        } else {
+            Ok(())
+        };
         let period = Period::containing((self.clock)(), PERIOD_SECONDS);
         if self.hour.as_ref().is_some_and(|hour| hour.period != period) {
             self.close(None)?;
         }
         let new = || Hour { period, findings: BTreeMap::new(), traffic: Traffic::default() };
         self.hour.get_or_insert_with(new).note(analysis);
-        Ok(())
+        read
     }
 
     /// Sends what was found in the hour that is not over: nothing is found any more.
@@ -67,9 +76,9 @@ impl Past {
     }
 
     fn close(&mut self, end: Option<i64>) -> Result<(), Error> {
-        let (Some(history), Some(hour)) = (&mut self.history, self.hour.take()) else {
-            return Ok(());
-        };
+        // Until the table is known an hour grows into the next.
+        let Some(history) = &mut self.history else { return Ok(()) };
+        let Some(hour) = self.hour.take() else { return Ok(()) };
         let Hour { mut period, findings, traffic } = hour;
         period.end_unix_nano = end.unwrap_or(period.end_unix_nano);
         if period.end_unix_nano <= period.start_unix_nano {
@@ -82,9 +91,8 @@ impl Past {
         }
         let rows = timesink_output::findings_batch(&rows);
         let rows = rows.map_err(|error| Error::Internal(error.to_string()))?;
-        let end = (period.end_unix_nano / NANOS_PER_SECOND) as u64;
         // It ends after this thread.
-        let _ = self.tables.send(ToTables::Findings { end, rows });
+        let _ = self.tables.send(ToTables::Findings(rows));
         Ok(())
     }
 

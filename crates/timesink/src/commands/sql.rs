@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use arrow::array::RecordBatch;
 use timesink_model::schema::findings;
-use timesink_query::{QueryResult, Session, StoredDatabase};
+use timesink_query::{QueryResult, Session, StoredDatabase, words};
 
 use super::Run;
 use crate::cli::{RowFormat, SqlArgs};
@@ -30,8 +30,10 @@ pub(super) fn run(args: SqlArgs, run: &mut Run<'_>) -> Result<Ended> {
     let mut input = input::read(sources, &run.config.read, now, run.console)?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
     let mut database = analysis::whole_database(&mut input, &run.config, run.console)?;
-    if let Some(folder) = data {
-        let table = findings::table();
+    let table = findings::table();
+    if let Some(folder) = data
+        && words(&query)?.contains(table.name)
+    {
         database.add(table.name, table.schema().into(), stored::findings(folder)?);
     }
     output::warn_of_damage(run.console, &input.damaged);

@@ -21,6 +21,12 @@ pub(super) async fn tables(
     spans: &Snapshot,
 ) -> Result<Option<[StoredTable; 2]>> {
     let LookWalked { facts: stored, gaps: stored_gaps, unsettled } = walked;
+    let whole_since = stored.whole_since().await?;
+    let has_facts = |hour: &str| whole_since.as_deref().is_some_and(|since| hour >= since);
+    let hours = spans.files()?.into_iter().map(|file| file.hour.unwrap_or(file.written));
+    if !hours.into_iter().all(|hour| has_facts(&hour)) {
+        return Ok(None);
+    }
     let unsettled: Vec<RecordBatch> =
         unsettled.into_iter().flat_map(|(_, batches)| batches).collect();
     let traces = Arc::new(unsettled.iter().flat_map(trace_ids).collect::<HashSet<u128>>());
@@ -29,10 +35,6 @@ pub(super) async fn tables(
     let known = Known::read(&stored, &traces).await?;
     for rows in made.facts {
         of_log.push(known.without(&rows)?);
-    }
-    let added: usize = of_log.iter().map(RecordBatch::num_rows).sum();
-    if rows(&stored)? + (added as u64) < rows(spans)? {
-        return Ok(None);
     }
     let known = Known::read(&stored_gaps, &traces).await?;
     let gaps_of_log = vec![known.without(&made.gaps)?];
@@ -50,11 +52,6 @@ fn options() -> PassOptions {
         span_columns: Columns::named([START.to_owned()]),
         ..PassOptions::default()
     }
-}
-
-/// Returns how many rows the files of a table have.
-fn rows(table: &Snapshot) -> Result<u64> {
-    Ok(table.files()?.iter().filter_map(|file| file.rows).sum())
 }
 
 /// Spans of which a table has rows.

@@ -120,13 +120,14 @@ impl Drop for Bucket {
     }
 }
 
-/// Returns the first of some free ports in a row.
+/// Returns the first of some free ports in a row; runs at the same time look at others first.
 fn free_ports() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let first = (20_000..40_000).step_by(usize::from(PORTS) + 2).find(|first| {
-        let of_test = u32::from(*first) % 7 == std::process::id() % 7;
-        let all = (0..PORTS).map(|number| first + number);
-        of_test && all.into_iter().all(|port| is_free(port) && is_free(port + GRPC_PORTS))
+    let begin = 20_000 + (std::process::id() % 2000) as u16 * PORTS;
+    let mut firsts = (begin..40_000).step_by(usize::from(PORTS));
+    let first = firsts.find(|first| {
+        let mut all = (0..PORTS).map(|number| first + number);
+        all.all(|port| is_free(port) && is_free(port + GRPC_PORTS))
     });
     first.expect("ports are free")
 }
@@ -200,6 +201,12 @@ fn tables_may_lie_in_a_bucket() {
     let said = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert!(said.contains("a data directory keeps its place"), "{said}");
+    let another = folder.path().join("another").to_string_lossy().into_owned();
+    let both = ["serve", "--data", &another, "--store-bucket", url];
+    let refused = bucket.timesink(&both).output().expect("it starts");
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("are of another data directory"), "{said}");
     let mut wrong = bucket.timesink(&["store", "info", "--data", &data]);
     let refused = wrong.env("AWS_SECRET_ACCESS_KEY", "another").output().expect("it starts");
     let said = text(&refused.stderr);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -239,6 +240,56 @@ fn findings_and_facts_are_kept() {
     assert_eq!(rows(gaps, &data), serde_json::json!([{"are_there": true}]));
     let walked = "SELECT count(stalled_nanos) AS n FROM facts";
     assert_eq!(rows(walked, &data), serde_json::json!([{"n": 220}]));
+}
+
+/// Scenario: statements hold values, and attributes what nobody is to see.
+/// Guarantee: neither is shown or kept, equal values stay equal, and what is found stays the same.
+#[test]
+fn what_is_private_is_hidden() {
+    const RULES: &str = "[[redaction.attributes]]\nattribute = \"http.request.header.*\"\naction = \
+                         \"drop\"\n\n[[redaction.attributes]]\nattribute = \"user.id\"\naction = \
+                         \"hash\"\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    std::fs::write(path("timesink.toml"), RULES).expect("it is written");
+    let traces = LOOP
+        .replace("id = ?", "mail = 'bob-{i}@example.org'")
+        .replace("0ms    120ms", "0ms 120ms http.request.header.cookie=topsecret user.id=u-4711");
+    let started = |data: &str, more: &[&str]| {
+        let configured = ["--config", &path("timesink.toml"), "--data", data];
+        let serve = Serve::start(&[&QUICK[..], &configured, more].concat());
+        serve.post(&notation::otlp_json(&traces));
+        serve.wait_for(220);
+        serve
+    };
+    let data = path("data");
+    let serve = started(&data, &[]);
+    let (_, findings) = serve.get("/api/v1/findings?format=jsonl", "");
+    assert!(findings.contains("n-plus-one-query"), "{findings}");
+    end(serve);
+    let query = "SELECT count(DISTINCT db_query_text) AS statements, \
+                 count(*) FILTER (WHERE db_query_text LIKE '%bob%') AS shown, \
+                 count(DISTINCT attributes['user.id']) AS users, \
+                 count(*) FILTER (WHERE attributes['user.id'] = 'u-4711') AS named, \
+                 count(attributes['http.request.header.cookie']) AS cookies FROM spans";
+    let expected = |statements: u64, shown: u64| {
+        serde_json::json!([{"statements": statements, "shown": shown, "users": 1, "named": 0,
+                            "cookies": 0}])
+    };
+    let masked = rows(query, &data);
+    let statements = masked[0]["statements"].as_u64().expect("a number");
+    assert!(statements > 1, "other values are other tokens: {masked}");
+    assert_eq!(masked, expected(statements, 0));
+    for file in files_below(Path::new(&data), "") {
+        let bytes = std::fs::read(&file).expect("it is there");
+        for secret in ["bob-", "topsecret", "u-4711"] {
+            let is_there = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+            assert!(!is_there, "`{secret}` is in {}", file.display());
+        }
+    }
+    let kept = path("kept");
+    end(started(&kept, &["--redaction-statements", "keep"]));
+    assert_eq!(rows(query, &kept), expected(statements, 200));
 }
 
 /// Scenario: a trace is in the tables, another in the log alone.

@@ -1,18 +1,24 @@
 //! How soon a server that was killed is ready again, with a log that is in no table yet.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use timesink_model::schema::spans;
+use timesink_tables::{Location, Snapshot};
+use tokio::runtime::Runtime;
 
 use super::fill;
 use crate::bench::input::Input;
 use crate::ingest::process::Serving;
 
+/// Between two looks at what is in the tables.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
 /// Bytes of the log.
 const LOG_BYTES: u64 = 1 << 30;
 
-/// Nothing leaves the log, and nothing settles.
+/// Nothing leaves the log before the kill, and nothing settles.
 const OPTIONS: [&str; 8] = [
     "--receiver-memory-mib-max",
     "16384",
@@ -29,23 +35,35 @@ pub(super) fn after_a_kill(input: &Input, data: &Path) -> Result<()> {
     let text = data.to_string_lossy();
     let options = [&OPTIONS[..], &["--data", &text]].concat();
     let serving = Serving::start(&options)?;
-    let (mut spans, mut number) = (0, 0);
+    let (mut sent, mut number) = (0, 0);
     while log_bytes(data)? < LOG_BYTES {
-        spans += fill::send_copy(input, number, &serving)?;
+        sent += fill::send_copy(input, number, &serving)?;
         number += 1;
     }
     let bytes = log_bytes(data)? as f64 / f64::from(1 << 30);
     // A kill, as it is dropped.
     drop(serving);
     let began = Instant::now();
-    let serving = Serving::start(&options)?;
-    let took = began.elapsed().as_secs_f64();
+    let serving = Serving::start(&["--data", &text])?;
+    let ready = began.elapsed().as_secs_f64();
+    let runtime = Runtime::new()?;
+    while rows_stored(data, &runtime)? < sent as u64 {
+        std::thread::sleep(LOOK_EVERY);
+    }
     println!(
-        "killed with {spans} spans, {bytes:.2} GiB, in the log alone: ready after {took:.2} s, \
-         peak {:.0} MiB",
+        "killed with {sent} spans, {bytes:.2} GiB, in the log alone: ready after {ready:.2} s, all \
+         in the tables after {:.0} s, peak {:.0} MiB",
+        began.elapsed().as_secs_f64(),
         serving.peak_bytes()? as f64 / 1_048_576.0
     );
     Ok(())
+}
+
+/// Returns how many spans the table has.
+fn rows_stored(data: &Path, runtime: &Runtime) -> Result<u64> {
+    let Some(place) = Location::of(data)? else { return Ok(0) };
+    let table = runtime.block_on(Snapshot::open(place.store()?, &spans::table()))?;
+    Ok(table.files()?.iter().filter_map(|file| file.rows).sum())
 }
 
 fn log_bytes(data: &Path) -> Result<u64> {

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use timesink_store::WriterLock;
-use timesink_tables::{Location, Look, Tables, Wanted};
+use timesink_tables::{Location, Look, Tables, Wanted, claim};
 use tokio::runtime::{Builder, Runtime};
 
 use super::Run;
@@ -74,8 +74,9 @@ fn hold_made(data: &Path, runtime: &Runtime) -> Result<Held> {
 fn hold(data: &Path, runtime: &Runtime) -> Result<Held> {
     let open = || -> Result<_> {
         let lock = WriterLock::take(data)?;
-        let place = Location::made(data, None)?.store()?;
-        let tables = runtime.block_on(Tables::open(place, now_unix_nano))?;
+        let place = Location::made(data, None)?;
+        runtime.block_on(claim(data, &place))?;
+        let tables = runtime.block_on(Tables::open(place.store()?, now_unix_nano))?;
         Ok(Held { tables, lock })
     };
     open().with_context(|| format!("failed to write the data directory `{}`", data.display()))
