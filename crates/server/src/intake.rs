@@ -187,6 +187,11 @@ impl Intake {
         pending.saturating_add(self.kept_bytes.load(Ordering::Relaxed)).saturating_add(of_log)
     }
 
+    /// Returns whether what comes is kept in a log.
+    pub(crate) fn has_log(&self) -> bool {
+        self.log.is_some()
+    }
+
     /// Returns the bytes that are held for the tables, about.
     pub(crate) fn waiting_bytes(&self) -> u64 {
         self.log.as_ref().map_or(0, OfLog::held_bytes)

@@ -51,7 +51,7 @@ pub struct ReceiverLimits {
     pub connections_max: usize,
     /// How long a request may take to arrive whole.
     pub request_time_max: Duration,
-    /// Memory that the spans taken may hold, bytes, about.
+    /// Memory that the server may take, bytes, about; where spans are collected, what they may hold.
     pub memory_bytes_max: u64,
 }
 
@@ -62,7 +62,7 @@ impl Default for ReceiverLimits {
             inflight_bytes_max: 256 * MIB,
             connections_max: 1024,
             request_time_max: Duration::from_secs(30),
-            memory_bytes_max: 1024 * MIB as u64,
+            memory_bytes_max: 2048 * MIB as u64,
         }
     }
 }

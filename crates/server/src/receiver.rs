@@ -144,8 +144,8 @@ fn take(intake: &Intake, message: &Message, bytes_max: usize) -> Result<Taken, R
     watch::computes();
     if !intake.has_room() {
         return Err(Refusal::Busy(format!(
-            "the spans taken hold {} bytes (`receiver.memory_mib_max`); there is room again once \
-             they are analyzed",
+            "the spans taken hold the {} bytes that they may (of `receiver.memory_mib_max`); there \
+             is room again once they are analyzed",
             intake.memory_bytes_max()
         )));
     }

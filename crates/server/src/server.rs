@@ -28,7 +28,7 @@ use crate::intake::Intake;
 use crate::live::{Live, OnAnalysis, Past};
 use crate::metrics::Metrics;
 use crate::offload::Offload;
-use crate::options::ServerOptions;
+use crate::options::{ServerOptions, StoreOptions};
 use crate::receiver::Receiver;
 use crate::redact;
 use crate::tls::Tls;
@@ -88,7 +88,24 @@ pub enum Purpose {
     Live { engine: Box<Engine>, limits: Limits, on_analysis: OnAnalysis },
 }
 
+/// What spans may hold of the memory that a server may take: the rest is for the analysis, for what
+/// is written to tables, and for what tells spans that come again.
+const SPANS_SHARE: f64 = 0.5;
+const SPANS_SHARE_WITH_TABLES: f64 = 0.3;
+
+/// So many times what one flush holds have room beside each other.
+const FLUSHES: u64 = 4;
+
 impl Purpose {
+    /// Returns which share of the memory spans may hold.
+    fn share_of_spans(&self, has_tables: bool) -> f64 {
+        match self {
+            Self::Collect => 1.0,
+            Self::Live { .. } if has_tables => SPANS_SHARE_WITH_TABLES,
+            Self::Live { .. } => SPANS_SHARE,
+        }
+    }
+
     /// Returns whether a signal to the process is one to the server.
     fn ends_by_signal(&self) -> bool {
         matches!(self, Self::Live { .. })
@@ -127,13 +144,15 @@ impl Server {
             Addresses { otlp: addresses(&otlp)?, web: addresses(&web_listener)?.first().copied() };
         let metrics = Metrics::new();
         let limits = &options.receiver;
+        let share = purpose.share_of_spans(options.data.is_some());
+        let spans_bytes_max = (limits.memory_bytes_max as f64 * share) as u64;
         let store = options.data.as_deref();
         let bucket = options.store.bucket.as_ref();
         let store = store.map(|folder| open_store(folder, bucket, options.clock)).transpose()?;
         let intake = Arc::new(Intake::new(
             threads,
             limits.message_bytes_max,
-            limits.memory_bytes_max,
+            spans_bytes_max,
             options.clock,
             redact::redaction(options.redaction.as_ref(), options.data.as_deref())?,
             store.is_some(),
@@ -143,7 +162,9 @@ impl Server {
             let (journal, opened) = store;
             replayed = Some(opened.recovery.replayed.clone());
             let (intake, metrics) = (|| Arc::clone(&intake), || metrics.clone());
-            let (store, settle) = (&options.store, options.live.settle);
+            let flush_bytes = options.store.flush_bytes.min(spans_bytes_max / FLUSHES);
+            let store = &StoreOptions { flush_bytes, ..options.store.clone() };
+            let settle = options.live.settle;
             let (thread, tables) = Flusher::start(intake(), opened, store, settle, metrics())?;
             past = options.data.clone().map(|data| Past::new(data, options.clock, tables.clone()));
             flusher = Some(thread);

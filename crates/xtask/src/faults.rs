@@ -9,9 +9,9 @@ use crate::workspace::{cargo, release_binary, run as run_command};
 /// How often it is killed.
 const KILLS: &str = "20";
 
-/// Builds the binary and runs the tests of the store with more kills.
+/// Builds the binary and runs the tests of the store and of faults, with more kills.
 pub(crate) fn run() -> Result<()> {
-    let test = ["test", "--workspace", "--test", "e2e", "store::", "--", "--nocapture"];
+    let test = ["test", "--workspace", "--test", "e2e", "--", "--nocapture", "store::", "faults::"];
     let mut command = cargo(&test);
     command.env("TIMESINK_BINARY", release_binary()?).env("TIMESINK_TEST_KILLS", KILLS);
     run_command(&mut command)

@@ -1,16 +1,18 @@
 //! [`Live`]: the window of the last minutes, analyzed again and again.
 //!
-//! One thread of its own harvests what came, decides which traces have settled and runs the engine
-//! over all of them: the same function that `analyze` runs over files. Rules of every grain need
+//! One thread takes what came into the window ([`keeper`]); one decides which traces have settled and
+//! runs the engine over all of them: the same function that `analyze` runs over files. Rules of every grain need
 //! their neighbours (a stall is told from the other requests of its process), so that each analysis
 //! is of the whole window; the next one waits as long as the last one took at least twice.
 
+mod keeper;
 mod past;
 mod snapshot;
 mod window;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -21,11 +23,12 @@ use timesink_query::{Database, Limits};
 use timesink_rules::{Analysis, Engine, RuleSet};
 use tokio::runtime::{Builder, Runtime};
 
+use self::keeper::Keeper;
 pub(crate) use self::past::Past;
 pub(crate) use self::snapshot::Snapshot;
 use self::window::{Settled, Window};
 use crate::Error;
-use crate::intake::{Harvest, Intake, locked};
+use crate::intake::{Intake, locked};
 use crate::metrics::Metrics;
 use crate::options::LiveOptions;
 
@@ -34,11 +37,6 @@ const THREAD_NAME: &str = "timesink-live";
 
 /// Plans are deep trees, and walking them takes stack.
 const STACK_BYTES: usize = 16 << 20;
-
-/// The share of the memory budget above which traces that were analyzed go, and to which they go.
-/// What is above is room for spans that wait for their analysis.
-const SHRINK_ABOVE: f64 = 0.7;
-const SHRINK_TO: f64 = 0.6;
 
 /// An analysis runs at most this share of the time, so that one large window does not take a core.
 const IDLE_TIMES_BUSY: u32 = 2;
@@ -49,7 +47,7 @@ pub type OnAnalysis = Box<dyn FnMut(Result<&Analysis, &Error>) + Send>;
 /// The live window, its thread and what it found last.
 pub(crate) struct Live {
     shared: Arc<Shared>,
-    thread: std::thread::JoinHandle<()>,
+    threads: [std::thread::JoinHandle<()>; 2],
 }
 
 /// What the thread shares with those who ask.
@@ -59,15 +57,18 @@ pub(crate) struct Shared {
     intake: Arc<Intake>,
     window: Mutex<Window>,
     snapshot: RwLock<Arc<Snapshot>>,
+    /// Whether traces went since the last analysis: what it found of them has to go, too.
+    has_gone: AtomicBool,
+    /// Decoders whose spans are lost, because of a fault of ours, since the last analysis.
+    broken: AtomicUsize,
     stopping: Mutex<bool>,
-    /// Wakes the thread to stop.
+    /// Wakes the threads to stop.
     wake: Condvar,
 }
 
 /// What only the thread has.
 struct Worker {
     shared: Arc<Shared>,
-    intake: Arc<Intake>,
     engine: Engine,
     limits: Limits,
     metrics: Metrics,
@@ -75,10 +76,6 @@ struct Worker {
     on_analysis: OnAnalysis,
     /// Where findings are kept.
     past: Option<Past>,
-    /// Whether traces went since the last analysis: what it found of them has to go, too.
-    has_gone: bool,
-    /// When records of the log came, the oldest first.
-    records: VecDeque<(Instant, u64)>,
 }
 
 impl Live {
@@ -99,34 +96,42 @@ impl Live {
             .enable_all()
             .build()
             .map_err(Error::Start)?;
+        metrics.live().memory_max.set(intake.memory_bytes_max() as i64);
         let shared = Arc::new(Shared {
             options,
             rules: engine.rules().clone(),
-            intake: Arc::clone(&intake),
+            intake,
             window: Mutex::default(),
             snapshot: RwLock::default(),
+            has_gone: AtomicBool::new(false),
+            broken: AtomicUsize::new(0),
             stopping: Mutex::new(false),
             wake: Condvar::new(),
         });
-        metrics.live().memory_max.set(intake.memory_bytes_max() as i64);
         let worker = Worker {
             shared: Arc::clone(&shared),
-            intake,
             engine,
             limits,
             metrics,
             runtime,
             on_analysis,
             past,
-            has_gone: false,
+        };
+        let keeper = Keeper {
+            shared: Arc::clone(&shared),
+            metrics: worker.metrics.clone(),
             records: VecDeque::new(),
         };
+        let keeper = std::thread::Builder::new()
+            .name(keeper::THREAD_NAME.to_owned())
+            .spawn(move || keeper.run())
+            .map_err(Error::Start)?;
         let thread = std::thread::Builder::new()
             .name(THREAD_NAME.to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || worker.run())
             .map_err(Error::Start)?;
-        Ok(Self { shared, thread })
+        Ok(Self { shared, threads: [keeper, thread] })
     }
 
     pub(crate) fn shared(&self) -> Arc<Shared> {
@@ -139,9 +144,9 @@ impl Live {
         self.shared.wake.notify_all();
     }
 
-    /// Returns whether the thread has ended.
+    /// Returns whether the threads have ended.
     pub(crate) fn has_ended(&self) -> bool {
-        self.thread.is_finished()
+        self.threads.iter().all(std::thread::JoinHandle::is_finished)
     }
 }
 
@@ -178,15 +183,17 @@ impl Shared {
 }
 
 impl Worker {
-    /// Tidies at every interval; analyzes when something is due, and the last analysis is as long
-    /// ago as it took, times [`IDLE_TIMES_BUSY`].
+    /// Analyzes at every interval when something is due, and the last analysis is as long ago as it
+    /// took, times [`IDLE_TIMES_BUSY`].
     fn run(mut self) {
         let mut not_before = Instant::now();
         while self.shared.pause(self.shared.options.interval) {
-            let may_analyze = Instant::now() >= not_before;
             let began = Instant::now();
+            if began < not_before {
+                continue;
+            }
             // A panic costs this round: spans go on to be taken, and the next round is tried.
-            let round = catch_unwind(AssertUnwindSafe(|| self.round(may_analyze)));
+            let round = catch_unwind(AssertUnwindSafe(|| self.round()));
             let result = round.unwrap_or_else(|_| Err(Error::Internal("a panic".to_owned())));
             let outcome = match &result {
                 Ok(None) => continue,
@@ -209,63 +216,29 @@ impl Worker {
         }
     }
 
-    /// Takes what came, lets go what is old, and analyzes if something is due. Returns what the
-    /// analysis found.
-    fn round(&mut self, may_analyze: bool) -> Result<Option<Arc<Snapshot>>, Error> {
-        let settled = self.tidy(may_analyze)?;
+    /// Analyzes if something is due. Returns what the analysis found.
+    fn round(&mut self) -> Result<Option<Arc<Snapshot>>, Error> {
+        match self.shared.broken.swap(0, Ordering::Relaxed) {
+            0 => {}
+            broken => {
+                let what = format!("a panic in {broken} decoders: spans are lost");
+                return Err(Error::Internal(what));
+            }
+        }
+        let settled = self.due()?;
         settled.map(|settled| self.analyze(&settled)).transpose()
     }
 
-    fn tidy(&mut self, may_analyze: bool) -> Result<Option<Settled>, Error> {
+    fn due(&self) -> Result<Option<Settled>, Error> {
         let internal = |error: arrow::error::ArrowError| Error::Internal(error.to_string());
-        // Locked first: what is not pending any more is in the window for whoever looks.
-        let mut window = locked(&self.shared.window);
-        let harvest = self.intake.harvest();
-        let whole = harvest.check();
-        let Harvest { decoded, bytes, record, .. } = harvest;
-        let quarantined = decoded.quarantine.iter().map(|batch| batch.num_rows() as u64).sum();
-        self.metrics.harvested(quarantined, &decoded.repaired);
-        let (now, options) = (Instant::now(), &self.shared.options);
-        if record > 0 {
-            self.records.push_back((now, record));
-        }
-        window.add(decoded.spans, decoded.quarantine, bytes, now).map_err(internal)?;
-        let expired = window.expire(now, options.window).map_err(internal)?;
-        self.evicted("age", expired);
-        // What waits for the tables takes its part.
-        let max = self.intake.memory_bytes_max().saturating_sub(self.intake.waiting_bytes()) as f64;
-        let shed = if window.bytes() as f64 > max * SHRINK_ABOVE {
-            window.shrink((max * SHRINK_TO) as u64).map_err(internal)?
-        } else {
-            0
-        };
-        self.evicted("memory", shed);
-        self.has_gone |= expired + shed > 0;
-        // Spans of a trace that is kept may be as old again as its last one.
-        let is_old = |(came, _): &(Instant, u64)| now.duration_since(*came) > options.window * 2;
-        while let Some((_, record)) = self.records.pop_front_if(|oldest| is_old(oldest)) {
-            self.intake.release(record);
-        }
-        self.intake.keep(window.bytes());
-        self.measure(&window);
-        whole?;
-        if !may_analyze || !(self.has_gone || window.is_due(now, options.settle)) {
+        let (now, settle) = (Instant::now(), self.shared.options.settle);
+        let window = locked(&self.shared.window);
+        let has_gone = self.shared.has_gone.load(Ordering::Relaxed);
+        if !has_gone && !window.is_due(now, settle) {
             return Ok(None);
         }
-        window.settled(now, options.settle).map(Some).map_err(internal)
-    }
-
-    fn evicted(&self, reason: &'static str, traces: usize) {
-        let labels = vec![("reason", reason)];
-        self.metrics.live().traces_evicted.get_or_create(&labels).inc_by(traces as u64);
-    }
-
-    fn measure(&self, window: &Window) {
-        let live = self.metrics.live();
-        live.spans.set(window.spans() as i64);
-        live.traces.set(window.traces() as i64);
-        live.traces_unanalyzed.set(window.unanalyzed() as i64);
-        live.memory.set(self.intake.memory_bytes() as i64);
+        self.shared.has_gone.store(false, Ordering::Relaxed);
+        window.settled(now, settle).map(Some).map_err(internal)
     }
 
     fn analyze(&mut self, settled: &Settled) -> Result<Arc<Snapshot>, Error> {
@@ -290,7 +263,6 @@ impl Worker {
         );
         let examples = examples.map_err(|error| Error::Internal(error.to_string()))?;
         let snapshot = Arc::new(Snapshot { analysis, examples, services });
-        self.has_gone = false;
         let mut last = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
         *last = Arc::clone(&snapshot);
         drop(last);

@@ -64,6 +64,15 @@ struct Trace {
     was_analyzed: bool,
 }
 
+/// Which traces go where memory is short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shed {
+    /// Those that were analyzed with all their spans.
+    Analyzed,
+    /// All of them: they are kept elsewhere.
+    Any,
+}
+
 /// The spans of traces that are to be analyzed, and those traces.
 #[derive(Debug)]
 pub(crate) struct Settled {
@@ -191,17 +200,17 @@ impl Window {
         Ok(gone)
     }
 
-    /// Lets quarantined spans go, then the traces that were analyzed and came first, until the rest
-    /// holds about `bytes_max`. Returns how many traces went.
-    pub(crate) fn shrink(&mut self, bytes_max: u64) -> Result<usize, ArrowError> {
+    /// Lets quarantined spans go, then the traces that came first, until the rest holds about
+    /// `bytes_max`. Returns how many traces went.
+    pub(crate) fn shrink(&mut self, bytes_max: u64, shed: Shed) -> Result<usize, ArrowError> {
         while self.bytes() > bytes_max && self.quarantine.pop_front().is_some() {}
         let bytes = self.bytes();
         if bytes <= bytes_max {
             return Ok(0);
         }
-        let analyzed = self.traces.iter().filter(|(_, trace)| trace.is_analyzed);
+        let may_go = self.traces.iter().filter(|(_, trace)| shed == Shed::Any || trace.is_analyzed);
         let mut by_age: Vec<(Instant, u128)> =
-            analyzed.map(|(id, trace)| (trace.last_arrival, *id)).collect();
+            may_go.map(|(id, trace)| (trace.last_arrival, *id)).collect();
         by_age.sort_unstable();
         let excess = (bytes - bytes_max) as f64 / bytes as f64;
         by_age.truncate((self.traces.len() as f64 * excess).ceil() as usize);
@@ -411,11 +420,13 @@ mod tests {
         let at = Instant::now();
         let mut window = window(at, &[(0, &[1]), (1, &[2]), (2, &[3]), (3, &[4])]);
         let half = window.bytes() / 2;
-        assert_eq!(window.shrink(2 * half).unwrap(), 0);
+        assert_eq!(window.shrink(2 * half, Shed::Analyzed).unwrap(), 0);
         window.analyzed(&[2, 3, 4]);
-        assert_eq!(window.shrink(half).unwrap(), 2);
+        assert_eq!(window.shrink(half, Shed::Analyzed).unwrap(), 2);
         assert!(window.bytes() <= half, "{} of {half}", window.bytes());
         assert_eq!(settled(&window, at + SETTLE + SETTLE), Some(vec![1, 4]));
+        assert_eq!(window.shrink(half / 2, Shed::Any).unwrap(), 1, "it is kept elsewhere");
+        assert_eq!(settled(&window, at + SETTLE + SETTLE), Some(vec![4]));
     }
 
     /// Scenario: spans that are quarantined come without end.
@@ -431,7 +442,7 @@ mod tests {
         assert_eq!(window.bytes(), good + 2000);
         window.expire(at + SETTLE, SETTLE / 2).unwrap();
         assert_eq!(window.bytes(), 1000);
-        window.shrink(999).unwrap();
+        window.shrink(999, Shed::Analyzed).unwrap();
         assert_eq!((window.bytes(), window.quarantined().len()), (0, 0));
     }
 

@@ -248,10 +248,11 @@ pub(crate) struct ReceiverOptions {
     #[arg(hide_short_help = true)]
     pub(crate) request_seconds_max: Option<u64>,
 
-    /// Memory that the spans taken may hold, in MiB, about; an analysis takes about as much again
+    /// Memory that the receiver may take, in MiB, about: spans half of it, with a data directory 30 %
     ///
-    /// At the limit exporters are told to try again. Default: 1024. Example:
-    /// `memory_mib_max = 4096`.
+    /// The rest is for their analysis and for writing them. At the limit exporters are told to try
+    /// again. Under `run`, which analyzes in the end, spans may hold all of it. Default: 2048.
+    /// Example: `memory_mib_max = 4096`.
     #[arg(id = "receiver.memory_mib_max", long = "receiver-memory-mib-max", value_name = "MIB")]
     #[arg(env = "TIMESINK_RECEIVER_MEMORY_MIB_MAX", hide_short_help = true)]
     pub(crate) memory_mib_max: Option<u64>,

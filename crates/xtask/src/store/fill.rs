@@ -23,7 +23,7 @@ const MESSAGE_SPANS: usize = 512;
 const NOW_UNIX_NANO: i64 = 4_102_444_800_000_000_000;
 
 /// The window holds what it can meanwhile, as it does in use.
-const OPTIONS: [&str; 2] = ["--receiver-memory-mib-max", "2048"];
+const OPTIONS: [&str; 2] = ["--receiver-memory-mib-max", "4096"];
 
 /// Returns a copy of the recordings as protobuf messages, and how many spans they hold.
 pub(super) fn messages(input: &Input, number: u8) -> Result<(Vec<Vec<u8>>, usize)> {

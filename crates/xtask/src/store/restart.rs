@@ -21,7 +21,7 @@ const LOG_BYTES: u64 = 1 << 30;
 /// Nothing leaves the log before the kill, and nothing settles.
 const OPTIONS: [&str; 8] = [
     "--receiver-memory-mib-max",
-    "16384",
+    "131072",
     "--store-flush-mib",
     "16384",
     "--store-flush-seconds",
