@@ -31,6 +31,8 @@ pub(super) struct Keeper {
     pub(super) metrics: Metrics,
     /// When records of the log came, the oldest first.
     pub(super) records: VecDeque<(Instant, u64)>,
+    /// When all traces were looked at.
+    pub(super) looked: Instant,
 }
 
 impl Keeper {
@@ -55,7 +57,13 @@ impl Keeper {
             self.records.push_back((now, record));
         }
         window.add(decoded.spans, decoded.quarantine, bytes, now)?;
-        let expired = window.expire(now, options.window)?;
+        let expired = if now.duration_since(self.looked) >= options.interval {
+            self.looked = now;
+            self.measure(&window);
+            window.expire(now, options.window)?
+        } else {
+            0
+        };
         self.evicted("age", expired);
         let shed = self.shed(&mut window)?;
         self.evicted("memory", shed);
@@ -68,7 +76,8 @@ impl Keeper {
             intake.release(record);
         }
         intake.keep(window.bytes());
-        self.measure(&window);
+        self.metrics.live().spans.set(window.spans() as i64);
+        self.metrics.live().memory.set(intake.memory_bytes() as i64);
         Ok(())
     }
 
@@ -95,9 +104,7 @@ impl Keeper {
 
     fn measure(&self, window: &Window) {
         let live = self.metrics.live();
-        live.spans.set(window.spans() as i64);
         live.traces.set(window.traces() as i64);
         live.traces_unanalyzed.set(window.unanalyzed() as i64);
-        live.memory.set(self.shared.intake.memory_bytes() as i64);
     }
 }

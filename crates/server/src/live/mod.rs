@@ -121,6 +121,7 @@ impl Live {
             shared: Arc::clone(&shared),
             metrics: worker.metrics.clone(),
             records: VecDeque::new(),
+            looked: Instant::now(),
         };
         let keeper = std::thread::Builder::new()
             .name(keeper::THREAD_NAME.to_owned())

@@ -56,9 +56,12 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         for rate in RATES {
             let at_rate = folder.path().join(format!("at-{rate}"));
             fill::at_rate(&input, &at_rate, rate, RATE_TIME)?;
+            std::fs::remove_dir_all(&at_rate)?;
         }
         overload::twice(&input, folder.path())?;
-        restart::after_a_kill(&input, &folder.path().join("killed"))?;
+        let killed = folder.path().join("killed");
+        restart::after_a_kill(&input, &killed)?;
+        std::fs::remove_dir_all(&killed)?;
         fill::all(&input, data, spans)?;
         say_size(&binary, data, "as it was flushed")?;
         let began = Instant::now();

@@ -70,8 +70,8 @@ struct Counts {
 }
 
 /// Sends for a while: at a rate, or as fast as answers come.
-fn send(messages: &[Message], data: &Path, rate: Option<f64>) -> Result<Sent> {
-    let (data, budget) = (data.to_string_lossy(), BUDGET_MIB.to_string());
+fn send(messages: &[Message], folder: &Path, rate: Option<f64>) -> Result<Sent> {
+    let (data, budget) = (folder.to_string_lossy(), BUDGET_MIB.to_string());
     let serving = Serving::start(&["--receiver-memory-mib-max", &budget, "--data", &data])?;
     let spans: usize = messages.iter().map(|message| message.spans).sum();
     let each = spans as f64 / messages.len() as f64;
@@ -98,12 +98,16 @@ fn send(messages: &[Message], data: &Path, rate: Option<f64>) -> Result<Sent> {
         while tasks.join_next().await.is_some() {}
         Ok::<_, anyhow::Error>(())
     })?;
+    let took = began.elapsed();
+    let peak_mib = serving.peak_bytes()? as f64 / 1_048_576.0;
+    drop(serving);
+    std::fs::remove_dir_all(folder)?;
     let count = |of: &AtomicUsize| of.load(Ordering::Relaxed);
     Ok(Sent {
-        spans_a_second: count(&counts.spans) as f64 / began.elapsed().as_secs_f64(),
+        spans_a_second: count(&counts.spans) as f64 / took.as_secs_f64(),
         refused: count(&counts.refused),
         refused_for_good: count(&counts.refused_for_good),
-        peak_mib: serving.peak_bytes()? as f64 / 1_048_576.0,
+        peak_mib,
     })
 }
 
