@@ -165,6 +165,7 @@ fn every_flag_is_a_key_of_the_file() {
         let key = option.get_id().as_str();
         let value = match key {
             "rules_dirs" => "[\"a\"]",
+            "store.durability" | "store.bucket" | "redaction.statements" => "\"a\"",
             key if key.starts_with("serve.") => "\"a\"",
             _ => "1",
         };
@@ -172,5 +173,15 @@ fn every_flag_is_a_key_of_the_file() {
         assert!(read.is_ok(), "{key}: {read:?}");
         let env = format!("TIMESINK_{}", key.replace('.', "_").to_uppercase());
         assert_eq!(option.get_env().unwrap().to_str(), Some(env.as_str()));
+    }
+}
+
+/// The page of the data directory names the columns that it does not keep.
+#[test]
+fn columns_that_are_not_kept_are_named() {
+    use timesink_model::schema::{facts, gaps};
+    let page = include_str!("../../../docs/store.md");
+    for column in facts::PROCESS_WIDE.iter().chain(&gaps::PROCESS_WIDE) {
+        assert!(page.contains(&format!("`{column}`")), "{column}");
     }
 }
