@@ -13,6 +13,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use serde_json::{Map, Value};
+use timesink_store::own_texts;
 
 use crate::Error;
 use crate::table::Layout;
@@ -103,7 +104,8 @@ pub(crate) fn files(
             _ => take_record_batch(&rows, &rows_of(hour))?,
         };
         let mut file = FileWriter::new(layout, schema, hour.map(hour_text))?;
-        file.write(&sorted(layout, &rows)?)?;
+        // In few buffers: what is written of a column costs as much as it has buffers.
+        file.write(&own_texts(&sorted(layout, &rows)?)?)?;
         file.finish()
     };
     distinct.iter().map(|hour| file(*hour)).collect()

@@ -32,15 +32,20 @@ const RATE_TIME: Duration = Duration::from_secs(20);
 
 /// Measures and prints.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
-    let (spans, keep) = match words {
-        [] => (SPANS, None),
-        ["--spans", count] => (count.parse().context("expected a number of spans")?, None),
-        ["--data", folder] => (0, Some(*folder)),
+    let (spans, keep, part) = match words {
+        [] => (SPANS, None, None),
+        ["--spans", count] => (count.parse().context("expected a number of spans")?, None, None),
+        ["--data", folder] => (0, Some(*folder), None),
+        ["--part", part @ ("rates" | "overload" | "restart" | "kept")] => {
+            (SPANS, None, Some(*part))
+        }
         _ => bail!(
-            "`store` has the options `--spans N` and `--data DIR`, found `{}`",
+            "`store` has the options `--spans N`, `--data DIR` and `--part \
+             rates|overload|restart|kept`, found `{}`",
             words.join(" ")
         ),
     };
+    let is_wanted = |name: &str| part.is_none_or(|part| part == name);
     if cfg!(debug_assertions) {
         println!("building in release mode");
         let release = ["run", "--release", "--quiet", "--bin", "xtask", "--", "store"];
@@ -53,15 +58,22 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     let data = keep.map_or(made.as_path(), Path::new);
     if keep.is_none() {
         let input = input::join(&root().join(TRACES))?;
-        for rate in RATES {
+        for rate in RATES.iter().filter(|_| is_wanted("rates")) {
             let at_rate = folder.path().join(format!("at-{rate}"));
-            fill::at_rate(&input, &at_rate, rate, RATE_TIME)?;
+            fill::at_rate(&input, &at_rate, *rate, RATE_TIME)?;
             std::fs::remove_dir_all(&at_rate)?;
         }
-        overload::twice(&input, folder.path())?;
-        let killed = folder.path().join("killed");
-        restart::after_a_kill(&input, &killed)?;
-        std::fs::remove_dir_all(&killed)?;
+        if is_wanted("overload") {
+            overload::twice(&input, folder.path())?;
+        }
+        if is_wanted("restart") {
+            let killed = folder.path().join("killed");
+            restart::after_a_kill(&input, &killed)?;
+            std::fs::remove_dir_all(&killed)?;
+        }
+        if !is_wanted("kept") {
+            return Ok(());
+        }
         fill::all(&input, data, spans)?;
         say_size(&binary, data, "as it was flushed")?;
         let began = Instant::now();
