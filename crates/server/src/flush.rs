@@ -204,7 +204,8 @@ impl Work {
                 }
             }
             self.settle_if_due();
-            self.maintain();
+            // What is read goes first: files are joined later.
+            self.make_room();
             if !self.hear(if has_failed { TRY_AGAIN_AFTER } else { Duration::ZERO }) {
                 self.append_findings();
                 return false;
@@ -333,6 +334,17 @@ impl Work {
     }
 
     fn maintain(&mut self) {
+        self.make_room();
+        // Some at a time: spans come first.
+        if self.is_joining {
+            let over = self.tables.now().saturating_sub(HOUR_OVER_AFTER.as_nanos() as i64);
+            let joined = self.try_to("join small files", async |tables| tables.join(over).await);
+            self.is_joining = joined.is_some_and(|joined| joined.files_before > 0);
+        }
+    }
+
+    /// Takes out old rows and removes files that nobody needs, from time to time.
+    fn make_room(&mut self) {
         if self.maintained.elapsed() >= MAINTAIN_EVERY {
             self.maintained = Instant::now();
             self.is_joining = true;
@@ -346,12 +358,6 @@ impl Work {
             self.try_to("remove files that nobody needs", async |tables| {
                 tables.sweep(unused).await.map(drop)
             });
-        }
-        // Some at a time: spans come first.
-        if self.is_joining {
-            let over = self.tables.now().saturating_sub(HOUR_OVER_AFTER.as_nanos() as i64);
-            let joined = self.try_to("join small files", async |tables| tables.join(over).await);
-            self.is_joining = joined.is_some_and(|joined| joined.files_before > 0);
         }
     }
 
