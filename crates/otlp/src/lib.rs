@@ -5,8 +5,9 @@
 //!
 //! Bytes are walked straight into Arrow columns, in `protobuf` and `otlp_json` over the plain
 //! readers `wire` and `json`; `builder` and `batch` keep the columns; `semconv` knows every
-//! spelling of an attribute, `values` every form of a value; `redact` hides what must not be kept. [`read`] takes whole files of any
-//! format and compression; `jaeger` and `zipkin` turn theirs into messages for the decoder.
+//! spelling of an attribute, `values` every form of a value; `redact` hides what must not be kept.
+//! [`read`] takes whole files of any format and compression; `jaeger` and `zipkin` turn theirs into
+//! messages for the decoder.
 
 mod attributes;
 mod batch;

@@ -1,8 +1,8 @@
 //! [`Durable`]: the thread that makes safe what was decoded, in groups.
 //!
 //! An export is answered once its spans are in the log, and the log is on the disk, unless
-//! [`Durability`] says otherwise. Messages that come while one group is being made safe are the next
-//! one, so that many share a sync.
+//! [`Durability`] says otherwise. Messages that come while one group is being made safe are the
+//! next one, so that many share a sync.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

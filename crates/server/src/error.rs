@@ -26,7 +26,7 @@ pub enum Error {
     #[error("failed to read `{}` for TLS: {cause}", path.display())]
     Tls { path: PathBuf, cause: String },
     /// To look at the file, or to bring its key back.
-    #[error("failed to read or make the key `{}` that values are hidden with: {cause}", path.display())]
+    #[error("failed to read or make the key of the redaction, `{}`: {cause}", path.display())]
     RedactionKey { path: PathBuf, cause: std::io::Error },
     /// To look at the data directory.
     #[error(transparent)]

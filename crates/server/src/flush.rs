@@ -92,9 +92,9 @@ pub(crate) fn runtime() -> Result<Runtime, Error> {
 }
 
 impl Flusher {
-    /// Starts the thread, which begins with what the log held, a record at a time; it holds the right to write as long
-    /// as it runs. Returns where to send what is logged from now on. What waits is bounded by the
-    /// memory that the intake may take.
+    /// Starts the thread, which begins with what the log held, a record at a time; it holds the
+    /// right to write as long as it runs. Returns where to send what is logged from now on. What
+    /// waits is bounded by the memory that the intake may take.
     ///
     /// # Errors
     ///
@@ -183,8 +183,8 @@ struct Work {
 }
 
 impl Work {
-    /// Brings what the log held into the tables, and the last of it into the window. Returns whether
-    /// it came to the end before it is to stop: what it has not read stays in the log.
+    /// Brings what the log held into the tables, and the last of it into the window. Returns
+    /// whether it came to the end before it is to stop: what it has not read stays in the log.
     fn recover(&mut self, mut recovery: Recovery) -> bool {
         loop {
             // What is read next waits until there is room for it.

@@ -51,7 +51,8 @@ pub struct ReceiverLimits {
     pub connections_max: usize,
     /// How long a request may take to arrive whole.
     pub request_time_max: Duration,
-    /// Memory that the server may take, bytes, about; where spans are collected, what they may hold.
+    /// Memory that the server may take, bytes, about; where spans are collected, what they may
+    /// hold.
     pub memory_bytes_max: u64,
 }
 

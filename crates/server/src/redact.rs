@@ -1,7 +1,7 @@
 //! What is hidden of spans, with the key of a data directory.
 //!
-//! The same value gives the same token as long as the key is the same: so it is kept beside the log,
-//! readable by its owner alone. A server without a data directory has a key of its own.
+//! The same value gives the same token as long as the key is the same: so it is kept beside the
+//! log, readable by its owner alone. A server without a data directory has a key of its own.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};

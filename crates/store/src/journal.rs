@@ -65,8 +65,8 @@ pub struct Recovered {
 impl Journal {
     /// Opens the log of a data directory to be written, by whoever holds its
     /// [`WriterLock`](crate::WriterLock), and looks at what is behind the record `after`; without
-    /// it, at all that is there. What came twice was written twice, when the answer to the first was
-    /// lost with a crash: it is recovered once.
+    /// it, at all that is there. What came twice was written twice, when the answer to the first
+    /// was lost with a crash: it is recovered once.
     ///
     /// # Errors
     ///

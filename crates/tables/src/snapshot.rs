@@ -25,8 +25,8 @@ use crate::table::{HOUR, LOG, NANOS_PER_MILLI, WHOLE, failed, location};
 /// Rows that are read at a time.
 const BATCH_ROWS: usize = 8192;
 
-/// A file is recent that was written so long before the last one, ms: longer ago than spans wait for
-/// their trace to settle.
+/// A file is recent that was written so long before the last one, ms: longer ago than spans wait
+/// for their trace to settle.
 const RECENT_MILLIS: i64 = 15 * 60 * 1000;
 
 /// A table at one moment: what is committed later changes nothing of it.
@@ -111,8 +111,8 @@ impl Snapshot {
         self.through
     }
 
-    /// Returns since which hour the table has all rows, `2026-11-28T15`, empty when always; `None` when it
-    /// never had.
+    /// Returns since which hour the table has all rows, `2026-11-28T15`, empty when always; `None`
+    /// when it never had.
     ///
     /// # Errors
     ///

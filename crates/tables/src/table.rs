@@ -340,8 +340,8 @@ impl Table {
         Ok(replaced)
     }
 
-    /// Returns a file's rows but for those of some spans, as a file unless there are none; `None` when
-    /// it has none of theirs.
+    /// Returns a file's rows but for those of some spans, as a file unless there are none; `None`
+    /// when it has none of theirs.
     async fn without(
         &self,
         file: &LiveFile,

@@ -8,11 +8,12 @@ use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
 use timesink_store::{memory_bytes, own_texts, trace_ids};
 
-/// A trace of which spans come without a pause is walked once it is so many times as old as it takes
-/// to settle.
+/// A trace of which spans come without a pause is walked once it is so many times as old as it
+/// takes to settle.
 const OVERDUE_TIMES: u32 = 6;
 
-/// It waits no longer than this, whatever it takes to settle: after a crash as much is walked again.
+/// It waits no longer than this, whatever it takes to settle: after a crash as much is walked
+/// again.
 const OVERDUE_MAX: Duration = Duration::from_mins(10);
 
 /// When a trace has all its spans, as far as can be told.

@@ -1,8 +1,8 @@
 //! [`Walked`]: the tables `facts` and `gaps`, which the trace pass fills.
 //!
 //! A trace is walked once it has settled: so its facts are those of all its spans. Spans that come
-//! later bring its facts about anew, in place of those before. What only all spans of a process tell
-//! is not kept ([`PROCESS_WIDE`](facts::PROCESS_WIDE)).
+//! later bring its facts about anew, in place of those before. What only all spans of a process
+//! tell is not kept ([`PROCESS_WIDE`](facts::PROCESS_WIDE)).
 //!
 //! Until then its spans stay in the log: the tables say up to which record they need none of it.
 //! After a crash traces can come again that have facts: those, too, are put in place of what is

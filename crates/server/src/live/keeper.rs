@@ -1,6 +1,7 @@
 //! [`Keeper`]: the thread that takes into the window what came, and lets go what is old.
 //!
-//! It does not wait for an analysis, which may take long: what came would fill the memory meanwhile.
+//! It does not wait for an analysis, which may take long: what came would fill the memory
+//! meanwhile.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,9 +1,10 @@
 //! [`Live`]: the window of the last minutes, analyzed again and again.
 //!
-//! One thread takes what came into the window ([`keeper`]); one decides which traces have settled and
-//! runs the engine over all of them: the same function that `analyze` runs over files. Rules of every grain need
-//! their neighbours (a stall is told from the other requests of its process), so that each analysis
-//! is of the whole window; the next one waits as long as the last one took at least twice.
+//! One thread takes what came into the window ([`keeper`]); one decides which traces have settled
+//! and runs the engine over all of them: the same function that `analyze` runs over files. Rules of
+//! every grain need their neighbours (a stall is told from the other requests of its process), so
+//! that each analysis is of the whole window; the next one waits as long as the last one took at
+//! least twice.
 
 mod keeper;
 mod past;

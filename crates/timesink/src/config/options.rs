@@ -248,7 +248,8 @@ pub(crate) struct ReceiverOptions {
     #[arg(hide_short_help = true)]
     pub(crate) request_seconds_max: Option<u64>,
 
-    /// Memory that the receiver may take, in MiB, about: spans half of it, with a data directory a quarter
+    /// Memory that the receiver may take, in MiB, about: spans half of it, with a data directory a
+    /// quarter
     ///
     /// The rest is for their analysis and for writing them. At the limit exporters are told to try
     /// again. Under `run`, which analyzes in the end, spans may hold all of it. Default: 2048.

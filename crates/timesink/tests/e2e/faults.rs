@@ -139,7 +139,7 @@ fn a_sync_completes_before_each_answer() {
     for line in BufReader::new(std::fs::File::open(&calls).expect("it is written")).lines() {
         seen.line(&line.expect("a line"));
     }
-    assert_eq!(seen.answers, EXPORTS, "{seen:?}");
+    assert_eq!((seen.answers, seen.too_soon), (EXPORTS, 0), "{seen:?}");
     assert!(seen.syncs >= EXPORTS, "{seen:?}");
 }
 
@@ -159,6 +159,8 @@ struct Order {
     syncing: Vec<String>,
     syncs: u64,
     answers: u64,
+    /// Answers before a sync of what was written had completed.
+    too_soon: u64,
 }
 
 impl Order {
@@ -181,8 +183,8 @@ impl Order {
                 self.synced();
             }
         } else if call.contains("\"HTTP/1.1 200") {
-            assert!(self.is_written && self.is_synced, "answered too soon: {line}\n{self:?}");
             self.answers += 1;
+            self.too_soon += u64::from(!(self.is_written && self.is_synced));
             (self.is_written, self.is_synced) = (false, false);
         }
     }
@@ -195,7 +197,6 @@ impl Order {
 
 /// The order is told from lines, also where a thread's call is cut in two.
 #[test]
-#[should_panic(expected = "answered too soon")]
 fn an_answer_before_its_sync_is_seen() {
     let mut seen = Order::default();
     for line in [
@@ -206,4 +207,5 @@ fn an_answer_before_its_sync_is_seen() {
     ] {
         seen.line(line);
     }
+    assert_eq!((seen.answers, seen.too_soon), (1, 1), "{seen:?}");
 }

@@ -208,8 +208,8 @@ fn rows(query: &str, data: &str) -> Value {
 }
 
 /// Scenario: what was found is found again after a restart.
-/// Guarantee: the table says how it stands, and since when it is known; a query for what is not kept
-/// walks the traces.
+/// Guarantee: the table says how it stands, and since when it is known; a query for what is not
+/// kept walks the traces.
 #[test]
 fn findings_and_facts_are_kept() {
     let folder = tempfile::tempdir().expect("a folder");

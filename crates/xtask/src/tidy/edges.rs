@@ -18,7 +18,7 @@ const CRATES: &[Crate] = &[
     Crate { folder: "crates/otlp", uses: &["model"] },
     Crate { folder: "crates/facts", uses: &["model"] },
     Crate { folder: "crates/store", uses: &["model"] },
-    Crate { folder: "crates/tables", uses: &["store"] },
+    Crate { folder: "crates/tables", uses: &["facts", "store"] },
     Crate { folder: "crates/query", uses: &["tables", "facts"] },
     Crate { folder: "crates/rules", uses: &["query"] },
     Crate { folder: "crates/reports", uses: &["query"] },
