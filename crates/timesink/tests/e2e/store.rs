@@ -118,7 +118,8 @@ fn kills_take_nothing_that_was_acknowledged() {
     let data = folder.path().join("data").to_string_lossy().into_owned();
     // Traces settle, and get facts, between the kills.
     let start = || {
-        let settle = ["--live-settle-seconds", "1"];
+        // The window has room for all of them, also after a start.
+        let settle = ["--live-settle-seconds", "1", "--receiver-memory-mib-max", "16384"];
         Serve::start(&[&settle[..], &["--store-flush-seconds", "1", "--data", &data]].concat())
     };
     let mut serve = start();
