@@ -132,10 +132,15 @@ impl Group {
 impl Harvest {
     /// Returns an error when something that came is not in it.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        match self.broken {
-            0 => Ok(()),
-            broken => Err(Error::Internal(format!("a panic in {broken} decoders: spans are lost"))),
-        }
+        check_whole(self.broken)
+    }
+}
+
+/// Returns an error when a fault of ours cost spans, so often.
+pub(crate) fn check_whole(faults: usize) -> Result<(), Error> {
+    match faults {
+        0 => Ok(()),
+        faults => Err(Error::Internal(format!("{faults} faults as spans came: some are lost"))),
     }
 }
 

@@ -50,7 +50,9 @@ pub(crate) fn redaction(
 /// Reads the key of a file, or makes one.
 fn key(path: &Path) -> std::io::Result<[u8; KEY_BYTES]> {
     match std::fs::read_to_string(path) {
-        Ok(text) => parse(text.trim()).ok_or_else(|| ErrorKind::InvalidData.into()),
+        Ok(text) => parse(text.trim()).ok_or_else(|| {
+            std::io::Error::new(ErrorKind::InvalidData, "it has not 32 hexadecimal digits")
+        }),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let key = random()?;
             write(path, &key)?;

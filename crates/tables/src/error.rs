@@ -40,8 +40,8 @@ pub enum Error {
     )]
     Owned { bucket: String },
     /// The system does not say, or does not note, where the tables are.
-    #[error("failed to find where its tables are: {cause}")]
-    Place { cause: std::io::Error },
+    #[error("failed to read or write `{file}`, which says where its tables are: {cause}")]
+    Place { file: &'static str, cause: std::io::Error },
     /// The bucket of the tables cannot be opened.
     #[error("failed to open the bucket of its tables: {cause}")]
     Bucket { cause: object_store::Error },

@@ -66,7 +66,7 @@ impl Location {
                 let folder = data.join(TABLES);
                 Ok(folder.is_dir().then_some(Self::Folder(folder)))
             }
-            Err(cause) => Err(Error::Place { cause }),
+            Err(cause) => Err(Error::Place { file: ELSEWHERE, cause }),
         }
     }
 
@@ -86,7 +86,7 @@ impl Location {
             }
             (Some(known), _) => Ok(known),
             (None, Some(asked)) => {
-                note(data, asked).map_err(|cause| Error::Place { cause })?;
+                note(data, asked).map_err(|cause| Error::Place { file: ELSEWHERE, cause })?;
                 Ok(Self::Bucket(asked.clone()))
             }
             (None, None) => Ok(Self::Folder(data.join(TABLES))),
@@ -131,7 +131,7 @@ impl Location {
 pub async fn claim(data: &Path, location: &Location) -> Result<(), Error> {
     let Location::Bucket(url) = location else { return Ok(()) };
     let store = location.store()?;
-    let ours = owner(data).map_err(|cause| Error::Place { cause })?;
+    let ours = owner(data).map_err(|cause| Error::Place { file: OWNER, cause })?;
     let path = object_store::path::Path::from(OWNER);
     let create = PutOptions::from(PutMode::Create);
     let failed = |cause| Error::Bucket { cause };

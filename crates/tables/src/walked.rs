@@ -51,7 +51,8 @@ pub(crate) struct Walked {
 
 #[derive(Debug, Default)]
 struct Done {
-    /// Each with the time when it was walked, ms since the epoch.
+    /// Each with the time when it was walked first, ms since the epoch: its spans are in files that
+    /// were written some time before, or later.
     young: HashMap<u128, i64>,
     old: HashMap<u128, i64>,
     /// Whether those are in it that the tables had when they were opened.
@@ -229,7 +230,7 @@ impl Walked {
 }
 
 /// Returns since when files were written that can have rows of traces, by when these were walked
-/// last: their first spans came some time before.
+/// first: their first spans came some time before.
 fn written_since(late: &HashMap<u128, i64>) -> i64 {
     late.values().min().copied().unwrap_or(i64::MAX).saturating_sub(LATE_MILLIS_MAX)
 }
@@ -239,14 +240,17 @@ fn id_schema() -> Schema {
 }
 
 impl Done {
-    /// Returns those of some traces that were walked, and when last, ms since the epoch.
+    /// Returns those of some traces that were walked, and when first, ms since the epoch.
     fn times_of(&self, traces: &HashSet<u128>) -> HashMap<u128, i64> {
         let time = |id: &u128| self.young.get(id).or_else(|| self.old.get(id)).copied();
         traces.iter().filter_map(|id| Some((*id, time(id)?))).collect()
     }
 
     fn add(&mut self, traces: impl IntoIterator<Item = u128>, time: i64) {
-        self.young.extend(traces.into_iter().map(|id| (id, time)));
+        for id in traces {
+            let first = self.old.get(&id).copied().unwrap_or(time);
+            self.young.entry(id).or_insert(first);
+        }
         if self.young.len() > DONE_MAX {
             self.old = std::mem::take(&mut self.young);
         }

@@ -39,8 +39,11 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn run(mut self) {
         while self.shared.pause(self.shared.options.interval.min(EVERY_MAX)) {
-            // A panic costs what this look was about.
-            let _ = catch_unwind(AssertUnwindSafe(|| self.look()));
+            // A fault costs what this look was about, and is told with the next analysis.
+            let looked = catch_unwind(AssertUnwindSafe(|| self.look()));
+            if !matches!(looked, Ok(Ok(()))) {
+                self.shared.broken.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 

@@ -29,7 +29,7 @@ pub(crate) use self::past::Past;
 pub(crate) use self::snapshot::Snapshot;
 use self::window::{Settled, Window};
 use crate::Error;
-use crate::intake::{Intake, locked};
+use crate::intake::{Intake, check_whole, locked};
 use crate::metrics::Metrics;
 use crate::options::LiveOptions;
 
@@ -60,7 +60,7 @@ pub(crate) struct Shared {
     snapshot: RwLock<Arc<Snapshot>>,
     /// Whether traces went since the last analysis: what it found of them has to go, too.
     has_gone: AtomicBool,
-    /// Decoders whose spans are lost, because of a fault of ours, since the last analysis.
+    /// How often spans were lost, because of a fault of ours, since the last analysis.
     broken: AtomicUsize,
     stopping: Mutex<bool>,
     /// Wakes the threads to stop.
@@ -220,13 +220,7 @@ impl Worker {
 
     /// Analyzes if something is due. Returns what the analysis found.
     fn round(&mut self) -> Result<Option<Arc<Snapshot>>, Error> {
-        match self.shared.broken.swap(0, Ordering::Relaxed) {
-            0 => {}
-            broken => {
-                let what = format!("a panic in {broken} decoders: spans are lost");
-                return Err(Error::Internal(what));
-            }
-        }
+        check_whole(self.shared.broken.swap(0, Ordering::Relaxed))?;
         let settled = self.due()?;
         settled.map(|settled| self.analyze(&settled)).transpose()
     }

@@ -49,6 +49,10 @@ pub(super) fn config(
     let address = |key: &str, written: Option<&str>, default: &str| {
         sources.naming(key, address(key, written.unwrap_or(default)))
     };
+    let store = store(flags, file, sources)?;
+    if store.bucket.is_some() && serve.data.is_none() {
+        bail!("`store.bucket` is for the tables of a data directory: name one (`--data DIR`)");
+    }
     Ok(ServerConfig {
         grpc_address: address(
             "serve.grpc_address",
@@ -67,7 +71,7 @@ pub(super) fn config(
         data: serve.data.clone(),
         receiver: receiver(flags, file, sources)?,
         live: live(flags, file, sources)?,
-        store: store(flags, file, sources)?,
+        store,
         redaction: redaction(flags, file, sources)?,
     })
 }
