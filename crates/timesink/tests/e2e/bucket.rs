@@ -9,13 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use timesink_testkit::notation;
 
-use crate::support::{PATIENCE, Serve, kill, python, succeed, text, timesink};
-
-const LOOP: &str = "\
-shop         SERVER  GET /cart          0ms    120ms
-  shop CLIENT Q 5ms 10ms x10 db.system.name=mysql db.query.text=\"SELECT a FROM t WHERE id = ?\"
---- x20 every 200ms
-";
+use crate::support::{LOOP, PATIENCE, Serve, kill, python, succeed, text, timesink};
 
 /// A span of another trace.
 const OTHER: &str = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"GET /",
@@ -210,6 +204,10 @@ fn tables_may_lie_in_a_bucket() {
     let said = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert!(said.contains("are of another data directory"), "{said}");
+    let homeless = bucket.timesink(&["serve", "--store-bucket", url]).output().expect("it starts");
+    let said = text(&homeless.stderr);
+    assert_eq!(homeless.status.code(), Some(2), "{said}");
+    assert!(said.contains("`store.bucket` is for the tables of a data directory"), "{said}");
     let mut wrong = bucket.timesink(&["store", "info", "--data", &data]);
     let refused = wrong.env("AWS_SECRET_ACCESS_KEY", "another").output().expect("it starts");
     let said = text(&refused.stderr);

@@ -1,15 +1,14 @@
 //! `timesink serve --data` beside a system that refuses: a full disk, and what a sync has to come
 //! before.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Serve, kill, succeed, text, timesink};
+use crate::support::{PATIENCE, Serve, export, kill, succeed, text, timesink};
 
 /// Bytes of the small file system.
 const DISK_BYTES: u64 = 12 << 20;
@@ -41,16 +40,7 @@ fn message(trace: u64) -> String {
 
 /// Sends a message; returns the head of the answer.
 fn post(address: &str, json: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    let length = json.len();
-    write!(
-        stream,
-        "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{json}"
-    )
-    .expect("it reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer comes");
+    let answer = export(address, json).expect("it listens, and answers");
     answer.split("\r\n\r\n").next().unwrap_or_default().to_lowercase()
 }
 

@@ -1,8 +1,6 @@
 //! `timesink serve --data`: what was acknowledged is there after a kill.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,14 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use timesink_testkit::notation;
 
-use crate::support::{PATIENCE, Serve, kill, python, root, succeed, text, timesink};
-
-/// A loop of queries in requests of one service.
-const LOOP: &str = "\
-shop         SERVER  GET /cart          0ms    120ms
-  shop CLIENT Q 5ms 10ms x10 db.system.name=mysql db.query.text=\"SELECT a FROM t WHERE id = ?\"
---- x20 every 200ms
-";
+use crate::support::{LOOP, PATIENCE, Serve, export, kill, python, root, succeed, text, timesink};
 
 const QUICK: [&str; 4] = ["--live-settle-seconds", "1", "--live-interval-seconds", "1"];
 
@@ -78,19 +69,7 @@ fn message(trace: u64) -> String {
 
 /// Sends a message; returns whether it was acknowledged.
 fn send(address: &str, json: &str) -> bool {
-    let exchange = || {
-        let mut stream = TcpStream::connect(address)?;
-        let length = json.len();
-        write!(
-            stream,
-            "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{json}"
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok::<_, std::io::Error>(answer)
-    };
-    exchange().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    export(address, json).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
 /// Counts the spans of a trace, and their ids.

@@ -12,6 +12,13 @@ use serde_json::Value;
 /// How long a test waits for what should take some seconds.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
+/// A loop of queries in requests of one service.
+pub(crate) const LOOP: &str = "\
+shop         SERVER  GET /cart          0ms    120ms
+  shop CLIENT Q 5ms 10ms x10 db.system.name=mysql db.query.text=\"SELECT a FROM t WHERE id = ?\"
+--- x20 every 200ms
+";
+
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -61,6 +68,20 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
     output
+}
+
+/// Sends a message of OTLP JSON to a server; returns the answer, head and body.
+pub(crate) fn export(address: &str, json: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    let length = json.len();
+    write!(
+        stream,
+        "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{json}"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// `timesink serve` on free ports; ended when it is dropped.
@@ -117,16 +138,7 @@ impl Serve {
 
     /// Sends a message of OTLP JSON, which has to be taken.
     pub(crate) fn post(&self, json: &str) {
-        let mut stream = TcpStream::connect(&self.http).expect("it listens");
-        let length = json.len();
-        let head = format!(
-            "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).expect("it reads");
-        stream.write_all(json.as_bytes()).expect("it reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer comes");
+        let answer = export(&self.http, json).expect("it listens, and answers");
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
