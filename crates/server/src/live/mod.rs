@@ -222,13 +222,17 @@ impl Worker {
     fn round(&mut self) -> Result<Option<Arc<Snapshot>>, Error> {
         check_whole(self.shared.broken.swap(0, Ordering::Relaxed))?;
         let settled = self.due()?;
-        settled.map(|settled| self.analyze(&settled)).transpose()
+        let analyzed = settled.map(|settled| self.analyze(&settled)).transpose();
+        // What was found last still speaks of traces that went.
+        analyzed.inspect_err(|_| self.shared.has_gone.store(true, Ordering::Relaxed))
     }
 
     fn due(&self) -> Result<Option<Settled>, Error> {
         let internal = |error: arrow::error::ArrowError| Error::Internal(error.to_string());
-        let (now, settle) = (Instant::now(), self.shared.options.settle);
+        let settle = self.shared.options.settle;
         let window = locked(&self.shared.window);
+        // Under the lock: what comes later has come after this.
+        let now = Instant::now();
         let has_gone = self.shared.has_gone.load(Ordering::Relaxed);
         if !has_gone && !window.is_due(now, settle) {
             return Ok(None);
@@ -263,7 +267,7 @@ impl Worker {
         *last = Arc::clone(&snapshot);
         drop(last);
         // Noted last: until then whoever asks is told that findings may change.
-        locked(&self.shared.window).analyzed(&settled.traces);
+        locked(&self.shared.window).analyzed(&settled.traces, settled.at);
         if let Some(past) = &mut self.past
             && past.note(&snapshot.analysis, &self.runtime).is_err()
         {

@@ -78,6 +78,8 @@ pub(crate) enum Shed {
 pub(crate) struct Settled {
     pub(crate) spans: Vec<RecordBatch>,
     pub(crate) traces: Vec<u128>,
+    /// When they were taken from the window.
+    pub(crate) at: Instant,
     /// When the last span came of the trace that waited longest for its analysis, if one waited.
     pub(crate) oldest_new: Option<Instant>,
 }
@@ -158,16 +160,19 @@ impl Window {
         let traces = self.traces.iter().filter(|(_, trace)| is_wanted(trace)).map(|(id, _)| *id);
         Ok(Settled {
             traces: traces.collect(),
+            at: now,
             oldest_new,
             spans: spans.filter(has_rows).collect::<Result<_, _>>()?,
         })
     }
 
-    /// Notes that traces were analyzed with all the spans that the window has of them.
-    pub(crate) fn analyzed(&mut self, traces: &[u128]) {
+    /// Notes that traces were analyzed with the spans that the window had of them at a time: what
+    /// came since has to settle, too.
+    pub(crate) fn analyzed(&mut self, traces: &[u128], at: Instant) {
         for id in traces {
             if let Some(trace) = self.traces.get_mut(id) {
-                (trace.is_analyzed, trace.was_analyzed) = (true, true);
+                trace.is_analyzed = trace.last_arrival <= at;
+                trace.was_analyzed = true;
             }
         }
     }
@@ -350,6 +355,12 @@ mod tests {
         window
     }
 
+    /// Notes that traces were analyzed with all that came.
+    fn analyzed(window: &mut Window, traces: &[u128]) {
+        let last = window.traces.values().map(|trace| trace.last_arrival).max();
+        window.analyzed(traces, last.unwrap());
+    }
+
     fn settled(window: &Window, now: Instant) -> Option<Vec<u128>> {
         if !window.is_due(now, SETTLE) {
             return None;
@@ -364,6 +375,19 @@ mod tests {
         Some(traces)
     }
 
+    /// Scenario: a span comes while its trace is analyzed.
+    /// Guarantee: the trace is analyzed again, with it.
+    #[test]
+    fn what_comes_during_an_analysis_is_analyzed_later() {
+        let at = Instant::now();
+        let mut window = window(at, &[(0, &[1, 2])]);
+        let taken = window.settled(at + SETTLE, SETTLE).unwrap();
+        window.add(spans(&[1]), Vec::new(), 100, at + SETTLE + Duration::from_secs(1)).unwrap();
+        window.analyzed(&taken.traces, taken.at);
+        assert_eq!(window.unanalyzed(), 1);
+        assert_eq!(settled(&window, at + SETTLE * 3), Some(vec![1, 2]));
+    }
+
     #[test]
     fn a_trace_settles_once_nothing_of_it_comes() {
         let at = Instant::now();
@@ -373,13 +397,13 @@ mod tests {
         assert_eq!(settled(&window, after(10)), Some(vec![1]));
         assert_eq!(settled(&window, after(15)), Some(vec![1, 2]));
         assert_eq!(window.unanalyzed(), 2);
-        window.analyzed(&[1, 2]);
+        analyzed(&mut window, &[1, 2]);
         assert_eq!(settled(&window, after(16)), None);
         assert_eq!(window.unanalyzed(), 0);
         window.add(spans(&[1]), Vec::new(), 100, after(20)).unwrap();
         assert_eq!(settled(&window, after(29)), None, "a late span: it has to settle again");
         assert_eq!(settled(&window, after(30)), Some(vec![1, 2]));
-        window.analyzed(&[1, 2]);
+        analyzed(&mut window, &[1, 2]);
         window.add(spans(&[1]), Vec::new(), 100, after(1000)).unwrap();
         assert_eq!(settled(&window, after(1009)), None, "however late it is");
     }
@@ -396,7 +420,7 @@ mod tests {
             assert_eq!(settled(&window, after(seconds)), None, "{seconds}");
         }
         assert_eq!(settled(&window, after(60)), Some(vec![1]));
-        window.analyzed(&[1]);
+        analyzed(&mut window, &[1]);
         window.add(spans(&[1, 2]), Vec::new(), 100, after(61)).unwrap();
         window.add(spans(&[1]), Vec::new(), 100, after(70)).unwrap();
         assert_eq!(settled(&window, after(71)), Some(vec![1, 2]), "it comes with the other");
@@ -421,7 +445,7 @@ mod tests {
         let mut window = window(at, &[(0, &[1]), (1, &[2]), (2, &[3]), (3, &[4])]);
         let half = window.bytes() / 2;
         assert_eq!(window.shrink(2 * half, Shed::Analyzed).unwrap(), 0);
-        window.analyzed(&[2, 3, 4]);
+        analyzed(&mut window, &[2, 3, 4]);
         assert_eq!(window.shrink(half, Shed::Analyzed).unwrap(), 2);
         assert!(window.bytes() <= half, "{} of {half}", window.bytes());
         assert_eq!(settled(&window, at + SETTLE + SETTLE), Some(vec![1, 4]));
