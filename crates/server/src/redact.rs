@@ -3,13 +3,12 @@
 //! The same value gives the same token as long as the key is the same: so it is kept beside the
 //! log, readable by its owner alone. A server without a data directory has a key of its own.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use timesink_otlp::{Redaction, RedactionKey};
+use timesink_store::{PRIVATE, write_whole};
 
 use crate::{Error, RedactionRules};
 
@@ -34,8 +33,7 @@ pub(crate) fn redaction(
     }
     let key = match data {
         Some(data) => {
-            let path = data.join(FILE);
-            key(&path).map_err(|cause| Error::RedactionKey { path, cause })?
+            key(data).map_err(|cause| Error::RedactionKey { path: data.join(FILE), cause })?
         }
         None => random().map_err(Error::Start)?,
     };
@@ -47,30 +45,20 @@ pub(crate) fn redaction(
     })))
 }
 
-/// Reads the key of a file, or makes one.
-fn key(path: &Path) -> std::io::Result<[u8; KEY_BYTES]> {
-    match std::fs::read_to_string(path) {
+/// Reads the key of a data directory, or makes one.
+fn key(data: &Path) -> std::io::Result<[u8; KEY_BYTES]> {
+    match std::fs::read_to_string(data.join(FILE)) {
         Ok(text) => parse(text.trim()).ok_or_else(|| {
             std::io::Error::new(ErrorKind::InvalidData, "it has not 32 hexadecimal digits")
         }),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let key = random()?;
-            write(path, &key)?;
+            let digits = format!("{:032x}\n", u128::from_be_bytes(key));
+            write_whole(data, FILE, &digits, PRIVATE)?;
             Ok(key)
         }
         Err(error) => Err(error),
     }
-}
-
-/// Writes a key, safe from a power cut: the whole file or none.
-fn write(path: &Path, key: &[u8; KEY_BYTES]) -> std::io::Result<()> {
-    let unfinished = path.with_extension("unfinished");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    writeln!(file, "{:032x}", u128::from_be_bytes(*key))?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, path)?;
-    path.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
 }
 
 fn random() -> std::io::Result<[u8; KEY_BYTES]> {
@@ -95,11 +83,11 @@ mod tests {
     fn a_directory_keeps_its_key() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
-        let first = key(&path).unwrap();
-        assert_eq!(key(&path).unwrap(), first);
+        let first = key(folder.path()).unwrap();
+        assert_eq!(key(folder.path()).unwrap(), first);
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::write(&path, "no key").unwrap();
-        assert_eq!(key(&path).unwrap_err().kind(), ErrorKind::InvalidData);
+        assert_eq!(key(folder.path()).unwrap_err().kind(), ErrorKind::InvalidData);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod lock;
 pub mod log;
 mod recovery;
 mod seen;
+mod whole;
 
 pub use batch::{memory_bytes, own_texts};
 pub use disk::{Disk, DiskFile, Entry, LocalDisk};
@@ -21,3 +22,4 @@ pub use ids::{parse_trace_id, trace_ids};
 pub use journal::{Appended, Journal, Logged, Recovered};
 pub use lock::{Holder, WriterLock};
 pub use recovery::Recovery;
+pub use whole::{PRIVATE, PUBLIC, write_whole};

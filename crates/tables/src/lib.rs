@@ -26,3 +26,4 @@ pub use location::{Location, TABLES, claim};
 pub use snapshot::{Bounds, LiveFile, Snapshot};
 pub use table::{Compacted, Layout, Table};
 pub use unsettled::Settle;
+pub use walked::stored_columns;

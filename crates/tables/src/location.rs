@@ -1,6 +1,6 @@
 //! [`Location`]: where the tables of a data directory are.
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig};
-use timesink_store::LocalDisk;
+use timesink_store::{LocalDisk, PUBLIC, write_whole};
 use url::Url;
 
 use crate::{DiskStore, Error};
@@ -154,7 +154,7 @@ fn owner(data: &Path) -> std::io::Result<String> {
             let mut name = [0; 16];
             getrandom::fill(&mut name)?;
             let name = format!("{:032x}", u128::from_le_bytes(name));
-            write(data, OWNER, &name)?;
+            write_whole(data, OWNER, &name, PUBLIC)?;
             Ok(name)
         }
         read => read,
@@ -171,17 +171,7 @@ fn settings() -> impl Iterator<Item = (AmazonS3ConfigKey, String)> {
 
 /// Notes in a data directory where its tables are.
 fn note(data: &Path, url: &Url) -> std::io::Result<()> {
-    write(data, ELSEWHERE, &format!("{url}\n"))
-}
-
-/// Writes a file of a data directory, safe from a power cut: the whole file or none.
-fn write(data: &Path, name: &str, text: &str) -> std::io::Result<()> {
-    let unfinished = data.join(format!("{name}.unfinished"));
-    let mut file = std::fs::File::create(&unfinished)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, data.join(name))?;
-    std::fs::File::open(data)?.sync_all()
+    write_whole(data, ELSEWHERE, &format!("{url}\n"), PUBLIC)
 }
 
 /// Returns what may be shown of an address: not what stands before an `@`, nor behind a `?`.

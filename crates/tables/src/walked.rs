@@ -66,9 +66,6 @@ impl Walked {
         clock: fn() -> i64,
     ) -> Result<Self, Error> {
         let other = Arc::clone(&store);
-        let columns = facts::stored().columns.into_iter().chain(gaps::stored().columns);
-        let columns = Columns::named(columns.map(|column| column.name.to_owned()));
-        let start = "start_time_unix_nano".to_owned();
         let read = Columns::named(timesink_facts::COLUMNS.map(str::to_owned));
         let mut facts = Table::open(store, &facts::stored(), Layout::FACTS, clock).await?;
         let mut gaps = Table::open(other, &gaps::stored(), Layout::GAPS, clock).await?;
@@ -84,11 +81,7 @@ impl Walked {
             gaps,
             unsettled: Unsettled::default(),
             done: Done::default(),
-            options: PassOptions {
-                columns,
-                span_columns: Columns::named([start]),
-                ..PassOptions::default()
-            },
+            options: stored_columns(),
             read: Arc::new(read.schema(&schema::spans::table())),
             clock,
         })
@@ -226,6 +219,16 @@ impl Walked {
         }
         self.done.is_filled = true;
         Ok(())
+    }
+}
+
+/// Returns how the trace pass makes what the tables keep, and nothing else.
+pub fn stored_columns() -> PassOptions {
+    let columns = facts::stored().columns.into_iter().chain(gaps::stored().columns);
+    PassOptions {
+        columns: Columns::named(columns.map(|column| column.name.to_owned())),
+        span_columns: Columns::named(["start_time_unix_nano".to_owned()]),
+        ..PassOptions::default()
     }
 }
 

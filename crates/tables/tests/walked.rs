@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
-use timesink_facts::PassOptions;
 use timesink_model::schema::{Columns, Table, facts, gaps};
 use timesink_store::{Disk, LocalDisk, Logged};
-use timesink_tables::{DiskStore, Error, Settle, Snapshot, TABLES, Tables};
+use timesink_tables::{DiskStore, Error, Settle, Snapshot, TABLES, Tables, stored_columns};
 use timesink_testkit::disk::{Fault, ForgetfulDisk};
 use timesink_testkit::notation;
 
@@ -48,10 +47,7 @@ fn record(number: u64, spans: RecordBatch) -> Logged {
 
 /// Returns what one pass makes of spans: facts and gaps with the columns that are stored.
 fn walked(spans: &RecordBatch) -> [RecordBatch; 2] {
-    let columns = facts::stored().columns.into_iter().chain(gaps::stored().columns);
-    let columns = Columns::named(columns.map(|column| column.name.to_owned()));
-    let options = PassOptions { columns, ..PassOptions::default() };
-    let walked = timesink_facts::run(vec![spans.clone()], &options).expect("it is walked");
+    let walked = timesink_facts::run(vec![spans.clone()], &stored_columns()).expect("it is walked");
     [sorted(&facts::stored(), &walked.facts), sorted(&gaps::stored(), &[walked.gaps])]
 }
 

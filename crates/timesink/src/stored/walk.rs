@@ -7,13 +7,10 @@ use std::sync::Arc;
 use anyhow::Result;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use timesink_facts::PassOptions;
 use timesink_model::schema::{Columns, facts, gaps};
 use timesink_query::StoredTable;
 use timesink_store::trace_ids;
-use timesink_tables::{LookWalked, Snapshot};
-
-const START: &str = "start_time_unix_nano";
+use timesink_tables::{LookWalked, Snapshot, stored_columns};
 
 /// Returns the tables `facts` and `gaps`, unless spans of the table `spans` have no facts.
 pub(super) async fn tables(
@@ -30,7 +27,7 @@ pub(super) async fn tables(
     let unsettled: Vec<RecordBatch> =
         unsettled.into_iter().flat_map(|(_, batches)| batches).collect();
     let traces = Arc::new(unsettled.iter().flat_map(trace_ids).collect::<HashSet<u128>>());
-    let made = timesink_facts::run(unsettled, &options())?;
+    let made = timesink_facts::run(unsettled, &stored_columns())?;
     let mut of_log = Vec::new();
     let known = Known::read(&stored, &traces).await?;
     for rows in made.facts {
@@ -43,15 +40,6 @@ pub(super) async fn tables(
         table(facts::table().name, stored, of_log),
         table(gaps::table().name, stored_gaps, gaps_of_log),
     ]))
-}
-
-fn options() -> PassOptions {
-    let columns = facts::stored().columns.into_iter().chain(gaps::stored().columns);
-    PassOptions {
-        columns: Columns::named(columns.map(|column| column.name.to_owned())),
-        span_columns: Columns::named([START.to_owned()]),
-        ..PassOptions::default()
-    }
 }
 
 /// Spans of which a table has rows.
