@@ -166,7 +166,10 @@ impl Server {
             let store = &StoreOptions { flush_bytes, ..options.store.clone() };
             let settle = options.live.settle;
             let (thread, tables) = Flusher::start(intake(), opened, store, settle, metrics())?;
-            past = options.data.clone().map(|data| Past::new(data, options.clock, tables.clone()));
+            past = options.data.clone().map(|data| {
+                let troubles = options.store.troubles.clone();
+                Past::new(data, options.clock, tables.clone(), troubles)
+            });
             flusher = Some(thread);
             durable = Some(Durable::start(intake(), journal, tables, store, metrics())?);
         }

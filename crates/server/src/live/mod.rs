@@ -269,9 +269,10 @@ impl Worker {
         // Noted last: until then whoever asks is told that findings may change.
         locked(&self.shared.window).analyzed(&settled.traces, settled.at);
         if let Some(past) = &mut self.past
-            && past.note(&snapshot.analysis, &self.runtime).is_err()
+            && let Err(error) = past.note(&snapshot.analysis, &self.runtime)
         {
             self.metrics.not_maintained();
+            past.tell(&error);
         }
         Ok(snapshot)
     }

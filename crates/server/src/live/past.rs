@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use timesink_model::{FORGOTTEN_AFTER_NANOS, Finding, History, NANOS_PER_SECOND, Period, Traffic};
@@ -26,6 +26,8 @@ pub(crate) struct Past {
     /// Returns now, ns since the epoch.
     clock: fn() -> i64,
     tables: Sender<ToTables>,
+    /// Where to say what goes wrong.
+    troubles: Option<SyncSender<String>>,
     /// What the table says of the time before; read with the first analysis.
     history: Option<History>,
     /// When it may be read.
@@ -42,15 +44,28 @@ struct Hour {
 }
 
 impl Past {
-    pub(crate) fn new(data: PathBuf, clock: fn() -> i64, tables: Sender<ToTables>) -> Self {
-        Self { data, clock, tables, history: None, read_at: Instant::now(), hour: None }
+    pub(crate) fn new(
+        data: PathBuf,
+        clock: fn() -> i64,
+        tables: Sender<ToTables>,
+        troubles: Option<SyncSender<String>>,
+    ) -> Self {
+        Self { data, clock, tables, troubles, history: None, read_at: Instant::now(), hour: None }
+    }
+
+    /// Says what goes wrong.
+    pub(super) fn tell(&self, error: &Error) {
+        if let Some(troubles) = &self.troubles {
+            // Full: whoever should read it does not.
+            let _ = troubles.try_send(format!("findings of the hour are not kept yet: {error}"));
+        }
     }
 
     /// Notes what an analysis found; when an hour is over, its findings go to the table.
     ///
     /// # Errors
     ///
-    /// [`Error::Internal`] when the table cannot be read: it is tried again with the next one.
+    /// [`Error::Tables`] when the table cannot be read: that is tried again later.
     pub(super) fn note(&mut self, analysis: &Analysis, runtime: &Runtime) -> Result<(), Error> {
         let read = if self.history.is_none() && Instant::now() >= self.read_at {
             self.read_at = Instant::now() + READ_AGAIN_AFTER;
@@ -102,7 +117,7 @@ impl Past {
         let failed = |error: String| Error::Internal(format!("failed to read `findings`: {error}"));
         let batches = runtime.block_on(timesink_tables::stored_findings(&self.data, since));
         let mut rows = Vec::new();
-        for batch in batches.map_err(|error| failed(error.to_string()))? {
+        for batch in batches? {
             let of_batch = timesink_output::findings_of(&batch);
             rows.extend(of_batch.map_err(|error| failed(error.to_string()))?);
         }
