@@ -3,7 +3,7 @@
 //! A table says with each commit up to which record of the log it has everything: after a crash,
 //! what is behind that is appended, and nothing else.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -39,8 +39,9 @@ const SWEEP_AFTER: Duration = Duration::from_mins(15);
 /// what the log has behind the note.
 const CATCH_UP_EVERY: Duration = Duration::from_mins(1);
 
-/// Of the memory for what is received, the share above which the tables do not wait for more.
-const FULL_SHARE: f64 = 0.75;
+/// Of the memory for what is received, the share above which the tables do not wait for more: above
+/// what window and unsettled traces take in the long run.
+const FULL_SHARE: f64 = 0.9;
 
 /// Then a file holds at least this part of what it is to hold: one of so many.
 const FLUSH_PARTS: u64 = 8;
@@ -51,6 +52,12 @@ const RECOVERED_SHARE: f64 = 0.3;
 /// The share of it that spans may take whose traces have not settled: beyond it they are taken as
 /// settled.
 const UNSETTLED_SHARE: f64 = 0.25;
+
+/// Facts of spans that wait are given up when they cannot be kept for so long.
+const GIVE_UP_AFTER: Duration = Duration::from_mins(1);
+
+/// What a flush is to do, as it is told when it fails.
+const FLUSH: &str = "bring spans from the log into the tables, it is tried again";
 
 /// Then traces are walked this often.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
@@ -128,7 +135,9 @@ impl Flusher {
             settled: Instant::now(),
             settle,
             is_joining: false,
-            trouble: None,
+            troubles: BTreeMap::new(),
+            unsettled_since: None,
+            is_recovering: true,
         };
         let thread = std::thread::Builder::new()
             .name(THREAD_NAME.to_owned())
@@ -178,8 +187,12 @@ struct Work {
     settle: Duration,
     /// Whether there may be files to join.
     is_joining: bool,
-    /// What was told last of what went wrong.
-    trouble: Option<String>,
+    /// What was told last of what went wrong, by what was to be done.
+    troubles: BTreeMap<&'static str, String>,
+    /// Since when traces cannot be settled.
+    unsettled_since: Option<Instant>,
+    /// Whether what the log held is still to come.
+    is_recovering: bool,
 }
 
 impl Work {
@@ -198,7 +211,7 @@ impl Work {
                     Ok(Some(part)) => self.take_again(part, left, recovery.bytes()),
                     Ok(None) => break,
                     Err(cause) => {
-                        self.tell(format!("failed to read the log, it is tried again: {cause}"));
+                        self.tell("read the log", &cause);
                         has_failed = true;
                     }
                 }
@@ -211,6 +224,7 @@ impl Work {
                 return false;
             }
         }
+        self.is_recovering = false;
         self.intake.recovered(recovery.replayed.last);
         for part in std::mem::take(&mut self.later) {
             self.take(part);
@@ -364,14 +378,17 @@ impl Work {
     /// Does what can be done later as well.
     fn try_to<T>(
         &mut self,
-        what: &str,
+        what: &'static str,
         act: impl AsyncFnOnce(&mut Tables) -> Result<T, timesink_tables::Error>,
     ) -> Option<T> {
         match caught(|| self.runtime.block_on(act(&mut self.tables))) {
-            Ok(done) => Some(done),
+            Ok(done) => {
+                self.troubles.remove(what);
+                Some(done)
+            }
             Err(cause) => {
                 self.metrics.not_maintained();
-                self.tell(format!("failed to {what}: {cause}"));
+                self.tell(what, &cause);
                 None
             }
         }
@@ -394,8 +411,7 @@ impl Work {
         if let Err(cause) = caught(|| self.runtime.block_on(self.tables.append(&parts))) {
             self.metrics.not_flushed();
             self.not_before = Instant::now() + TRY_AGAIN_AFTER;
-            let what = "spans are in the log, and not in the tables yet";
-            self.tell(format!("{what}, it is tried again: {cause}"));
+            self.tell(FLUSH, &cause);
             return false;
         }
         let flushed: u64 = self.waiting.drain(..count).map(|(_, bytes)| bytes).sum();
@@ -403,9 +419,10 @@ impl Work {
         self.intake.unsettled(self.tables.unsettled_bytes());
         self.intake.flushed(self.tables.settled_through(), flushed);
         self.since = Instant::now();
-        self.trouble = None;
+        self.troubles.remove(FLUSH);
         self.metrics.flushed(began.elapsed());
-        if self.caught_up.elapsed() >= CATCH_UP_EVERY {
+        // What is still to come of the log the tables lack.
+        if self.caught_up.elapsed() >= CATCH_UP_EVERY && !self.is_recovering {
             self.catch_up();
         }
         true
@@ -420,8 +437,13 @@ impl Work {
             // The fewer traces are cut, the fewer are walked again.
             let is_short = bytes > room + room / 2;
             let settle = if is_short { Settle::AtOnce } else { Settle::After(self.settle / 4) };
-            if !self.settle(settle) && is_short {
-                self.give_up_facts();
+            if self.settle(settle) {
+                self.unsettled_since = None;
+            } else {
+                let since = *self.unsettled_since.get_or_insert_with(Instant::now);
+                if is_short && since.elapsed() >= GIVE_UP_AFTER {
+                    self.give_up_facts();
+                }
             }
         } else if since >= self.options.flush_after && bytes > 0
             || bytes >= self.options.flush_bytes && since >= self.settle
@@ -443,8 +465,9 @@ impl Work {
     /// without.
     fn give_up_facts(&mut self) {
         if self.try_to("go on without facts", Tables::give_up_facts).is_some() {
-            let what = "queries for facts walk the traces until these hours are gone";
-            self.tell(format!("facts of some traces are not kept: {what}"));
+            self.unsettled_since = None;
+            let instead = "queries for facts walk the traces while spans up to this hour are kept";
+            self.tell("keep the facts of some traces for good", instead);
         }
         self.intake.unsettled(self.tables.unsettled_bytes());
         self.intake.flushed(self.tables.settled_through(), 0);
@@ -457,13 +480,13 @@ impl Work {
     }
 
     /// Says what goes wrong, once as long as it stays the same.
-    fn tell(&mut self, trouble: String) {
-        if self.trouble.as_ref() != Some(&trouble) {
+    fn tell(&mut self, what: &'static str, cause: &str) {
+        if self.troubles.get(what).is_none_or(|told| told != cause) {
             if let Some(troubles) = &self.options.troubles {
                 // Full: whoever should read it does not.
-                let _ = troubles.try_send(trouble.clone());
+                let _ = troubles.try_send(format!("failed to {what}: {cause}"));
             }
-            self.trouble = Some(trouble);
+            self.troubles.insert(what, cause.to_owned());
         }
     }
 }

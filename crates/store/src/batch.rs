@@ -68,17 +68,38 @@ pub(crate) fn decode(bytes: &[u8], schema: &SchemaRef) -> Result<RecordBatch, Ar
     decode_with(bytes, schema, read)
 }
 
-/// Reads the columns that a schema has, and none of the others.
+/// Reads the columns that a schema has, and of the others only whether they are those of a table.
 ///
 /// # Errors
-/// As [`decode`].
-pub(crate) fn decode_part(bytes: &[u8], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+/// As [`decode`], for the table.
+pub(crate) fn decode_part(
+    bytes: &[u8],
+    schema: &SchemaRef,
+    table: &Schema,
+) -> Result<RecordBatch, ArrowError> {
     decode_with(bytes, schema, |columns| {
         let written = reader(columns, None)?.schema();
+        check_types(&written, table)?;
         let is_asked_for = |at: &usize| schema.index_of(written.field(*at).name()).is_ok();
         let asked_for = (0..written.fields().len()).filter(is_asked_for).collect();
         only_batch(reader(columns, Some(asked_for))?)
     })
+}
+
+/// Looks whether columns have the types that they have in a table, as [`encode`] writes them.
+fn check_types(written: &Schema, table: &Schema) -> Result<(), ArrowError> {
+    for field in table.fields() {
+        let Ok(found) = written.field_with_name(field.name()) else { continue };
+        let expected = match field.data_type() {
+            DataType::Utf8View => &DataType::FixedSizeBinary(VIEW_BYTES as i32),
+            other => other,
+        };
+        if found.data_type() != expected {
+            let (name, found) = (field.name(), found.data_type());
+            return Err(ArrowError::SchemaError(format!("`{name}` is of type {found}")));
+        }
+    }
+    Ok(())
 }
 
 fn decode_with(
@@ -261,7 +282,14 @@ shop SERVER GET/cart-of-a-customer/{i} 0ms 120ms x20 http.request.method=GET
             assert!(bytes.len() < batch.num_rows() * 200, "{} bytes", bytes.len());
             assert_eq!(decode(&bytes, &batch.schema()).unwrap(), batch);
             let some: SchemaRef = Arc::new(batch.schema().project(&[0, 4, 7]).unwrap());
-            assert_eq!(decode_part(&bytes, &some).unwrap(), batch.project(&[0, 4, 7]).unwrap());
+            let part = decode_part(&bytes, &some, &batch.schema()).unwrap();
+            assert_eq!(part, batch.project(&[0, 4, 7]).unwrap());
+            let start = batch.schema().index_of("start_time_unix_nano").unwrap();
+            let other = Field::new("start_time_unix_nano", DataType::Utf8View, true);
+            let mut fields = batch.schema().fields().to_vec();
+            fields[start] = Arc::new(other);
+            let refused = decode_part(&bytes, &some, &Schema::new(fields)).unwrap_err();
+            assert!(refused.to_string().contains("is of type Int64"), "{refused}");
             let part = batch.slice(3, 50);
             assert_eq!(decode(&encode(&part).unwrap(), &batch.schema()).unwrap(), part);
         }

@@ -151,7 +151,8 @@ impl Marked<'_> {
 fn read_keys(jobs: &Mutex<Receiver<(Job, Vec<u8>)>>, hashers: &Hashers, done: &Sender<Keys>) {
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
     while let Some((job, payload)) = next() {
-        let batch = batch::decode_part(&payload, &key_schema(job.kind));
+        let table = job.kind.table().schema();
+        let batch = batch::decode_part(&payload, &key_schema(&table), &table);
         let keys = batch.map(|batch| hashers.keys(&batch).collect());
         // Whoever asked gave up, for an error of another record.
         if done.send((job, payload.len() as u64, keys)).is_err() {
@@ -161,8 +162,7 @@ fn read_keys(jobs: &Mutex<Receiver<(Job, Vec<u8>)>>, hashers: &Hashers, done: &S
 }
 
 /// Returns the columns of a table that tell a span.
-fn key_schema(kind: Kind) -> SchemaRef {
-    let schema = kind.table().schema();
+fn key_schema(schema: &Schema) -> SchemaRef {
     let is_key = |field: &&arrow::datatypes::FieldRef| KEY_COLUMNS.contains(&field.name().as_str());
     Arc::new(Schema::new(schema.fields().iter().filter(is_key).cloned().collect::<Vec<_>>()))
 }

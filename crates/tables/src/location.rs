@@ -71,7 +71,7 @@ impl Location {
     }
 
     /// Returns where the tables of a data directory are or are to be: where it has none yet, in a
-    /// bucket if one is named, which is noted.
+    /// bucket if one is named. [`claim`] notes that.
     ///
     /// # Errors
     ///
@@ -85,10 +85,7 @@ impl Location {
                 Err(Error::Elsewhere { is: TABLES.to_owned(), asked: asked.to_string() })
             }
             (Some(known), _) => Ok(known),
-            (None, Some(asked)) => {
-                note(data, asked).map_err(|cause| Error::Place { file: ELSEWHERE, cause })?;
-                Ok(Self::Bucket(asked.clone()))
-            }
+            (None, Some(asked)) => Ok(Self::Bucket(asked.clone())),
             (None, None) => Ok(Self::Folder(data.join(TABLES))),
         }
     }
@@ -121,8 +118,8 @@ impl Location {
     }
 }
 
-/// Makes sure that tables in a bucket are of this data directory alone: two that write there would
-/// take each other's spans for their own.
+/// Makes sure that tables in a bucket are of this data directory alone, and notes the bucket in it:
+/// two that write there would take each other's spans for their own.
 ///
 /// # Errors
 ///
@@ -136,14 +133,21 @@ pub async fn claim(data: &Path, location: &Location) -> Result<(), Error> {
     let create = PutOptions::from(PutMode::Create);
     let failed = |cause| Error::Bucket { cause };
     match store.put_opts(&path, ours.clone().into(), create).await {
-        Ok(_) => return Ok(()),
+        Ok(_) => {}
         // Also when an answer was lost, and it is ours.
-        Err(object_store::Error::AlreadyExists { .. }) => {}
+        Err(object_store::Error::AlreadyExists { .. }) => {
+            let found = async { store.get(&path).await?.bytes().await };
+            if found.await.map_err(failed)? != ours.as_bytes() {
+                return Err(Error::Owned { bucket: url.to_string() });
+            }
+        }
         Err(cause) => return Err(failed(cause)),
     }
-    let found = async { store.get(&path).await?.bytes().await };
-    let found = found.await.map_err(failed)?;
-    if found == ours.as_bytes() { Ok(()) } else { Err(Error::Owned { bucket: url.to_string() }) }
+    if Location::of(data)?.is_none() {
+        let noted = write_whole(data, ELSEWHERE, &format!("{url}\n"), PUBLIC);
+        noted.map_err(|cause| Error::Place { file: ELSEWHERE, cause })?;
+    }
+    Ok(())
 }
 
 /// Returns the name that a data directory has for itself, made when it is asked for first.
@@ -167,11 +171,6 @@ fn settings() -> impl Iterator<Item = (AmazonS3ConfigKey, String)> {
         let name = name.into_string().ok().filter(|name| name.starts_with(SETTINGS))?;
         Some((name.to_ascii_lowercase().parse().ok()?, value.into_string().ok()?))
     })
-}
-
-/// Notes in a data directory where its tables are.
-fn note(data: &Path, url: &Url) -> std::io::Result<()> {
-    write_whole(data, ELSEWHERE, &format!("{url}\n"), PUBLIC)
 }
 
 /// Returns what may be shown of an address: not what stands before an `@`, nor behind a `?`.
@@ -211,6 +210,8 @@ mod tests {
             Location::made(data, Some(&bucket("a"))).unwrap(),
             Location::Bucket(bucket("a"))
         );
+        assert_eq!(Location::of(data).unwrap(), None, "it is noted once it is claimed");
+        write_whole(data, ELSEWHERE, "s3://a/p\n", PUBLIC).unwrap();
         assert_eq!(Location::made(data, None).unwrap(), Location::Bucket(bucket("a")));
         assert_eq!(Location::of(data).unwrap(), Some(Location::Bucket(bucket("a"))));
         let refused = Location::made(data, Some(&bucket("b"))).unwrap_err().to_string();

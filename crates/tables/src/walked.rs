@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -29,8 +29,8 @@ use crate::{Error, Layout, Table};
 /// Traces that are known to have facts, at most twice: some 40 bytes each.
 const DONE_MAX: usize = 1_000_000;
 
-/// The spans of a trace that was walked were written so long before at most, ms: longer ago than
-/// spans wait for their trace to settle.
+/// The spans of a trace that was walked were written so long before at most, ms, and twice as long as
+/// it takes to settle.
 const LATE_MILLIS_MAX: i64 = 30 * 60 * 1000;
 
 const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
@@ -44,6 +44,8 @@ pub(crate) struct Walked {
     /// Traces that have facts, those that were walked lately.
     done: Done,
     options: PassOptions,
+    /// The longest that a trace had to settle.
+    settle_max: Duration,
     /// What the pass reads of spans that are in their table.
     read: SchemaRef,
     clock: fn() -> i64,
@@ -81,6 +83,7 @@ impl Walked {
             gaps,
             unsettled: Unsettled::default(),
             done: Done::default(),
+            settle_max: Duration::ZERO,
             options: stored_columns(),
             read: Arc::new(read.schema(&schema::spans::table())),
             clock,
@@ -143,6 +146,9 @@ impl Walked {
         settle: Settle,
         now: Instant,
     ) -> Result<(), Error> {
+        if let Settle::After(time) = settle {
+            self.settle_max = self.settle_max.max(time);
+        }
         let due = self.unsettled.due(settle, now);
         if due.is_empty() {
             return Ok(());
@@ -162,7 +168,7 @@ impl Walked {
         }
         // From here on they may have facts, also after an error.
         self.done.add(due.iter().copied(), (self.clock)() / NANOS_PER_MILLI);
-        let since = written_since(&late);
+        let since = self.written_since(&late);
         self.facts.replace(&again, since, &walked.facts, through).await?;
         self.gaps.replace(&again, since, &[walked.gaps], through).await?;
         self.unsettled.forget(&due).map_err(refused)
@@ -201,7 +207,14 @@ impl Walked {
             return Ok(Vec::new());
         }
         let traces = Arc::new(late.keys().copied().collect());
-        spans.rows_of(&traces, written_since(late), &self.read).await
+        spans.rows_of(&traces, self.written_since(late), &self.read).await
+    }
+
+    /// Returns since when files were written that can have rows of traces, by when these were walked
+    /// first: their first spans came some time before.
+    fn written_since(&self, late: &HashMap<u128, i64>) -> i64 {
+        let before = LATE_MILLIS_MAX + 2 * self.settle_max.as_millis() as i64;
+        late.values().min().copied().unwrap_or(i64::MAX).saturating_sub(before)
     }
 
     /// Notes the traces that were walked before this process began.
@@ -230,12 +243,6 @@ pub fn stored_columns() -> PassOptions {
         span_columns: Columns::named(["start_time_unix_nano".to_owned()]),
         ..PassOptions::default()
     }
-}
-
-/// Returns since when files were written that can have rows of traces, by when these were walked
-/// first: their first spans came some time before.
-fn written_since(late: &HashMap<u128, i64>) -> i64 {
-    late.values().min().copied().unwrap_or(i64::MAX).saturating_sub(LATE_MILLIS_MAX)
 }
 
 fn id_schema() -> Schema {

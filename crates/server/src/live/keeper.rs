@@ -69,9 +69,12 @@ impl Keeper {
             0
         };
         self.evicted("age", expired);
+        if expired > 0 {
+            shared.has_gone.store(true, Ordering::Relaxed);
+        }
         let shed = self.shed(&mut window)?;
         self.evicted("memory", shed);
-        if expired + shed > 0 {
+        if shed > 0 {
             shared.has_gone.store(true, Ordering::Relaxed);
         }
         // Spans of a trace that is kept may be as old again as its last one.

@@ -45,13 +45,13 @@ const IDLE_TIMES_BUSY: u32 = 2;
 /// Called with what each analysis found, or why it failed: the next one is tried all the same.
 pub type OnAnalysis = Box<dyn FnMut(Result<&Analysis, &Error>) + Send>;
 
-/// The live window, its thread and what it found last.
+/// The live window, its threads and what was found last.
 pub(crate) struct Live {
     shared: Arc<Shared>,
     threads: [std::thread::JoinHandle<()>; 2],
 }
 
-/// What the thread shares with those who ask.
+/// What the threads share with each other and with those who ask.
 pub(crate) struct Shared {
     options: LiveOptions,
     rules: RuleSet,
@@ -67,7 +67,7 @@ pub(crate) struct Shared {
     wake: Condvar,
 }
 
-/// What only the thread has.
+/// What only the thread of the analysis has.
 struct Worker {
     shared: Arc<Shared>,
     engine: Engine,
@@ -80,7 +80,7 @@ struct Worker {
 }
 
 impl Live {
-    /// Starts the thread.
+    /// Starts the threads.
     pub(crate) fn start(
         options: LiveOptions,
         intake: Arc<Intake>,
@@ -132,6 +132,7 @@ impl Live {
             .name(THREAD_NAME.to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || worker.run())
+            .inspect_err(|_| *locked(&shared.stopping) = true)
             .map_err(Error::Start)?;
         Ok(Self { shared, threads: [keeper, thread] })
     }
@@ -140,7 +141,7 @@ impl Live {
         Arc::clone(&self.shared)
     }
 
-    /// Tells the thread to end after what it is at.
+    /// Tells the threads to end after what they are at.
     pub(crate) fn stop(&self) {
         *locked(&self.shared.stopping) = true;
         self.shared.wake.notify_all();
@@ -197,6 +198,10 @@ impl Worker {
             // A panic costs this round: spans go on to be taken, and the next round is tried.
             let round = catch_unwind(AssertUnwindSafe(|| self.round()));
             let result = round.unwrap_or_else(|_| Err(Error::Internal("a panic".to_owned())));
+            if result.is_err() {
+                // What was found last may still speak of traces that went.
+                self.shared.has_gone.store(true, Ordering::Relaxed);
+            }
             let outcome = match &result {
                 Ok(None) => continue,
                 Ok(Some(snapshot)) if snapshot.has_failed_rules() => "partial",
@@ -222,9 +227,7 @@ impl Worker {
     fn round(&mut self) -> Result<Option<Arc<Snapshot>>, Error> {
         check_whole(self.shared.broken.swap(0, Ordering::Relaxed))?;
         let settled = self.due()?;
-        let analyzed = settled.map(|settled| self.analyze(&settled)).transpose();
-        // What was found last still speaks of traces that went.
-        analyzed.inspect_err(|_| self.shared.has_gone.store(true, Ordering::Relaxed))
+        settled.map(|settled| self.analyze(&settled)).transpose()
     }
 
     fn due(&self) -> Result<Option<Settled>, Error> {

@@ -204,6 +204,12 @@ fn tables_may_lie_in_a_bucket() {
     let said = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert!(said.contains("are of another data directory"), "{said}");
+    let mut serve = Serve::start_by(
+        &mut bucket.timesink(&["serve"]),
+        &["--data", &another, "--store-bucket", "s3://traces/its own"],
+    );
+    kill("-TERM", serve.child.id());
+    serve.child.wait().expect("it ends");
     let homeless = bucket.timesink(&["serve", "--store-bucket", url]).output().expect("it starts");
     let said = text(&homeless.stderr);
     assert_eq!(homeless.status.code(), Some(2), "{said}");
