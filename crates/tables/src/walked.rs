@@ -29,8 +29,8 @@ use crate::{Error, Layout, Table};
 /// Traces that are known to have facts, at most twice: some 40 bytes each.
 const DONE_MAX: usize = 1_000_000;
 
-/// The spans of a trace that was walked were written so long before at most, ms, and twice as long as
-/// it takes to settle.
+/// The spans of a trace that was walked were written so long before at most, ms, and twice as long
+/// as it takes to settle.
 const LATE_MILLIS_MAX: i64 = 30 * 60 * 1000;
 
 const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
@@ -210,8 +210,8 @@ impl Walked {
         spans.rows_of(&traces, self.written_since(late), &self.read).await
     }
 
-    /// Returns since when files were written that can have rows of traces, by when these were walked
-    /// first: their first spans came some time before.
+    /// Returns since when files were written that can have rows of traces, by when these were
+    /// walked first: their first spans came some time before.
     fn written_since(&self, late: &HashMap<u128, i64>) -> i64 {
         let before = LATE_MILLIS_MAX + 2 * self.settle_max.as_millis() as i64;
         late.values().min().copied().unwrap_or(i64::MAX).saturating_sub(before)
