@@ -49,7 +49,7 @@ impl Entries {
 
     pub(crate) fn find(rows: &Rows, tree: &Tree, served: &Served) -> Self {
         let (mut all, of) = assign(rows, tree, served);
-        let open = count_open(rows, &mut all, &of);
+        let open = count_open(rows, &mut all, |all, at| all[of[at] as usize].waits());
         let (name_path, paths) = name_paths(rows, tree, &all, &of);
         Self { all, of, open, name_path, paths }
     }
@@ -103,8 +103,25 @@ fn has_lost_local_parent(rows: &Rows, tree: &Tree, served: &Served, at: usize) -
     tree.is_orphan[at] && !served.is_request(at) && !rows.parent_is_remote[at]
 }
 
-/// Numbers the entries of each process by start, and counts the open ones at each span's start.
-fn count_open(rows: &Rows, all: &mut [Entry], of: &[u32]) -> Vec<u32> {
+impl Entry {
+    /// Whether it is there, and waits for requests that it made in its own process.
+    pub(crate) fn waits(&self) -> bool {
+        self.is_caller && self.span != NONE
+    }
+
+    /// Whether its process is busy with it.
+    pub(crate) fn is_work(&self) -> bool {
+        !self.is_caller && self.span != NONE
+    }
+}
+
+/// Numbers the entries of each process by start, and counts the open ones at each span's start;
+/// `waits` says whether the entry of a span does.
+pub(crate) fn count_open(
+    rows: &Rows,
+    all: &mut [Entry],
+    waits: impl Fn(&[Entry], usize) -> bool,
+) -> Vec<u32> {
     let mut by_process: Vec<Vec<u32>> = vec![Vec::new(); rows.process_keys.len()];
     for (index, entry) in all.iter().enumerate().filter(|(_, entry)| entry.span != NONE) {
         by_process[rows.process[entry.span as usize] as usize].push(index as u32);
@@ -127,8 +144,7 @@ fn count_open(rows: &Rows, all: &mut [Entry], of: &[u32]) -> Vec<u32> {
             let (process, start) = (rows.process[at] as usize, rows.start[at]);
             let begun = starts[process].partition_point(|&t| t <= start);
             let ended = ends[process].partition_point(|&t| t < start);
-            let own = &all[of[at] as usize];
-            (begun - ended) as u32 + u32::from(own.is_caller && own.span != NONE)
+            (begun - ended) as u32 + u32::from(waits(all, at))
         })
         .collect()
 }

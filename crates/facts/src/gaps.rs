@@ -54,6 +54,22 @@ pub(crate) struct Gap {
 }
 
 impl Gap {
+    /// Returns one of which the critical time and the process are not known yet.
+    pub(crate) fn new(span: u32, start: i64, end: i64, before: u32, after: u32) -> Self {
+        Self {
+            span,
+            start,
+            end,
+            before,
+            after,
+            critical: 0,
+            occupancy: None,
+            silence: None,
+            requests: None,
+            stalled: 0,
+        }
+    }
+
     pub(crate) fn position(&self) -> Position {
         match (self.before != NONE, self.after != NONE) {
             (false, true) => Position::Lead,
@@ -118,18 +134,7 @@ fn find_in(
             let critical = overlap(path.sections(at), start, end);
             let (start, end) = (start - skew, end - skew);
             let span = at as u32;
-            gaps.push(Gap {
-                span,
-                start,
-                end,
-                before,
-                after,
-                critical,
-                occupancy: None,
-                silence: None,
-                requests: None,
-                stalled: 0,
-            });
+            gaps.push(Gap { critical, ..Gap::new(span, start, end, before, after) });
         }
     };
     let mut cursor = times.start[at];
@@ -190,8 +195,9 @@ struct Operations {
     runs: HashMap<OperationKey, Runs>,
 }
 
+/// When an operation of a process ran.
 #[derive(Default)]
-struct Runs {
+pub(crate) struct Runs {
     starts: Vec<i64>,
     /// With the trace's number, to leave out the gap's own trace.
     ends: Vec<(i64, u32)>,
@@ -209,18 +215,11 @@ impl Operations {
         for (number, trace) in rows.traces.iter().enumerate() {
             for at in trace.clone() {
                 if let Some(runs) = runs.get_mut(&operation(rows, meaning, at)) {
-                    runs.starts.push(rows.start[at]);
-                    runs.ends.push((rows.end[at], number as u32));
+                    runs.add(rows.start[at], rows.end[at], number as u32);
                 }
             }
         }
-        for runs in runs.values_mut() {
-            runs.starts.sort_unstable();
-            runs.ends.sort_unstable();
-            let traces: Vec<u32> = runs.ends.iter().map(|&(_, trace)| trace).collect();
-            runs.others = before_runs(&traces);
-            runs.at_once_max = runs.most_at_once();
-        }
+        runs.values_mut().for_each(Runs::order);
         Self { runs }
     }
 
@@ -228,7 +227,7 @@ impl Operations {
         for gap in gaps.iter_mut().filter(|gap| gap.after != NONE) {
             let runs = &self.runs[&operation(rows, meaning, gap.after as usize)];
             let own = rows.traces.partition_point(|trace| trace.end <= gap.span as usize) as u32;
-            gap.occupancy = Some(runs.at(gap, own));
+            gap.occupancy = Some(runs.at(gap.start, gap.end, own));
         }
     }
 }
@@ -238,9 +237,25 @@ fn operation(rows: &Rows, meaning: &Meaning, at: usize) -> OperationKey {
 }
 
 impl Runs {
-    fn at(&self, gap: &Gap, own_trace: u32) -> Occupancy {
-        let begun = self.starts.partition_point(|&start| start < gap.end);
-        let ended = self.ends.partition_point(|&(end, _)| end <= gap.end);
+    /// Adds a run in a trace by its number.
+    pub(crate) fn add(&mut self, start: i64, end: i64, trace: u32) {
+        self.starts.push(start);
+        self.ends.push((end, trace));
+    }
+
+    /// Makes ready to be asked, once all runs are there.
+    pub(crate) fn order(&mut self) {
+        self.starts.sort_unstable();
+        self.ends.sort_unstable();
+        let traces: Vec<u32> = self.ends.iter().map(|&(_, trace)| trace).collect();
+        self.others = before_runs(&traces);
+        self.at_once_max = self.most_at_once();
+    }
+
+    /// Returns what a gap of a trace, between two times, shares the operation with.
+    pub(crate) fn at(&self, gap_start: i64, gap_end: i64, own_trace: u32) -> Occupancy {
+        let begun = self.starts.partition_point(|&start| start < gap_end);
+        let ended = self.ends.partition_point(|&(end, _)| end <= gap_end);
         let last_other = match ended.checked_sub(1) {
             Some(last) if self.ends[last].1 == own_trace => self.others[last] as usize,
             _ => ended,
@@ -249,7 +264,7 @@ impl Runs {
         Occupancy {
             running: begun.saturating_sub(ended) as u32,
             running_max: self.at_once_max,
-            ended_before: last_other.filter(|&end| end >= gap.start).map(|end| gap.end - end),
+            ended_before: last_other.filter(|&end| end >= gap_start).map(|end| gap_end - end),
         }
     }
 

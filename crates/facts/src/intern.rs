@@ -35,6 +35,12 @@ impl Texts {
     }
 }
 
+impl Default for Interner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Interner {
     pub(crate) fn new() -> Self {
         let mut interner = Self {

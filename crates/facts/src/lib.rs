@@ -23,6 +23,7 @@ mod sampling;
 mod sequence;
 mod served;
 pub mod shape;
+pub mod shards;
 mod silence;
 mod skew;
 mod sparse;
@@ -30,14 +31,13 @@ mod stall;
 #[cfg(test)]
 mod test_support;
 mod tree;
+mod walk;
 mod wire;
 mod work;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use timesink_model::schema::Columns;
-
-use parallel::both;
 
 // `test_support` is also part of the tests under `tests/`, and names this crate as they do.
 #[cfg(test)]
@@ -105,54 +105,33 @@ pub struct Facts {
 /// beyond a thousand million.
 pub fn run(spans: Vec<RecordBatch>, options: &PassOptions) -> Result<Facts, Error> {
     let repeated::Distinct { batches, keys, repeated } = repeated::drop_repeated(spans)?;
-    let mut rows = rows::Rows::read(&batches, &keys)?;
+    let rows = rows::Rows::read(&batches, &keys)?;
     drop(keys);
     // From here on the spans themselves only lie there.
     let spans = emit::Given::new(batches, rows.len(), options)?;
-    let shape = || {
-        let tree = tree::Tree::build(&rows);
-        let skew = skew::correct(&rows, &tree, options.skew_nanos_max);
-        let times = skew::Times::new(&rows, &skew);
-        let served = served::Served::find(&rows, &tree);
-        let path = critical::Path::walk(&rows, &tree, &times, &served);
-        (tree, skew, times, served, path)
-    };
-    let ((tree, skew, times, served, mut path), meaning) =
-        both(shape, || meaning::Meaning::read(&rows));
-    let entries = entry::Entries::find(&rows, &tree, &served);
-    let duplicate_of = duplicates::find(&rows, &tree, &meaning);
-    rows.forget_calls();
-    let sequences = sequence::number(&tree, &times);
-    let measure_work = || {
-        let wires = wire::Wires::measure(&rows, &tree, &times, &entries, &path);
-        let processes = process::Processes::group(&rows, &tree, &served);
-        let work = work::Work::measure(&rows, &times, &entries, &path, &wires, &processes);
-        (wires, processes, work)
-    };
-    let find_gaps = || gaps::find(&rows, &tree, &times, &entries, &meaning, &path);
-    let ((wires, processes, work), mut gaps) = both(measure_work, find_gaps);
-    drop(times);
-    path.forget_sections();
-    let stalls = stall::measure(&rows, &served, &processes, &meaning, &mut gaps, options);
-    let columns = emit::Columns {
-        rows: &rows,
-        tree: &tree,
-        skew: &skew,
-        served: &served,
-        entries: &entries,
-        meaning: &meaning,
-        duplicate_of: &duplicate_of,
-        sequences: &sequences,
-        path: &path,
-        wires: &wires,
-        processes: &processes,
-        work: &work,
-        stalls: &stalls,
-    };
+    let correct = |rows: &_, tree: &_| skew::correct(rows, tree, options.skew_nanos_max);
+    let mut walk = walk::Walk::over(rows, correct);
+    walk.forget_times();
+    let mut gaps = std::mem::take(&mut walk.gaps);
+    let walk::Walk { rows, served, processes, meaning, .. } = &walk;
+    let stalls = stall::measure(rows, served, processes, meaning, &mut gaps, options);
+    emit(&walk, &stalls, &gaps, spans, options, repeated)
+}
+
+/// Makes the tables of what was found.
+fn emit(
+    walk: &walk::Walk,
+    stalls: &stall::Stalls,
+    gaps: &[gaps::Gap],
+    spans: emit::Given,
+    options: &PassOptions,
+    repeated: usize,
+) -> Result<Facts, Error> {
+    let columns = walk.columns(stalls);
     let emit::Tables { facts, facts_schema, gaps } =
-        columns.tables(&spans, &gaps, &options.columns)?;
+        columns.tables(&spans, gaps, &options.columns)?;
     Ok(Facts {
-        traces: rows.traces.len(),
+        traces: walk.rows.traces.len(),
         spans: spans.batches,
         spans_schema: spans.schema,
         facts,

@@ -35,7 +35,30 @@ pub(crate) struct Processes {
     pub(crate) is_leaf: Vec<bool>,
 }
 
+/// What is known of one process whose spans are the only ones.
+pub(crate) struct OneProcess {
+    pub(crate) serves_on_event_loop: bool,
+    pub(crate) told_by_requests: bool,
+    /// Whether a span has no child in the process.
+    pub(crate) leaves: Vec<bool>,
+}
+
 impl Processes {
+    /// Takes the spans of one process, in groups: of each its root and its spans.
+    pub(crate) fn of_one<'m>(
+        rows: &Rows,
+        groups_of_spans: impl Iterator<Item = (u32, &'m [u32])>,
+        process: OneProcess,
+    ) -> Self {
+        let (mut groups, mut members) = (Vec::new(), Vec::new());
+        for (root, run) in groups_of_spans {
+            groups.push(Group::new(rows, root, run, members.len()));
+            members.extend_from_slice(run);
+        }
+        let flags = (vec![process.serves_on_event_loop], vec![process.told_by_requests]);
+        Self::of_groups(rows, groups, members, flags, process.leaves)
+    }
+
     pub(crate) fn members(&self, group: &Group) -> &[u32] {
         let first = group.first_member as usize;
         &self.members[first..first + group.members as usize]
@@ -51,7 +74,17 @@ impl Processes {
             is_event_loop[process] |= is_django || serving == Serving::EventLoop;
             is_told_by_requests[process] |= is_django || serving == Serving::Django;
         }
-        let (mut groups, members) = gather(rows, tree, served);
+        let (groups, members) = gather(rows, tree, served);
+        Self::of_groups(rows, groups, members, (is_event_loop, is_told_by_requests), is_leaf)
+    }
+
+    fn of_groups(
+        rows: &Rows,
+        mut groups: Vec<Group>,
+        members: Vec<u32>,
+        (is_event_loop, is_told_by_requests): (Vec<bool>, Vec<bool>),
+        is_leaf: Vec<bool>,
+    ) -> Self {
         groups.sort_unstable_by_key(|g| (g.process, g.start, g.root));
         let mut group_of = vec![NONE; rows.len()];
         for (number, group) in groups.iter().enumerate() {
@@ -103,13 +136,21 @@ fn group(rows: &Rows, tree: &Tree, request: u32, run: &[u32], first_member: usiz
         // Members come by start, so the first without a local parent is the earliest.
         _ => *run.iter().find(|at| !has_local_parent(at)).unwrap_or(&run[0]),
     };
-    Group {
-        process,
-        root,
-        start: rows.start[root as usize],
-        end: rows.end[root as usize].max(rows.start[root as usize] + 1),
-        first_member: first_member as u32,
-        members: run.len() as u32,
+    Group::new(rows, root, run, first_member)
+}
+
+impl Group {
+    /// Makes one of a run of spans that will be the members from a first one on.
+    fn new(rows: &Rows, root: u32, run: &[u32], first_member: usize) -> Self {
+        let at = root as usize;
+        Self {
+            process: rows.process[at],
+            root,
+            start: rows.start[at],
+            end: rows.end[at].max(rows.start[at] + 1),
+            first_member: first_member as u32,
+            members: run.len() as u32,
+        }
     }
 }
 

@@ -79,7 +79,7 @@ pub(crate) enum Asgi {
 }
 
 /// What tells one process from another.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ProcessKey {
     pub(crate) service: String,
     pub(crate) instance: String,
@@ -108,7 +108,7 @@ impl ProcessKey {
 }
 
 /// The spans, one element a span in every column, in canonical order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Rows {
     pub(crate) strings: Interner,
     /// Position in the input, batches end to end.
@@ -138,7 +138,7 @@ pub(crate) struct Rows {
     pub(crate) rpc_service: Vec<Sym>,
     pub(crate) rpc_method: Vec<Sym>,
     /// How many spans it stands for, by `input`; of those that tell.
-    adjusted_counts: HashMap<u32, f64>,
+    pub(crate) adjusted_counts: HashMap<u32, f64>,
     /// Sorted by key, so that numbers do not depend on arrival.
     pub(crate) process_keys: Vec<ProcessKey>,
     /// Host key of each process, for clock skew: hosts that are one have one clock.
@@ -459,16 +459,14 @@ fn asgi(event_type: &str) -> Asgi {
     }
 }
 
-/// Two processes on one host share a clock; a process without a host is a host of its own.
+/// Two processes on one host share a clock; a process without a host is a host of its own, which
+/// has one name whatever other processes there are.
 fn host_keys(keys: &[ProcessKey], strings: &mut Interner) -> Vec<Sym> {
-    let own = |number: usize| format!("\0process {number}");
-    keys.iter()
-        .enumerate()
-        .map(|(number, key)| match key.host.as_str() {
-            "" => strings.intern(&own(number)),
-            host => strings.intern(host),
-        })
-        .collect()
+    let host = |key: &ProcessKey| match key.host.as_str() {
+        "" => strings.intern(&format!("\0{}\0{}\0{:?}", key.service, key.instance, key.pid)),
+        host => strings.intern(host),
+    };
+    keys.iter().map(host).collect()
 }
 
 /// Returns where each trace lies among so many spans.

@@ -4,6 +4,8 @@
 //! parent is moved to the middle of it, and what hangs below it moves along. One call is noise, so
 //! the median over all calls from one host to the other decides here. Raw times are kept.
 
+use std::hash::Hash;
+
 use arrow::array::RecordBatch;
 use hashbrown::HashMap;
 
@@ -17,7 +19,11 @@ const SKEW_NANOS_MAX: i64 = 1 << 60;
 
 /// Returns what is to be added to each span's times so that they fit its root's clock, ns.
 pub(crate) fn correct(rows: &Rows, tree: &Tree, skew_nanos_max: i64) -> Vec<i64> {
-    let offsets = host_offsets(rows, tree, skew_nanos_max);
+    move_by(rows, tree, &offsets(deltas(rows, tree), skew_nanos_max))
+}
+
+/// As [`correct`], by what is known of the clocks of hosts.
+pub(crate) fn move_by(rows: &Rows, tree: &Tree, offsets: &HashMap<HostPair, i64>) -> Vec<i64> {
     let mut skew = vec![0; rows.len()];
     for &at in &tree.top_down {
         let at = at as usize;
@@ -43,7 +49,7 @@ pub(crate) fn known(rows: &Rows, batches: &[RecordBatch]) -> Option<Vec<i64>> {
 }
 
 /// Start and end of each span after correction.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Times {
     pub(crate) start: Vec<i64>,
     pub(crate) end: Vec<i64>,
@@ -78,7 +84,8 @@ impl Times {
     }
 }
 
-type HostPair = (Sym, Sym);
+/// The host of a caller, and another that it called.
+pub(crate) type HostPair = (Sym, Sym);
 
 fn host_pair(rows: &Rows, parent: usize, child: usize) -> Option<HostPair> {
     let host = |at: usize| rows.process_hosts[rows.process[at] as usize];
@@ -86,7 +93,8 @@ fn host_pair(rows: &Rows, parent: usize, child: usize) -> Option<HostPair> {
     (pair.0 != pair.1).then_some(pair)
 }
 
-fn host_offsets(rows: &Rows, tree: &Tree, max: i64) -> HashMap<HostPair, i64> {
+/// Returns what each call from one host to another says of their clocks.
+pub(crate) fn deltas(rows: &Rows, tree: &Tree) -> HashMap<HostPair, Vec<i64>> {
     let mut deltas: HashMap<HostPair, Vec<i64>> = HashMap::new();
     for at in 0..rows.len() {
         if tree.parent[at] == NONE {
@@ -97,6 +105,14 @@ fn host_offsets(rows: &Rows, tree: &Tree, max: i64) -> HashMap<HostPair, i64> {
             deltas.entry(pair).or_default().push(delta(rows, parent, at));
         }
     }
+    deltas
+}
+
+/// Returns by how much the clocks of two hosts differ, from what all calls between them say.
+pub(crate) fn offsets<Pair: Eq + Hash>(
+    deltas: HashMap<Pair, Vec<i64>>,
+    max: i64,
+) -> HashMap<Pair, i64> {
     deltas
         .into_iter()
         .map(|(pair, mut deltas)| (pair, median(&mut deltas)))

@@ -20,6 +20,11 @@ impl<T> Sparse<T> {
         Some(&self.values[place as usize])
     }
 
+    pub(crate) fn get_mut(&mut self, at: usize) -> Option<&mut T> {
+        let place = self.places.get(at)?.checked_sub(1)?;
+        Some(&mut self.values[place as usize])
+    }
+
     /// Sets the value of a span.
     pub(crate) fn set(&mut self, at: usize, value: T) {
         if self.places.is_empty() {

@@ -6,7 +6,7 @@
 //! again within one span waits there of its own will.
 
 use crate::critical::{Path, Section, overlap};
-use crate::entry::Entries;
+use crate::entry::{Entries, Entry};
 use crate::rows::{Kind, NONE, Rows};
 use crate::skew::Times;
 use crate::sparse::Sparse;
@@ -35,15 +35,15 @@ pub(crate) struct Wire {
 
 /// When each process had an entry open that did not only wait for others of the process, to tell a
 /// queue at the server from a slow network.
-struct Busy {
+pub(crate) struct Busy {
     /// By process: stretches by start, without overlap.
     stretches: Vec<Vec<Section>>,
 }
 
 impl Busy {
-    fn new(rows: &Rows, entries: &Entries) -> Self {
+    pub(crate) fn new(rows: &Rows, entries: &[Entry]) -> Self {
         let mut stretches: Vec<Vec<Section>> = vec![Vec::new(); rows.process_keys.len()];
-        for entry in entries.all.iter().filter(|entry| entry.span != NONE && !entry.is_caller) {
+        for entry in entries.iter().filter(|entry| entry.is_work()) {
             let process = rows.process[entry.span as usize] as usize;
             stretches[process].push(Section { start: entry.start, end: entry.end });
         }
@@ -59,6 +59,11 @@ impl Busy {
         }
         Self { stretches }
     }
+
+    /// Returns how long a process was busy between two times of its clock.
+    pub(crate) fn within(&self, process: u32, start: i64, end: i64) -> i64 {
+        overlap(&self.stretches[process as usize], start, end)
+    }
 }
 
 impl Wires {
@@ -69,7 +74,7 @@ impl Wires {
         entries: &Entries,
         path: &Path,
     ) -> Self {
-        let busy = Busy::new(rows, entries);
+        let busy = Busy::new(rows, &entries.all);
         let mut wires = Self {
             server: vec![NONE; rows.len()],
             parts: Sparse::new(rows.len()),
@@ -89,8 +94,8 @@ impl Wires {
 }
 
 /// A client span with a server child.
-struct Call {
-    server: u32,
+pub(crate) struct Call {
+    pub(crate) server: u32,
     before: Half,
     after: Half,
 }
@@ -104,7 +109,7 @@ struct Half {
 }
 
 impl Call {
-    fn read(rows: &Rows, tree: &Tree, times: &Times, at: usize) -> Option<Self> {
+    pub(crate) fn read(rows: &Rows, tree: &Tree, times: &Times, at: usize) -> Option<Self> {
         let mut server = NONE;
         let (mut first, mut last) = (i64::MAX, i64::MIN);
         let mut local: Vec<Section> = Vec::new();
@@ -137,13 +142,22 @@ impl Call {
     /// A server that outlives its client says nothing about the wire.
     fn wire(&self, rows: &Rows, times: &Times, busy: &Busy) -> Option<Wire> {
         let (before, after) = (self.before.nanos, self.after.nanos);
-        let server = self.server as usize;
-        let served_by = &busy.stretches[rows.process[server] as usize];
-        // By the server's own clock, as its process's stretches are.
-        let skew = times.start[server] - rows.start[server];
-        let busy = |free: &Section| overlap(served_by, free.start - skew, free.end - skew);
-        let server_busy = self.before.free.iter().map(busy).sum();
+        let process = rows.process[self.server as usize];
+        let busy = |way: Section| busy.within(process, way.start, way.end);
+        let server_busy = self.way_there(rows, times).map(busy).sum();
         (before + after >= 0).then_some(Wire { whole: before + after, before, after, server_busy })
+    }
+
+    /// Returns what lies before the server, by the server's own clock.
+    pub(crate) fn way_there(
+        &self,
+        rows: &Rows,
+        times: &Times,
+    ) -> impl Iterator<Item = Section> + '_ {
+        let server = self.server as usize;
+        let skew = times.start[server] - rows.start[server];
+        let free = self.before.free.iter();
+        free.map(move |free| Section { start: free.start - skew, end: free.end - skew })
     }
 }
 

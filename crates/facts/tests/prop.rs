@@ -3,6 +3,7 @@
 
 mod common;
 mod said;
+mod sharded;
 #[path = "../src/test_support.rs"]
 #[expect(dead_code, reason = "shared with the unit tests")]
 mod test_support;
@@ -10,7 +11,8 @@ mod test_support;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use said::said;
+use said::{said, said_together};
+use sharded::sharded;
 use test_support::{BASE, Pass, Span, batch, span_at};
 use timesink_facts::PassOptions;
 use timesink_model::NANOS_PER_MILLI;
@@ -47,6 +49,16 @@ fn any_span(times: impl Strategy<Value = (i64, i64)>) -> impl Strategy<Value = S
             }
         },
     )
+}
+
+/// Spans as of [`any_span`], of more traces.
+fn any_traces() -> impl Strategy<Value = Vec<Span>> {
+    let span = (any_span(near_times()), 0..8_u128);
+    let span = span.prop_map(|(span, more)| {
+        let trace = span.trace + more * 3;
+        span.trace(trace)
+    });
+    prop::collection::vec(span, 0..120)
 }
 
 /// Times of a few hundred milliseconds, often equal.
@@ -136,6 +148,24 @@ proptest! {
                 prop_assert_eq!(part.column_by_name(name), is_there.then_some(column), "{}", name);
             }
         }
+    }
+
+    /// *Scenario*: the spans are more than memory holds, and gone through shard by shard, some of
+    /// them twice in one.
+    /// *Guarantee*: what is said of them is what one pass over all says.
+    #[test]
+    fn shards_say_what_one_pass_says(
+        (spans, arrived) in any_traces().prop_flat_map(|spans| {
+            let again = prop::sample::subsequence(spans.clone(), 0..=spans.len());
+            (Just(spans), again)
+        }),
+        shards in 1..5_usize,
+        tables in 1..4_usize,
+    ) {
+        let batches = [batch(&spans), batch(&arrived)];
+        let expected = said(&Pass::over_batches(&batches).facts);
+        let sharded = sharded(&batches, shards, tables, &PassOptions::default());
+        prop_assert_eq!(said_together(&sharded), expected);
     }
 
     #[test]

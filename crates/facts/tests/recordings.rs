@@ -3,6 +3,8 @@
 #![expect(clippy::print_stdout, reason = "what was not checked is said loudly")]
 
 mod common;
+mod said;
+mod sharded;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +14,10 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Float64Type;
 use common::{Key, Row, int, text};
 use flate2::read::GzDecoder;
+use said::{said, said_together};
 use serde_json::Value;
-use timesink_facts::{Facts, Silence, StallTest, Stretch, Verdict};
+use sharded::sharded;
+use timesink_facts::{Facts, PassOptions, Silence, StallTest, Stretch, Verdict};
 use timesink_otlp::{ReadOptions, read};
 
 const IN_REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data");
@@ -65,6 +69,22 @@ fn folder(folder: &str) -> Vec<Recording> {
 fn facts_and_gaps_of_every_recording_hold() {
     let spans: usize = recordings().iter().map(|recording| spans(&recording.facts)).sum();
     assert!(recordings().len() >= 12 && spans > 5000, "{} recordings", recordings().len());
+}
+
+/// *Scenario*: a recording is gone through shard by shard.
+/// *Guarantee*: every fact and gap is that of one pass, victims of stalls and clocks included.
+#[test]
+fn shards_of_every_recording_say_what_one_pass_says() {
+    let mut stalled = 0;
+    for Recording { name, facts } in recordings() {
+        let sharded = sharded(&facts.spans, 3, 2, &PassOptions::default());
+        assert!(said_together(&sharded) == said(facts), "{name}");
+        let is_stalled = |batch: &RecordBatch| {
+            (0..batch.num_rows()).any(|at| int(batch, "stalled_nanos", at) > Some(0))
+        };
+        stalled += usize::from(facts.facts.iter().any(is_stalled));
+    }
+    assert!(stalled > 0, "no recording of a blocked event loop");
 }
 
 fn spans(facts: &Facts) -> usize {

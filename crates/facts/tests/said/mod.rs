@@ -10,7 +10,16 @@ use timesink_facts::Facts;
 
 /// Everything that the pass says, whatever the order.
 pub(crate) fn said(facts: &Facts) -> [Vec<Vec<String>>; 3] {
-    [sorted_rows(&facts.spans), sorted_rows(&facts.facts), sorted_rows([&facts.gaps])]
+    said_together(std::slice::from_ref(facts))
+}
+
+/// As [`said`], of parts that stand for one whole.
+pub(crate) fn said_together(parts: &[Facts]) -> [Vec<Vec<String>>; 3] {
+    [
+        sorted_rows(parts.iter().flat_map(|facts| &facts.spans)),
+        sorted_rows(parts.iter().flat_map(|facts| &facts.facts)),
+        sorted_rows(parts.iter().map(|facts| &facts.gaps)),
+    ]
 }
 
 /// Returns every row as text, sorted.
