@@ -11,6 +11,7 @@ const TRACES: &str = "a SERVER GET/{i} 0ms 1ms x1000";
 
 /// The least that a small query needs.
 const LIMITS: Limits = Limits {
+    may_spill: false,
     memory_bytes_max: 64 << 20,
     time_max: Duration::from_mins(1),
     rows_max: 10_000,

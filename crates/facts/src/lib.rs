@@ -92,6 +92,8 @@ pub struct Facts {
     pub facts: Vec<RecordBatch>,
     pub facts_schema: SchemaRef,
     pub gaps: RecordBatch,
+    /// What its columns are, however they are packed.
+    pub gaps_schema: SchemaRef,
     /// Spans that had arrived before.
     pub repeated_spans: usize,
     pub traces: usize,
@@ -131,6 +133,7 @@ fn emit(
     let emit::Tables { facts, facts_schema, gaps } =
         columns.tables(&spans, gaps, &options.columns)?;
     Ok(Facts {
+        gaps_schema: gaps.schema(),
         traces: walk.rows.traces.len(),
         spans: spans.batches,
         spans_schema: spans.schema,

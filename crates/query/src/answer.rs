@@ -14,6 +14,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 
 use timesink_facts::packed::pack_batch;
+use timesink_shards::Spill;
 
 use crate::session::BATCH_ROWS;
 use crate::{Error, Limits};
@@ -57,6 +58,38 @@ impl Answer {
             }
         }
         Ok(answer)
+    }
+
+    /// Runs a plan and puts its rows, packed, into a temporary file.
+    pub(crate) async fn spilled(
+        plan: Arc<dyn ExecutionPlan>,
+        context: Arc<TaskContext>,
+        limits: &Limits,
+    ) -> Result<Self, Error> {
+        let failed = |error: DataFusionError| Error::of_running(&error, limits.memory_bytes_max);
+        let memory = MemoryConsumer::new("rows on disk");
+        let memory = memory.register(&context.runtime_env().memory_pool);
+        let mut stream = execute_stream(plan, context).map_err(failed)?;
+        let schema = stream.schema();
+        let mut spill = Spill::new()?;
+        let mut write = |small: &mut Vec<RecordBatch>| {
+            let joined = concat(small, &schema).map_err(|error| failed(error.into()))?;
+            joined.map_or(Ok(()), |batch| spill.write_packed(&batch).map_err(Error::from))
+        };
+        let (mut small, mut rows) = (Vec::new(), 0);
+        while let Some(batch) = poll_fn(|context| stream.as_mut().poll_next(context)).await {
+            let batch = batch.map_err(failed)?;
+            rows += batch.num_rows();
+            if batch.num_rows() > 0 {
+                small.push(batch);
+            }
+            if rows >= BATCH_ROWS {
+                write(&mut small)?;
+                rows = 0;
+            }
+        }
+        write(&mut small)?;
+        Ok(Self { batches: spill.batches()?, schema, memory })
     }
 
     /// Joins small batches: a filter leaves of each batch whatever it keeps. `tables` as before.

@@ -1,7 +1,6 @@
 //! [`Database`]: the tables and views over one set of spans.
 
 use std::pin::pin;
-use std::slice::from_ref;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use datafusion::catalog::view::ViewTable;
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionState;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use timesink_facts::packed::unpack_batch;
 use timesink_facts::{Facts, PassOptions};
@@ -36,6 +35,9 @@ pub struct Limits {
     pub rows_max: usize,
     /// Threads that one query spreads over.
     pub partitions: usize,
+    /// Whether what queries need beyond memory goes to temporary files, in the system's folder for
+    /// such, as far as the engine can put it there.
+    pub may_spill: bool,
 }
 
 impl Default for Limits {
@@ -45,6 +47,7 @@ impl Default for Limits {
             time_max: Duration::from_mins(1),
             rows_max: 5_000_000,
             partitions: std::thread::available_parallelism().map_or(1, usize::from),
+            may_spill: false,
         }
     }
 }
@@ -58,7 +61,9 @@ pub struct Database {
     /// The rows of the tables that hold the spans' own memory.
     held: Arc<Vec<RecordBatch>>,
     merged: Vec<RecordBatch>,
-    gaps: RecordBatch,
+    /// How many batches of `merged` each shard has.
+    shards: Vec<usize>,
+    gaps: Vec<RecordBatch>,
     traces: usize,
     repeated_spans: usize,
     /// What every session begins with, made with the first.
@@ -98,22 +103,53 @@ impl Database {
     ///
     /// [`Error::Internal`] when a table of ours is broken.
     pub fn of_facts(facts: Facts, limits: Limits) -> Result<Self, Error> {
-        let merged = merged::schema_of(&facts.spans_schema, &facts.facts_schema);
+        Self::of_shards(facts, Vec::new(), limits)
+    }
+
+    /// Makes the tables over what the pass gave shard by shard: each trace is in one of them, and
+    /// all have the same columns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] when a table of ours is broken.
+    pub fn of_shards(first: Facts, others: Vec<Facts>, limits: Limits) -> Result<Self, Error> {
+        let schema = merged::schema_of(&first.spans_schema, &first.facts_schema);
+        let schemas =
+            [&first.spans_schema, &first.facts_schema, &first.gaps_schema].map(Arc::clone);
+        let mut tables = [Vec::new(), Vec::new(), Vec::new()];
+        let (mut merged, mut shards) = (Vec::new(), Vec::new());
+        let (mut traces, mut repeated_spans) = (0, 0);
+        for facts in std::iter::once(first).chain(others) {
+            let of_shard = merge(&facts, &schema)?;
+            shards.push(of_shard.len());
+            merged.extend(of_shard);
+            traces += facts.traces;
+            repeated_spans += facts.repeated_spans;
+            let [spans, of_spans, gaps] = &mut tables;
+            spans.extend(facts.spans);
+            of_spans.extend(facts.facts);
+            gaps.push(facts.gaps);
+        }
+        let held = Arc::new(tables.concat());
+        let [spans, facts, gaps] = tables;
         let mut database = Self {
             tables: Vec::new(),
             threads: Threads::new(limits.partitions),
             limits,
-            held: Arc::new([&facts.spans[..], &facts.facts, from_ref(&facts.gaps)].concat()),
-            merged: merge(&facts, &merged)?,
-            gaps: facts.gaps.clone(),
-            traces: facts.traces,
-            repeated_spans: facts.repeated_spans,
+            held,
+            merged,
+            shards,
+            gaps,
+            traces,
+            repeated_spans,
             sessions: Arc::default(),
         };
-        database.add("spans", facts.spans_schema, facts.spans);
-        database.add("facts", facts.facts_schema, facts.facts);
-        database.add("gaps", facts.gaps.schema(), split(&facts.gaps, limits.partitions));
-        database.add(SPANS_WITH_FACTS, merged, database.merged.clone());
+        let gaps = database.gaps.iter().flat_map(|gaps| split(gaps, limits.partitions)).collect();
+        let [of_spans, of_facts, of_gaps] = schemas;
+        database.add("spans", of_spans, spans);
+        database.add("facts", of_facts, facts);
+        database.add("gaps", of_gaps, gaps);
+        database.add(SPANS_WITH_FACTS, schema, database.merged.clone());
         Ok(database)
     }
 
@@ -123,9 +159,25 @@ impl Database {
         &self.merged
     }
 
-    /// Returns the stretches of entry and INTERNAL spans that no child covers.
-    pub fn gaps(&self) -> &RecordBatch {
+    /// Returns the same in shards: each trace is in one of them.
+    pub fn shards(&self) -> impl Iterator<Item = &[RecordBatch]> {
+        let mut rest = self.merged.as_slice();
+        self.shards.iter().map(move |&batches| {
+            let (shard, others) = rest.split_at(batches);
+            rest = others;
+            shard
+        })
+    }
+
+    /// Returns the stretches of entry and INTERNAL spans that no child covers; they may be packed.
+    pub fn gaps(&self) -> &[RecordBatch] {
         &self.gaps
+    }
+
+    /// Returns the columns of a table, whose batches may be packed; none if there is no such table.
+    pub fn schema(&self, name: &str) -> Option<SchemaRef> {
+        let table = self.tables.iter().find(|table| table.name == name);
+        table.map(|table| Arc::clone(&table.schema))
     }
 
     /// Returns what a query may use.
@@ -234,12 +286,18 @@ fn split(batch: &RecordBatch, parts: usize) -> Vec<RecordBatch> {
     (0..rows).step_by(length).map(|at| batch.slice(at, length.min(rows - at))).collect()
 }
 
-/// Queries hold what they need in memory or fail; nothing is spilled to disk.
+/// Queries hold what they need in memory or fail, unless they may spill it.
 pub(crate) fn runtime(limits: &Limits) -> Result<Arc<RuntimeEnv>, Error> {
-    let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+    let bytes_max = limits.memory_bytes_max;
+    let (mode, memory): (_, Arc<dyn MemoryPool>) = if limits.may_spill {
+        // Who can spill leaves room to who cannot.
+        (DiskManagerMode::OsTmpDirectory, Arc::new(FairSpillPool::new(bytes_max)))
+    } else {
+        (DiskManagerMode::Disabled, Arc::new(GreedyMemoryPool::new(bytes_max)))
+    };
     RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory_bytes_max)))
-        .with_disk_manager_builder(disk)
+        .with_memory_pool(memory)
+        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
         .build_arc()
         .map_err(|error| Error::Internal(error.to_string()))
 }

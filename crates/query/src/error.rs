@@ -36,6 +36,9 @@ pub enum Error {
     /// The trace pass refused the spans.
     #[error(transparent)]
     Facts(Arc<timesink_facts::Error>),
+    /// What goes to temporary files found no room.
+    #[error(transparent)]
+    Spill(Arc<timesink_shards::Error>),
     /// Our own tables or views are broken: please report it.
     #[error("internal error, please report it: {0}")]
     Internal(String),
@@ -44,6 +47,12 @@ pub enum Error {
 impl From<timesink_facts::Error> for Error {
     fn from(error: timesink_facts::Error) -> Self {
         Self::Facts(Arc::new(error))
+    }
+}
+
+impl From<timesink_shards::Error> for Error {
+    fn from(error: timesink_shards::Error) -> Self {
+        Self::Spill(Arc::new(error))
     }
 }
 

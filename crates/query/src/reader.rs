@@ -158,6 +158,9 @@ impl Reader {
         let read: Vec<Arc<Rows>> = part.reads.iter().filter_map(|name| rows(name)).collect();
         let read = || read.iter().flat_map(|rows| rows.iter().flatten());
         let context = self.planner.state.task_ctx();
+        if let (Purpose::Kept, true) = (purpose, limits.may_spill) {
+            return Answer::spilled(plan, context, &limits).await;
+        }
         let mut answer = Answer::collect(plan, context, read(), plain_max, &limits).await?;
         if let Purpose::Kept = purpose {
             answer.join(read(), &limits)?;

@@ -4,6 +4,7 @@ use arrow::array::{Array, AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::Float64Type;
 use hashbrown::{HashMap, HashSet};
 use timesink_facts::packed::{Int, Text};
+use timesink_query::Database;
 
 use crate::Error;
 use crate::columns::{column, int, text};
@@ -105,18 +106,20 @@ pub(crate) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// Reads the spans once.
-    pub(crate) fn read(batches: &'a [RecordBatch], wanted: &Wanted<'_>) -> Result<Self, Error> {
+    /// Reads the spans of a database once.
+    pub(crate) fn read(database: &'a Database, wanted: &Wanted<'_>) -> Result<Self, Error> {
         let mut context = Self {
             endpoints: HashMap::new(),
             libraries: HashMap::new(),
             spans: HashMap::new(),
             window: (i64::MAX, i64::MIN),
-            tests: TestCases::read(batches)?,
+            tests: TestCases::read(database.spans_with_facts())?,
         };
-        let mut traces_of_endpoint = HashSet::new();
-        for batch in batches {
-            context.read_batch(&Batch::read(batch)?, wanted, &mut traces_of_endpoint);
+        for shard in database.shards() {
+            let mut traces_of_endpoint = HashSet::new();
+            for batch in shard {
+                context.read_batch(&Batch::read(batch)?, wanted, &mut traces_of_endpoint);
+            }
         }
         Ok(context)
     }

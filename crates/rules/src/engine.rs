@@ -176,7 +176,7 @@ impl Engine {
     ) -> Result<Analysis, Error> {
         let context = {
             let wanted = wanted(&results);
-            Context::read(database.spans_with_facts(), &wanted)?
+            Context::read(database, &wanted)?
         };
         let mut findings = Vec::new();
         let mut runs = Vec::new();

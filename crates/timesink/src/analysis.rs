@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
+use arrow::array::RecordBatch;
 use timesink_facts::PassOptions;
 use timesink_facts::packed::Text;
 use timesink_model::Finding;
 use timesink_model::schema::{Columns, quarantine};
 use timesink_otlp::ReadOptions;
 use timesink_output::words::Found;
-use timesink_query::Database;
+use timesink_query::{Database, Limits};
 use timesink_rules::{Analysis, Engine, RuleSet};
+use timesink_shards::Shards;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{Config, in_file};
@@ -73,6 +75,23 @@ pub(crate) fn database(
     tables(input, &options, config)
 }
 
+/// As [`database`], of spans on disk, of which `kept` leaves out what nobody asked for.
+pub(crate) fn history_database(
+    shards: Shards,
+    columns: &Columns,
+    engine: &Engine,
+    config: &Config,
+    kept: impl Fn(Vec<RecordBatch>) -> Result<Vec<RecordBatch>>,
+) -> Result<Database> {
+    let mut options = PassOptions { columns: columns.clone(), ..PassOptions::default() };
+    if *columns != Columns::All {
+        options.span_columns = engine.columns_after_pass();
+    }
+    let mut facts = shards.facts(&options, kept)?.into_iter();
+    let first = facts.next().context("there is always a shard")?;
+    Ok(Database::of_shards(first, facts.collect(), config.history_limits)?)
+}
+
 /// As [`database`], of all columns, for any query.
 pub(crate) fn whole_database(
     input: &mut Input,
@@ -100,8 +119,8 @@ pub(crate) fn read_options(config: &Config, engine: &Engine) -> ReadOptions {
 }
 
 /// Begins to plan the rules, which needs no spans: files can be read meanwhile.
-pub(crate) fn begin_planning(runtime: &Runtime, engine: &Engine, config: &Config) {
-    let (engine, limits) = (engine.clone(), config.limits);
+pub(crate) fn begin_planning(runtime: &Runtime, engine: &Engine, limits: Limits) {
+    let engine = engine.clone();
     // What goes wrong is told when the rules are run.
     runtime.spawn(async move { engine.plan(limits).await });
 }

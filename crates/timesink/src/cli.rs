@@ -82,7 +82,7 @@ pub(crate) enum Command {
     /// Look after a data directory
     #[command(subcommand)]
     Store(StoreCommand),
-    /// List, show and check rules
+    /// List, show, check and run rules
     #[command(subcommand)]
     Rules(RulesCommand),
     /// Send bundled recordings of real services to a receiver and analyze them
@@ -445,12 +445,40 @@ pub(crate) enum RulesCommand {
     List,
     /// Print a rule's guide and its thresholds
     Show { rule: String },
+    /// Run the rules over the history of a data directory, however long it is
+    ///
+    /// The findings are those of `analyze --data`, in little memory: spans go to temporary files,
+    /// in the folder that TMPDIR names.
+    Run(RulesRunArgs),
     /// Say what is wrong with rules: the shipped ones, those of `--rules-dir`, those of DIR
     Check {
         /// A folder of rule folders
         #[arg(value_name = "DIR")]
         directory: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RulesRunArgs {
+    /// Data directory of a `timesink serve`, which may be writing there
+    #[arg(id = "data", long = "data", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+
+    /// Leave out traces that begin before this: a time (RFC 3339), or how long ago (90s, 15m, 2h,
+    /// 7d)
+    #[arg(long, value_name = "TIME", value_parser = Since::parse)]
+    pub(crate) since: Option<Since>,
+
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+
+    /// Run this rule only; may be given several times
+    #[arg(long = "rule", value_name = "NAME")]
+    pub(crate) rules: Vec<String>,
+
+    /// Exit with 1 if there is a finding of this severity or a higher one, shown or not
+    #[arg(long, value_name = "SEVERITY", value_enum)]
+    pub(crate) fail_on: Option<FailOn>,
 }
 
 #[derive(Debug, Args)]

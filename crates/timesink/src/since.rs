@@ -61,18 +61,46 @@ impl Since {
                 rfc3339(last)
             );
         }
-        let mut kept = Vec::with_capacity(spans.len());
-        for batch in &spans {
-            let (trace_ids, _) = columns(batch)?;
-            let is_kept = |id: Option<&str>| Some(starts.get(id?).is_some_and(|&s| s >= since));
-            let is_kept: BooleanArray = trace_ids.iter().map(is_kept).collect();
-            let batch = filter_record_batch(batch, &is_kept)?;
-            if batch.num_rows() > 0 {
-                kept.push(batch);
-            }
-        }
-        Ok(kept)
+        begun(&spans, &starts, since)
     }
+
+    /// As [`Since::cut`] of some of the traces: there may be none left.
+    pub(crate) fn kept(
+        self,
+        spans: Vec<RecordBatch>,
+        now_unix_nano: i64,
+    ) -> Result<Vec<RecordBatch>> {
+        let since = self.time(now_unix_nano);
+        let starts = starts(&spans)?;
+        match range(&starts) {
+            Some((first, _)) if first < since => begun(&spans, &starts, since),
+            _ => Ok(spans),
+        }
+    }
+
+    /// Returns the time for people.
+    pub(crate) fn at(self, now_unix_nano: i64) -> String {
+        rfc3339(self.time(now_unix_nano))
+    }
+}
+
+/// Returns the spans of the traces that begin at a time or later.
+fn begun(
+    spans: &[RecordBatch],
+    starts: &HashMap<&str, i64>,
+    since: i64,
+) -> Result<Vec<RecordBatch>> {
+    let mut kept = Vec::with_capacity(spans.len());
+    for batch in spans {
+        let (trace_ids, _) = columns(batch)?;
+        let is_kept = |id: Option<&str>| Some(starts.get(id?).is_some_and(|&s| s >= since));
+        let is_kept: BooleanArray = trace_ids.iter().map(is_kept).collect();
+        let batch = filter_record_batch(batch, &is_kept)?;
+        if batch.num_rows() > 0 {
+            kept.push(batch);
+        }
+    }
+    Ok(kept)
 }
 
 /// Returns when each trace begins.

@@ -4,16 +4,20 @@
 mod walk;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use arrow::array::RecordBatch;
 use timesink_model::schema::{Columns, Table, facts, findings, gaps, quarantine, spans};
 use timesink_otlp::{Decoded, ReadOptions};
 use timesink_query::StoredTable;
+use timesink_shards::{ShardWriter, Shards};
 use timesink_store::log::Replayed;
 use timesink_store::memory_bytes;
 use timesink_tables::{Look, Snapshot, Wanted, hour_of};
 use tokio::runtime::Builder;
+
+use crate::input::Input;
 
 /// Files of the hour before are read too: the spans of a trace lie in several.
 const NANOS_BEFORE: i64 = 3_600_000_000_000;
@@ -51,6 +55,54 @@ fn read_all(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Result<
         ..Decoded::default()
     };
     Ok(Stored { decoded: Decoded::merge(vec![decoded, behind]), replayed })
+}
+
+/// What of a data directory was put on disk in shards, to be walked.
+#[derive(Debug)]
+pub(crate) struct Sharded {
+    pub(crate) shards: Shards,
+    pub(crate) has_spans: bool,
+    /// Of which the spans are in the shards.
+    pub(crate) input: Input,
+    /// What the log lacks.
+    pub(crate) replayed: Replayed,
+}
+
+/// As [`read`], without the spans in memory.
+pub(crate) fn sharded(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Result<Sharded> {
+    put_in_shards(folder, options, since).with_context(|| unreadable(folder))
+}
+
+fn put_in_shards(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Result<Sharded> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let look = Look::at(folder, Wanted::Received, options.decoded_bytes_max);
+    let Look { spans: table, quarantine, behind, replayed, .. } = runtime.block_on(look)?;
+    let columns = &options.decoder.columns;
+    let mut read = Read { columns, limits: options, bytes: 0 };
+    let mut kept_back = runtime.block_on(read.table(&quarantine, None))?;
+    kept_back.extend(read.logged(&behind.quarantine, &quarantine::table())?);
+    let behind = read.logged(&behind.spans, &spans::table())?;
+    let first = since.map(|since| hour_of(since.saturating_sub(NANOS_BEFORE)));
+    let mut files = table.files()?;
+    files.retain(|file| file.is_since(first.as_deref()));
+    let of_files: u64 = files.iter().filter_map(|file| file.rows).sum();
+    let of_log: usize = behind.iter().map(RecordBatch::num_rows).sum();
+    let count = of_files as usize + of_log;
+    let mut writer = ShardWriter::new(Arc::new(columns.schema(&spans::table())), count)?;
+    for batch in &behind {
+        writer.add(batch)?;
+    }
+    runtime.block_on(async {
+        for file in &files {
+            for batch in table.read(file, columns).await? {
+                writer.add(&batch?)?;
+            }
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
+    let decoded = Decoded { quarantine: kept_back, ..Decoded::default() };
+    let input = Input { decoded, columns: columns.clone(), damaged: Vec::new() };
+    Ok(Sharded { shards: writer.finish()?, has_spans: count > 0, input, replayed })
 }
 
 /// Returns some tables of a data directory, their rows to be read as queries ask for them, and what

@@ -48,8 +48,8 @@ impl Clocks {
     /// # Errors
     ///
     /// As [`crate::run`].
-    pub fn add(&mut self, spans: &[RecordBatch]) -> Result<(), Error> {
-        let Distinct { batches, keys, .. } = drop_repeated(spans.to_vec())?;
+    pub fn add(&mut self, spans: Vec<RecordBatch>) -> Result<(), Error> {
+        let Distinct { batches, keys, .. } = drop_repeated(spans)?;
         let rows = Rows::read(&batches, &keys)?;
         let tree = Tree::build(&rows);
         for ((from, to), deltas) in skew::deltas(&rows, &tree) {
@@ -85,8 +85,8 @@ impl Period {
     /// # Errors
     ///
     /// As [`crate::run`].
-    pub fn parts(&self, spans: &[RecordBatch], tables: usize) -> Result<Vec<RecordBatch>, Error> {
-        let Distinct { batches, keys, .. } = drop_repeated(spans.to_vec())?;
+    pub fn parts(&self, spans: Vec<RecordBatch>, tables: usize) -> Result<Vec<RecordBatch>, Error> {
+        let Distinct { batches, keys, .. } = drop_repeated(spans)?;
         let rows = Rows::read(&batches, &keys)?;
         let walk = self.walk(rows);
         let mut parts: Vec<Parts> = (0..tables.max(1)).map(|_| Parts::default()).collect();

@@ -17,12 +17,12 @@ pub(crate) fn sharded(
         (0..shards).map(|shard| part_of(spans, shard, shards)).collect();
     let mut clocks = Clocks::default();
     for spans in &shards {
-        clocks.add(spans).expect("batches of spans");
+        clocks.add(spans.clone()).expect("batches of spans");
     }
     let period = clocks.settle(options);
     let mut by_table = vec![Vec::new(); tables];
     for spans in &shards {
-        let parts = period.parts(spans, tables).expect("batches of spans");
+        let parts = period.parts(spans.clone(), tables).expect("batches of spans");
         assert_eq!(parts.len(), tables);
         for (table, part) in by_table.iter_mut().zip(parts) {
             table.push(part);

@@ -1,18 +1,19 @@
 //! The spans of some traces, with their gaps and their stretches of the critical path.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringViewArray,
 };
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::Int64Type;
+use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::error::ArrowError;
 use hashbrown::{HashMap, HashSet};
-use timesink_facts::packed::Text;
+use timesink_facts::packed::{Text, unpack_batch};
 use timesink_facts::{PassOptions, PathSection};
 use timesink_model::Stretch;
-use timesink_query::Database;
+use timesink_query::{Database, SPANS_WITH_FACTS};
 
 use crate::Error;
 
@@ -82,9 +83,10 @@ struct Places {
 impl Traces {
     pub(super) fn read(database: &Database, trace_ids: &[&str]) -> Result<Self, Error> {
         let wanted: HashSet<&str> = trace_ids.iter().copied().collect();
+        let spans_schema = schema(database, SPANS_WITH_FACTS)?;
         let mut spans = Vec::new();
         for batch in database.spans_with_facts() {
-            let rows = of_traces(batch, &wanted)?;
+            let rows = of_traces(batch, &wanted, &spans_schema)?;
             if rows.num_rows() > 0 {
                 spans.push(rows);
             }
@@ -92,7 +94,10 @@ impl Traces {
         // The path of a trace depends on no other trace, but for its clocks, which are known.
         let sections = timesink_facts::critical_path(&spans, &PassOptions::default())
             .map_err(timesink_query::Error::from)?;
-        let gaps = of_traces(database.gaps(), &wanted)?;
+        let gaps_schema = schema(database, "gaps")?;
+        let gaps = database.gaps().iter().map(|gaps| of_traces(gaps, &wanted, &gaps_schema));
+        let gaps = gaps.collect::<Result<Vec<_>, _>>()?;
+        let gaps = concat_batches(&gaps_schema, &gaps).map_err(internal)?;
         let places = places(&spans, &gaps, &sections)?;
         Ok(Self { spans, gaps, sections, places })
     }
@@ -156,14 +161,24 @@ fn places(
     Ok(places)
 }
 
-fn of_traces(batch: &RecordBatch, wanted: &HashSet<&str>) -> Result<RecordBatch, Error> {
+fn schema(database: &Database, table: &str) -> Result<SchemaRef, Error> {
+    database.schema(table).ok_or_else(|| Error::Internal(format!("there is no table `{table}`")))
+}
+
+/// Returns the rows of some traces, unpacked.
+fn of_traces(
+    batch: &RecordBatch,
+    wanted: &HashSet<&str>,
+    schema: &SchemaRef,
+) -> Result<RecordBatch, Error> {
     let ids = Text::of(column(batch, "trace_id")?).ok_or_else(|| missing("trace_id"))?;
     let is_wanted: BooleanArray =
         ids.iter().map(|id| Some(id.is_some_and(|id| wanted.contains(id)))).collect();
     if is_wanted.true_count() == 0 {
-        return Ok(batch.slice(0, 0));
+        return Ok(RecordBatch::new_empty(Arc::clone(schema)));
     }
-    filter_record_batch(batch, &is_wanted).map_err(internal)
+    let rows = filter_record_batch(batch, &is_wanted).map_err(internal)?;
+    unpack_batch(&rows, schema).map_err(internal)
 }
 
 fn read_spans<'a>(

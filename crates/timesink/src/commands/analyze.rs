@@ -16,7 +16,7 @@ pub(super) fn run(args: &AnalyzeArgs, run: &mut Run<'_>) -> Result<Ended> {
     let engine = analysis::engine(&run.config, &args.rules)?;
     report::check(&args.report)?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
-    analysis::begin_planning(&runtime, &engine, &run.config);
+    analysis::begin_planning(&runtime, &engine, run.config.limits);
     let options = report::read_options(&args.report, &run.config, &engine);
     let now = run.surroundings.now_unix_nano;
     let mut input = input::read(args.input.sources(), &options, now, run.console)?;

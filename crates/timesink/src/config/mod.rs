@@ -32,6 +32,9 @@ const MIB: u64 = 1 << 20;
 /// The most MiB that an option may allow: 1 TiB.
 const MIB_MAX: u64 = 1 << 20;
 
+/// The most that `query.seconds_max` may allow: a day.
+const QUERY_SECONDS_MAX: u64 = 86_400;
+
 /// Everything a command needs to know, checked and complete.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -41,6 +44,8 @@ pub(crate) struct Config {
     /// The file that `rules` is from.
     pub(crate) file: Option<PathBuf>,
     pub(crate) limits: Limits,
+    /// Those of rules over a long history: it may take its time, and go to disk.
+    pub(crate) history_limits: Limits,
     pub(crate) read: ReadOptions,
     pub(crate) server: ServerConfig,
 }
@@ -138,13 +143,19 @@ fn config(
     read.decoded_bytes_max =
         bytes("input.decoded_mib_max", input.decoded_mib_max, decoded_bytes_max)? as u64;
     let seconds = query.seconds_max.unwrap_or(defaults.time_max.as_secs());
+    let history_seconds = query.seconds_max.unwrap_or(QUERY_SECONDS_MAX);
     let limits = Limits {
         memory_bytes_max: bytes(
             "query.memory_mib_max",
             query.memory_mib_max,
             defaults.memory_bytes_max,
         )?,
-        time_max: Duration::from_secs(within("query.seconds_max", seconds, 86_400, "seconds")?),
+        time_max: Duration::from_secs(within(
+            "query.seconds_max",
+            seconds,
+            QUERY_SECONDS_MAX,
+            "seconds",
+        )?),
         rows_max: usize::try_from(within(
             "query.rows_max",
             query.rows_max.unwrap_or(defaults.rows_max as u64),
@@ -157,12 +168,15 @@ fn config(
             256,
             "threads",
         )?)?,
+        may_spill: false,
     };
+    let history_limits =
+        Limits { time_max: Duration::from_secs(history_seconds), may_spill: true, ..limits };
     let server = server::config(flags, &file, sources)?;
     let folders = if flags.rules_dirs.is_empty() { &file.rules_dirs } else { &flags.rules_dirs };
     let rules_dirs = folders.clone();
     let rules = in_file(path.as_deref(), file.rules_config())?;
-    Ok(Config { rules_dirs, rules, file: path, limits, read, server })
+    Ok(Config { rules_dirs, rules, file: path, limits, history_limits, read, server })
 }
 
 /// Names the configuration file in an error of what it holds.

@@ -1,4 +1,7 @@
-//! `timesink rules`: the rules at hand, their guides and thresholds, and what is wrong with them.
+//! `timesink rules`: the rules at hand, their guides and thresholds, what is wrong with them, and
+//! what they find in a data directory.
+
+mod run;
 
 use std::io::Write;
 use std::path::Path;
@@ -20,6 +23,7 @@ pub(super) fn run(command: &RulesCommand, run: &mut Run<'_>) -> Result<Ended> {
     match command {
         RulesCommand::List => list(run),
         RulesCommand::Show { rule } => show(rule, run),
+        RulesCommand::Run(args) => self::run::run(args, run),
         RulesCommand::Check { directory } => check_all(directory.as_deref(), run),
     }
 }

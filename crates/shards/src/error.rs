@@ -1,0 +1,27 @@
+//! Why spans cannot be walked on disk.
+
+use std::path::PathBuf;
+
+use arrow::error::ArrowError;
+
+/// What went wrong, by what the caller does next.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No temporary file can be made or written: make room, or name another folder.
+    #[error(
+        "failed to write to a temporary file in `{}`: make room there, or set TMPDIR to another \
+         folder",
+        folder.display()
+    )]
+    Spill {
+        folder: PathBuf,
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The trace pass refused the spans.
+    #[error(transparent)]
+    Facts(#[from] timesink_facts::Error),
+    /// Arrow refused what was written or read: a defect of ours.
+    #[error("a batch of spans does not fit a temporary file")]
+    Arrow(#[from] ArrowError),
+}

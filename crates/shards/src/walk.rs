@@ -1,0 +1,117 @@
+//! [`Shards`]: spans on disk, and the trace pass over them.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use timesink_facts::packed::unpack_batch;
+use timesink_facts::shards::{Clocks, Period};
+use timesink_facts::{Facts, PassOptions};
+
+use crate::{Error, Spill};
+
+/// Spans on disk; each trace is in one shard.
+#[derive(Debug)]
+pub struct Shards {
+    schema: SchemaRef,
+    /// Packed.
+    shards: Vec<Vec<RecordBatch>>,
+}
+
+impl Shards {
+    pub(crate) fn new(schema: SchemaRef, shards: Vec<Vec<RecordBatch>>) -> Self {
+        Self { schema, shards }
+    }
+
+    /// Returns what the trace pass says of all spans, shard by shard. `kept` leaves out of a shard
+    /// what nobody asked for: it is given all spans of some traces, several times the same.
+    ///
+    /// In memory are the spans of a shard and of the process that has most, no more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Spill`], [`Error::Facts`], and those of `kept`.
+    pub fn facts<E: From<Error>>(
+        self,
+        options: &PassOptions,
+        kept: impl Fn(Vec<RecordBatch>) -> Result<Vec<RecordBatch>, E>,
+    ) -> Result<Vec<Facts>, E> {
+        let options = PassOptions { packed_spans_min: 0, ..options.clone() };
+        let spans = |shard: usize| kept(self.spans(shard)?);
+        let period = self.period(&options, spans)?;
+        let told = self.told(&period, &options, spans)?;
+        let mut facts = Vec::with_capacity(self.shards.len());
+        for (shard, told) in told.into_iter().enumerate() {
+            let told = told.batches()?;
+            let of_shard = period.finish(spans(shard)?, &told, &options).map_err(Error::from)?;
+            facts.push(on_disk(of_shard)?);
+        }
+        Ok(facts)
+    }
+
+    fn spans(&self, shard: usize) -> Result<Vec<RecordBatch>, Error> {
+        let batches = self.shards[shard].iter();
+        let unpacked = batches.map(|batch| unpack_batch(batch, &self.schema));
+        Ok(unpacked.collect::<Result<_, _>>()?)
+    }
+
+    fn period<E: From<Error>>(
+        &self,
+        options: &PassOptions,
+        spans: impl Fn(usize) -> Result<Vec<RecordBatch>, E>,
+    ) -> Result<Period, E> {
+        let mut clocks = Clocks::default();
+        for shard in 0..self.shards.len() {
+            clocks.add(spans(shard)?).map_err(Error::from)?;
+        }
+        Ok(clocks.settle(options))
+    }
+
+    /// Returns what processes tell each shard.
+    fn told<E: From<Error>>(
+        &self,
+        period: &Period,
+        options: &PassOptions,
+        spans: impl Fn(usize) -> Result<Vec<RecordBatch>, E>,
+    ) -> Result<Vec<Spill>, E> {
+        let count = self.shards.len();
+        let mut tables = spills(count)?;
+        for shard in 0..count {
+            let parts = period.parts(spans(shard)?, count).map_err(Error::from)?;
+            for (table, part) in tables.iter_mut().zip(parts) {
+                table.write(&part)?;
+            }
+        }
+        let mut told = spills(count)?;
+        for table in tables {
+            let rows = period.processes(&table.batches()?, options).map_err(Error::from)?;
+            for (shard, rows) in rows {
+                told[shard].write(&rows)?;
+            }
+        }
+        Ok(told)
+    }
+}
+
+fn spills(count: usize) -> Result<Vec<Spill>, Error> {
+    (0..count).map(|_| Spill::new()).collect()
+}
+
+/// Puts facts and spans where they take no memory.
+fn on_disk(facts: Facts) -> Result<Facts, Error> {
+    let gaps = written(vec![facts.gaps])?.pop();
+    Ok(Facts {
+        spans: written(facts.spans)?,
+        facts: written(facts.facts)?,
+        gaps: gaps.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(&facts.gaps_schema))),
+        ..facts
+    })
+}
+
+fn written(batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, Error> {
+    let mut spill = Spill::new()?;
+    for batch in batches {
+        spill.write_packed(&batch)?;
+    }
+    spill.batches()
+}

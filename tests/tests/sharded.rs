@@ -1,0 +1,109 @@
+//! Rules over spans on disk: the findings are those of spans in memory, of every recording
+//! together.
+
+#![expect(clippy::print_stdout, reason = "what was not checked is said loudly")]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use timesink_facts::PassOptions;
+use timesink_model::schema::spans;
+use timesink_otlp::{ReadOptions, read};
+use timesink_query::{Database, Limits};
+use timesink_rules::{Analysis, Engine, RuleRun, RuleSet, RulesConfig, examples};
+use timesink_shards::{Error, ShardWriter};
+
+/// The year 2100: no recording lies in its future.
+const NOW_UNIX_NANO: i64 = 4_102_444_800_000_000_000;
+
+const IN_REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data");
+
+/// All 100 recordings, where the checkout stands beside them.
+const BESIDE_REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/traces");
+
+fn folder() -> &'static Path {
+    let beside = Path::new(BESIDE_REPOSITORY);
+    if beside.is_dir() {
+        return beside;
+    }
+    assert!(std::env::var_os("CI").is_none(), "{BESIDE_REPOSITORY} is missing");
+    println!("NOT CHECKED: {BESIDE_REPOSITORY} is missing, only the repository's are");
+    Path::new(IN_REPOSITORY)
+}
+
+fn recorded() -> Vec<RecordBatch> {
+    let files = std::fs::read_dir(folder()).expect("a folder");
+    let files = files.map(|file| file.expect("a readable folder").path());
+    let mut files: Vec<PathBuf> =
+        files.filter(|path| path.to_string_lossy().ends_with(".jsonl.gz")).collect();
+    files.sort();
+    let read = |path: PathBuf| {
+        let file = File::open(&path).expect("a readable recording");
+        read(file, &ReadOptions::new(NOW_UNIX_NANO)).expect("a recording").decoded.spans
+    };
+    files.into_iter().flat_map(read).collect()
+}
+
+fn sharded(spans: &[RecordBatch], shards: usize, limits: Limits) -> Database {
+    let schema = Arc::new(spans::table().schema());
+    let mut writer = ShardWriter::of_shards(schema, shards).expect("temporary files");
+    for batch in spans.iter().rev() {
+        writer.add(batch).expect("room");
+    }
+    let shards = writer.finish().expect("room");
+    let facts = shards.facts(&PassOptions::default(), Ok::<_, Error>);
+    let mut facts = facts.expect("batches of spans").into_iter();
+    let first = facts.next().expect("a shard");
+    Database::of_shards(first, facts.collect(), limits).expect("tables of ours")
+}
+
+/// Everything but how long it took.
+fn said(analysis: &Analysis) -> String {
+    let run = |run: &RuleRun| format!("{} {:?} {:?}\n", run.rule, run.outcome, run.undecided);
+    let runs: String = analysis.runs.iter().map(run).collect();
+    let Analysis { findings, traffic, spans, traces, repeated_spans, .. } = analysis;
+    let seen: BTreeMap<_, _> = traffic.traces.iter().collect();
+    format!("{runs}{findings:#?}\n{seen:#?}\n{spans} {traces} {repeated_spans}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn findings_of_shards_are_those_of_one_pass() {
+    let spans = recorded();
+    let engine = Engine::new(RuleSet::embedded().expect("rules"), RulesConfig::default());
+    let engine = engine.expect("no configuration");
+    let limits = Limits::default();
+    let whole = Database::open(spans.clone(), limits).expect("batches of spans");
+    let expected = engine.analyze(&whole).await.expect("rules that run");
+    assert!(expected.findings.len() > 20, "{} findings", expected.findings.len());
+    let database = sharded(&spans, 5, Limits { may_spill: true, ..limits });
+    let found = engine.analyze(&database).await.expect("rules that run");
+    let (found, said_by_one) = (said(&found), said(&expected));
+    let differs = |(found, expected): &(&str, &str)| found != expected;
+    assert_eq!(found.lines().zip(said_by_one.lines()).find(differs), None);
+    assert_eq!(found.lines().count(), said_by_one.lines().count());
+    // What is drawn of them, too.
+    let drawn = |database| {
+        let examples = examples(database, &expected.findings, 20);
+        format!("{:?}", examples.expect("spans of the findings"))
+    };
+    assert!(drawn(&database) == drawn(&whole));
+}
+
+/// *Scenario*: memory for queries is so small that hardly anything fits.
+/// *Guarantee*: what the engine cannot put on disk fails by itself, and names the limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_does_not_fit_says_so() {
+    let spans = recorded();
+    let engine = Engine::new(RuleSet::embedded().expect("rules"), RulesConfig::default());
+    let engine = engine.expect("no configuration");
+    let limits = Limits { may_spill: true, memory_bytes_max: 1 << 16, ..Limits::default() };
+    let found = engine.analyze(&sharded(&spans, 3, limits)).await.expect("some rules run");
+    let failures: Vec<String> = found.runs.iter().filter_map(RuleRun::failure).collect();
+    assert!(!failures.is_empty());
+    for failure in failures {
+        assert!(failure.contains("query.memory_mib_max"), "{failure}");
+    }
+}
