@@ -23,6 +23,11 @@ impl Shards {
         Self { schema, shards }
     }
 
+    #[cfg(test)]
+    pub(crate) fn batches(&self) -> &[Vec<RecordBatch>] {
+        &self.shards
+    }
+
     /// Returns what the trace pass says of all spans, shard by shard. `kept` leaves out of a shard
     /// what nobody asked for: it is given all spans of some traces, several times the same.
     ///

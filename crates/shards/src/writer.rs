@@ -122,3 +122,58 @@ fn shard_of(trace: &str, shards: usize) -> usize {
     // The low bits alone hardly differ between ids that differ in their last digit.
     ((hash ^ (hash >> 32)) % shards as u64) as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
+
+    use timesink_facts::packed::Text;
+    use timesink_model::schema::spans;
+    use timesink_testkit::notation;
+
+    use super::*;
+
+    /// *Scenario*: spans of 300 traces come in several batches, more than wait at once.
+    /// *Guarantee*: each is in one shard, with the rest of its trace, and no shard has most.
+    #[test]
+    fn each_trace_is_in_one_shard() {
+        let traces = "shop SERVER GET/cart 0ms 120ms\n  shop CLIENT Q 5ms 10ms x3\n--- x300\n";
+        let spans = notation::spans(traces);
+        let schema = Arc::new(spans::table().schema());
+        let mut writer = ShardWriter::of_shards(schema, 4).expect("temporary files");
+        writer.waiting_max = 50;
+        let rows: usize = spans.iter().map(RecordBatch::num_rows).sum();
+        for batch in &spans {
+            for at in (0..batch.num_rows()).step_by(70) {
+                writer.add(&batch.slice(at, 70.min(batch.num_rows() - at))).expect("room");
+            }
+        }
+        let shards = writer.finish().expect("room");
+        let mut shards_of: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+        let mut rows_of = [0; 4];
+        for (shard, batches) in shards.batches().iter().enumerate() {
+            for batch in batches {
+                let traces = Text::of(batch.column_by_name("trace_id").expect("a column of spans"));
+                for trace in traces.expect("texts").iter().flatten() {
+                    shards_of.entry(trace.to_owned()).or_default().insert(shard);
+                    rows_of[shard] += 1;
+                }
+            }
+        }
+        assert_eq!(rows_of.iter().sum::<usize>(), rows);
+        assert_eq!(shards_of.len(), 300);
+        assert!(shards_of.values().all(|shards| shards.len() == 1), "{shards_of:?}");
+        assert!(rows_of.iter().all(|&of_shard| of_shard < rows / 2), "{rows_of:?}");
+    }
+
+    /// *Guarantee*: of ids that only count up no shard gets most.
+    #[test]
+    fn ids_that_count_up_are_spread() {
+        let mut counts = [0; 7];
+        for number in 0..7000 {
+            counts[shard_of(&format!("{number:032x}"), 7)] += 1;
+        }
+        assert!(counts.iter().all(|count| (700..1300).contains(count)), "{counts:?}");
+    }
+}

@@ -1,10 +1,13 @@
-//! Any spans in any order through the trace pass: parts add up, and arrival changes nothing.
+//! Any spans in any order through the trace pass: parts add up, and neither arrival nor shards change
+//! anything.
 #![no_main]
 
 #[path = "../../../crates/facts/tests/common/mod.rs"]
 mod common;
 #[path = "../../../crates/facts/tests/said/mod.rs"]
 mod said;
+#[path = "../../../crates/facts/tests/sharded/mod.rs"]
+mod sharded;
 #[expect(dead_code, reason = "shared with the tests of the crate")]
 #[path = "../../../crates/facts/src/test_support.rs"]
 mod test_support;
@@ -12,8 +15,10 @@ mod test_support;
 use arrow::array::RecordBatch;
 use libfuzzer_sys::arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::{arbitrary, fuzz_target};
-use said::said;
+use said::{said, said_together};
+use sharded::sharded;
 use test_support::{BASE, Span, batch, span_at};
+use timesink_facts::PassOptions;
 use timesink_fuzz::Dice;
 use timesink_model::NANOS_PER_MILLI;
 
@@ -71,6 +76,8 @@ fuzz_target!(|bytes: &[u8]| {
     let expected = said(&common::check(&[batch(&spans)]));
     let arrived = arrive(spans, &mut Dice::new(u64::from_le_bytes(*seed)));
     assert_eq!(said(&common::check(&arrived)), expected);
+    let sharded = sharded(&arrived, 3, 2, &PassOptions::default());
+    assert_eq!(said_together(&sharded), expected);
 });
 
 /// Sends some spans again, all in another order and in batches of any size.

@@ -295,6 +295,27 @@ fn commands_read_what_a_server_keeps() {
     let analyze = ["analyze", "--data", &data, "--format", "jsonl"];
     let output = timesink().args(analyze).output().expect("it starts");
     assert!(text(&output.stdout).contains("n-plus-one-query"), "{output:?}");
+    check_history(&data, &text(&output.stdout));
+}
+
+/// Checks that the rules say the same of the history, however little of it is in memory.
+fn check_history(data: &str, expected: &str) {
+    let run = |more: &[&str]| {
+        let rules = ["rules", "run", "--data", data, "--format", "jsonl"];
+        timesink().args(rules).args(more).output().expect("it starts")
+    };
+    let all = run(&[]);
+    assert_eq!((all.status.code(), text(&all.stdout)), (Some(0), expected.to_owned()), "{all:?}");
+    assert_eq!(text(&run(&["--since", "36500d"]).stdout), expected);
+    let none = run(&["--since", "2099-01-01T00:00:00Z"]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(text(&none.stderr).contains("no trace begins at 2099-01-01"), "{none:?}");
+    let failed = run(&["--rule", "n-plus-one-query", "--fail-on", "warning"]);
+    assert_eq!(failed.status.code(), Some(1));
+    let nowhere = timesink().args(["rules", "run", "--data", data]).env("TMPDIR", "/nowhere");
+    let nowhere = nowhere.output().expect("it starts");
+    assert_eq!(nowhere.status.code(), Some(2));
+    assert!(text(&nowhere.stderr).contains("set TMPDIR to another folder"), "{nowhere:?}");
 }
 
 fn end(mut serve: Serve) {
@@ -317,15 +338,37 @@ fn other_engines_read_the_tables() {
     for _ in 0..3 {
         end(start(&data));
     }
-    let quarantined = rows("SELECT count(*) AS n FROM quarantine", &data);
-    assert_eq!(quarantined, serde_json::json!([{"n": 1}]));
+    let ids = &["trace_id", "span_id"][..];
+    check_other_engines(&data, "spans", ids, Some((259, 259)));
+    check_other_engines(&data, "facts", ids, Some((259, 259)));
+    check_other_engines(&data, "quarantine", ids, Some((1, 1)));
+    check_other_engines(&data, "gaps", &["trace_id", "span_id", "start_time_unix_nano"], None);
+    check_other_engines(&data, "findings", &["finding_id"], None);
+}
+
+/// Checks that other engines count the rows of a table, and the distinct ones of some columns, as
+/// we do; there are some, or so many.
+fn check_other_engines(data: &str, table: &str, columns: &[&str], counts: Option<(u64, u64)>) {
     let mut count = std::process::Command::new(python());
-    count.arg(root().join("tests/e2e/python/count_rows.py")).arg(format!("{data}/tables/spans"));
+    count.arg(root().join("tests/e2e/python/count_rows.py"));
+    count.arg(format!("{data}/tables/{table}")).args(columns);
     let counted: Value = serde_json::from_slice(&succeed(&mut count).stdout).expect("JSON");
+    let query = format!(
+        "SELECT (SELECT count(*) FROM {table}) AS n, (SELECT count(*) FROM \
+         (SELECT DISTINCT {} FROM {table})) AS distinct_rows",
+        columns.join(", ")
+    );
+    let ours = rows(&query, data);
+    let (n, distinct) = (&ours[0]["n"], &ours[0]["distinct_rows"]);
     let expected = serde_json::json!({
-        "deltalake": 259, "duckdb": 259, "duckdb_ids": 259, "polars": 259, "polars_ids": 259,
+        "deltalake": n, "duckdb": n, "duckdb_distinct": distinct, "polars": n,
+        "polars_distinct": distinct,
     });
-    assert_eq!(counted, expected);
+    assert_eq!(counted, expected, "{table}");
+    assert!(n.as_u64() > Some(0), "{table}");
+    if let Some((all, distinct_rows)) = counts {
+        assert_eq!((n.as_u64(), distinct.as_u64()), (Some(all), Some(distinct_rows)), "{table}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! own, each export safe on the disk before it is answered. What it wrote is measured then.
 
 mod fill;
+mod history;
 mod overload;
 mod queries;
 mod restart;
@@ -82,6 +83,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     }
     say_size(&binary, data, "joined")?;
     look_up(&binary, data)?;
+    history::both_ways(&binary, data, folder.path())?;
     queries::side_by_side(data)
 }
 
