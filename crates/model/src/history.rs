@@ -105,6 +105,18 @@ impl History {
         rows
     }
 
+    /// Says of findings how they stand after the last period that was closed, and since when they
+    /// are known. Their windows stay as they are.
+    pub fn tell(&self, findings: &mut [Finding]) {
+        for finding in findings {
+            let known = self.known.get(&finding.finding_id);
+            finding.status = status(known, finding);
+            if let Some(known) = known {
+                finding.first_seen_unix_nano = known.first_seen.min(finding.first_seen_unix_nano);
+            }
+        }
+    }
+
     /// Takes a row in, from the store or just made: there is one way to know a finding.
     fn learn(&mut self, row: Finding) {
         self.closed_until_unix_nano =
@@ -140,20 +152,24 @@ fn by_id(findings: &[Finding]) -> BTreeMap<&str, &Finding> {
 
 /// Returns the row of a finding that was found.
 fn seen(known: Option<&Known>, finding: &Finding, period: Period) -> Finding {
-    let status = match (finding.status, known.map(|known| known.status)) {
-        (Status::Muted, _) => Status::Muted,
-        (_, None) => Status::New,
-        (_, Some(Status::Resolved)) => Status::Regressed,
-        (_, Some(_)) => Status::Ongoing,
-    };
     let (first, last) = known::seen_times(finding);
     Finding {
         window_start_unix_nano: period.start_unix_nano,
         window_end_unix_nano: period.end_unix_nano,
         first_seen_unix_nano: known.map_or(first, |known| known.first_seen.min(first)),
         last_seen_unix_nano: known.map_or(last, |known| known.last_seen.max(last)),
-        status,
+        status: status(known, finding),
         ..finding.clone()
+    }
+}
+
+/// Returns how a finding stands that was found.
+fn status(known: Option<&Known>, finding: &Finding) -> Status {
+    match (finding.status, known.map(|known| known.status)) {
+        (Status::Muted, _) => Status::Muted,
+        (_, None) => Status::New,
+        (_, Some(Status::Resolved)) => Status::Regressed,
+        (_, Some(_)) => Status::Ongoing,
     }
 }
 

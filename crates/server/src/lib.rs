@@ -40,6 +40,7 @@ pub use live::OnAnalysis;
 pub use options::{
     Durability, LiveOptions, ReceiverLimits, RedactionRules, ServerOptions, StoreOptions,
 };
+pub use redact::redaction;
 pub use server::{Addresses, Purpose, Server};
 pub use tls::TlsFiles;
 pub use token::Token;

@@ -18,12 +18,12 @@ const FILE: &str = "redaction.key";
 /// Bytes of a key; the file has two hex digits for each.
 const KEY_BYTES: usize = 16;
 
-/// Returns how spans are redacted, if they are.
+/// Returns how spans are redacted, if they are; without a data directory by a key of its own.
 ///
 /// # Errors
 ///
 /// [`Error::RedactionKey`] when the key of the data directory cannot be read or made.
-pub(crate) fn redaction(
+pub fn redaction(
     rules: Option<&RedactionRules>,
     data: Option<&Path>,
 ) -> Result<Option<Arc<Redaction>>, Error> {

@@ -47,7 +47,6 @@ impl Shards {
         let told = self.told(&period, &options, spans)?;
         let mut facts = Vec::with_capacity(self.shards.len());
         for (shard, told) in told.into_iter().enumerate() {
-            let told = told.batches()?;
             let of_shard = period.finish(spans(shard)?, &told, &options).map_err(Error::from)?;
             facts.push(on_disk(of_shard)?);
         }
@@ -78,28 +77,31 @@ impl Shards {
         period: &Period,
         options: &PassOptions,
         spans: impl Fn(usize) -> Result<Vec<RecordBatch>, E>,
-    ) -> Result<Vec<Spill>, E> {
+    ) -> Result<Vec<Vec<RecordBatch>>, E> {
         let count = self.shards.len();
-        let mut tables = spills(count)?;
+        let mut spill = Spill::new()?;
         for shard in 0..count {
-            let parts = period.parts(spans(shard)?, count).map_err(Error::from)?;
-            for (table, part) in tables.iter_mut().zip(parts) {
-                table.write(&part)?;
+            for part in period.parts(spans(shard)?, count).map_err(Error::from)? {
+                spill.write(&part)?;
             }
         }
-        let mut told = spills(count)?;
-        for table in tables {
-            let rows = period.processes(&table.batches()?, options).map_err(Error::from)?;
-            for (shard, rows) in rows {
-                told[shard].write(&rows)?;
+        let parts = spill.batches()?;
+        let mut spill = Spill::new()?;
+        let mut shards = Vec::new();
+        for table in 0..count {
+            let of_table: Vec<_> = parts.iter().skip(table).step_by(count).cloned().collect();
+            let told = period.processes(&of_table, options).map_err(Error::from)?;
+            for (shard, rows) in told {
+                spill.write(&rows)?;
+                shards.push(shard);
             }
+        }
+        let mut told = vec![Vec::new(); count];
+        for (shard, rows) in shards.into_iter().zip(spill.batches()?) {
+            told[shard].push(rows);
         }
         Ok(told)
     }
-}
-
-fn spills(count: usize) -> Result<Vec<Spill>, Error> {
-    (0..count).map(|_| Spill::new()).collect()
 }
 
 /// Puts facts and spans where they take no memory.

@@ -11,8 +11,8 @@ use crate::{Error, Shards, Spill};
 /// So many spans a shard are walked in a few hundred MiB.
 pub const SHARD_SPANS: usize = 1 << 18;
 
-/// The most shards there are; they are larger beyond. Each has a few open files.
-pub const SHARDS_MAX: usize = 256;
+/// The most shards there are; they are larger beyond. Each has an open file while spans come.
+pub const SHARDS_MAX: usize = 128;
 
 /// Spans that wait to be written, in all shards together.
 const WAITING_SPANS_MAX: usize = 1 << 18;

@@ -50,6 +50,22 @@ fn traffic(traces: u64) -> Traffic {
     }
 }
 
+/// *Guarantee*: what is found now is told as the periods before say.
+#[test]
+fn findings_are_told_how_they_stand() {
+    let (history, _) = check(&[(40, true), (4000, false)], &["new", "resolved"]);
+    let mut findings = [found("a", 5), found("b", 5)];
+    let window = findings[0].window_start_unix_nano;
+    let first = found("a", 0).first_seen_unix_nano;
+    history.tell(&mut findings);
+    assert_eq!(findings[0].status, Status::Regressed);
+    assert_eq!(
+        (findings[0].first_seen_unix_nano, findings[0].window_start_unix_nano),
+        (first, window)
+    );
+    assert_eq!(findings[1], found("b", 5));
+}
+
 /// Closes a period for each pair of the traces seen and whether the finding was found, from period
 /// 0 on; the words say what was told of it.
 fn check(periods: &[(u64, bool)], expected: &[&str]) -> (History, Vec<Finding>) {

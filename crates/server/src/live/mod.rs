@@ -248,7 +248,8 @@ impl Worker {
         let began = Instant::now();
         let database = self.database(&settled.spans)?;
         let analysis = self.runtime.block_on(self.engine.analyze(&database));
-        let analysis = analysis.map_err(|error| Error::Internal(error.to_string()))?;
+        let mut analysis = analysis.map_err(|error| Error::Internal(error.to_string()))?;
+        self.note(&mut analysis);
         let live = self.metrics.live();
         live.analysis_time.observe(began.elapsed().as_secs_f64());
         if let Some(oldest) = settled.oldest_new {
@@ -271,13 +272,17 @@ impl Worker {
         drop(last);
         // Noted last: until then whoever asks is told that findings may change.
         locked(&self.shared.window).analyzed(&settled.traces, settled.at);
-        if let Some(past) = &mut self.past
-            && let Err(error) = past.note(&snapshot.analysis, &self.runtime)
-        {
+        Ok(snapshot)
+    }
+
+    /// Notes what was found in its hour, and says of it how it stands.
+    fn note(&mut self, analysis: &mut Analysis) {
+        let Some(past) = &mut self.past else { return };
+        if let Err(error) = past.note(analysis, &self.runtime) {
             self.metrics.not_maintained();
             past.tell(&error);
         }
-        Ok(snapshot)
+        past.say_how_they_stand(&mut analysis.findings);
     }
 
     fn database(&self, spans: &[RecordBatch]) -> Result<Database, Error> {

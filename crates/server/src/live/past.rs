@@ -82,6 +82,13 @@ impl Past {
         read
     }
 
+    /// Says of findings how they stood when the last hour was over, once that is known.
+    pub(super) fn say_how_they_stand(&self, findings: &mut [Finding]) {
+        if let Some(history) = &self.history {
+            history.tell(findings);
+        }
+    }
+
     /// Sends what was found in the hour that is not over: nothing is found any more.
     pub(super) fn end(&mut self) {
         let now = (self.clock)();

@@ -144,6 +144,7 @@ fn config(
         bytes("input.decoded_mib_max", input.decoded_mib_max, decoded_bytes_max)? as u64;
     let seconds = query.seconds_max.unwrap_or(defaults.time_max.as_secs());
     let history_seconds = query.seconds_max.unwrap_or(QUERY_SECONDS_MAX);
+    read.decoder.redaction = server::redaction_of_files(flags, &file, sources)?;
     let limits = Limits {
         memory_bytes_max: bytes(
             "query.memory_mib_max",

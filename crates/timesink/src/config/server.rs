@@ -2,10 +2,11 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use timesink_otlp::{Action, Rule};
+use timesink_otlp::{Action, Redaction, Rule};
 use timesink_server::{
     Durability, Key, LiveOptions, ReceiverLimits, RedactionRules, Role, StoreOptions, TlsFiles,
     Token,
@@ -173,6 +174,19 @@ fn store(flags: &Options, file: &Options, sources: &Sources<'_>) -> Result<Store
         bucket: sources.naming("store.bucket", bucket(&store))?,
         troubles: None,
     })
+}
+
+/// Returns how spans of files are redacted: as the configuration says, and not at all where it says
+/// nothing.
+pub(super) fn redaction_of_files(
+    flags: &Options,
+    file: &Options,
+    sources: &Sources<'_>,
+) -> Result<Option<Arc<Redaction>>> {
+    let says_so = flags.redaction.or(&file.redaction).statements.is_some();
+    let mut rules = redaction(flags, file, sources)?;
+    rules.masks_statements &= says_so;
+    Ok(timesink_server::redaction(Some(&rules), None)?)
 }
 
 fn redaction(flags: &Options, file: &Options, sources: &Sources<'_>) -> Result<RedactionRules> {

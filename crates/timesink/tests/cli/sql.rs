@@ -137,3 +137,28 @@ fn refuses_what_is_no_query() {
         "error: no trace file is named: expected `timesink sql QUERY FILES...`, `-` for stdin\n",
     );
 }
+
+/// *Guarantee*: what the configuration hides is hidden of files, too, and what it does not is not.
+#[test]
+fn what_is_to_be_hidden_is_hidden_of_files() {
+    let query = "SELECT count(DISTINCT db_query_text) AS statements, \
+                 count(*) FILTER (WHERE db_query_text LIKE '%~%') AS masked, \
+                 count(attributes['db.system']) AS systems FROM spans WHERE kind = 'CLIENT'";
+    let place = Place::new();
+    let file = recording("django_fk_n1.jsonl.gz");
+    let answer = |toml: &str| -> Value {
+        place.write("timesink.toml", toml);
+        let output = place.run(&["sql", "--format", "json", query, &file]);
+        serde_json::from_str(&output.stdout).unwrap()
+    };
+    let plain = answer("");
+    let count = |rows: &Value, column: &str| rows[0][column].as_i64().unwrap();
+    assert_eq!(count(&plain, "masked"), 0);
+    assert!(count(&plain, "systems") > 0);
+    let masked = answer("[redaction]\nstatements = \"mask\"\n");
+    assert!(count(&masked, "masked") > 0);
+    assert_eq!(count(&masked, "statements"), count(&plain, "statements"));
+    let dropped =
+        answer("[[redaction.attributes]]\nattribute = \"db.system\"\naction = \"drop\"\n");
+    assert_eq!((count(&dropped, "systems"), count(&dropped, "masked")), (0, 0));
+}

@@ -200,6 +200,9 @@ fn findings_and_facts_are_kept() {
             serve.post(&notation::otlp_json(LOOP));
         }
         serve.wait_for(220);
+        let (_, found) = serve.get("/api/v1/findings?format=jsonl&rule=n-plus-one-query", "");
+        let found: Value = serde_json::from_str(&found).expect("one finding");
+        assert_eq!(found["status"], ["new", "ongoing"][round]);
         end(serve);
     }
     let history = "SELECT rule, status, traces_affected, first_seen < window_start AS is_old, \
@@ -312,7 +315,8 @@ fn check_history(data: &str, expected: &str) {
     assert!(text(&none.stderr).contains("no trace begins at 2099-01-01"), "{none:?}");
     let failed = run(&["--rule", "n-plus-one-query", "--fail-on", "warning"]);
     assert_eq!(failed.status.code(), Some(1));
-    let nowhere = timesink().args(["rules", "run", "--data", data]).env("TMPDIR", "/nowhere");
+    let mut nowhere = timesink();
+    nowhere.args(["rules", "run", "--data", data]).env("TMPDIR", "/nowhere");
     let nowhere = nowhere.output().expect("it starts");
     assert_eq!(nowhere.status.code(), Some(2));
     assert!(text(&nowhere.stderr).contains("set TMPDIR to another folder"), "{nowhere:?}");
