@@ -138,7 +138,8 @@ mod tests {
     /// *Guarantee*: each is in one shard, with the rest of its trace, and no shard has most.
     #[test]
     fn each_trace_is_in_one_shard() {
-        let traces = "shop SERVER GET/cart 0ms 120ms\n  shop CLIENT Q 5ms 10ms x3\n--- x300\n";
+        let traces =
+            "shop SERVER GET/cart 0ms 120ms\n  shop CLIENT Q 5ms 10ms x3\n--- x300 every 40ms\n";
         let spans = notation::spans(traces);
         let schema = Arc::new(spans::table().schema());
         let mut writer = ShardWriter::of_shards(schema, 4).expect("temporary files");

@@ -338,6 +338,7 @@ fn other_engines_read_the_tables() {
     serve.post(&message(1000));
     // Its first span ends before it starts.
     serve.post(&message(1001).replacen("1000000001", "1", 1));
+    serve.wait_for(259);
     end(serve);
     for _ in 0..3 {
         end(start(&data));
