@@ -107,3 +107,25 @@ async fn a_rule_that_does_not_fit_says_so() {
         assert!(failure.contains("query.memory_mib_max"), "{failure}");
     }
 }
+
+/// *Scenario*: what a query sorts is more than memory holds.
+/// *Guarantee*: it is answered as if there were room, and refused where it may not go to disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sorted_goes_to_disk() {
+    let sql = "SELECT count(*) AS n, sum(place * duration_nanos % 1000) AS told FROM \
+               (SELECT duration_nanos, row_number() OVER (ORDER BY name_path, duration_nanos, \
+               trace_id, span_id) AS place FROM spans_with_facts)";
+    let spans = recorded();
+    let answer = async |limits| {
+        let session = sharded(&spans, 3, limits).session().expect("tables of ours");
+        let answer = session.query(sql).await?;
+        Ok::<_, timesink_query::Error>(format!("{:?}", answer.batches))
+    };
+    let limits = Limits { partitions: 1, ..Limits::default() };
+    let expected = answer(limits).await.expect("there is room");
+    let little = Limits { memory_bytes_max: 64 << 20, ..limits };
+    let refused = answer(little).await.expect_err("there is no room");
+    assert!(refused.to_string().contains("query.memory_mib_max"), "{refused}");
+    let spilled = answer(Limits { may_spill: true, ..little }).await.expect("there is the disk");
+    assert_eq!(spilled, expected);
+}

@@ -129,7 +129,9 @@ pub(crate) fn count_open(
     let mut starts = Vec::with_capacity(by_process.len());
     let mut ends = Vec::with_capacity(by_process.len());
     for entries in &mut by_process {
-        entries.sort_unstable_by_key(|&e| (all[e as usize].start, all[e as usize].id));
+        // Two traces may have spans of one id and start.
+        let order = |entry: &Entry| (entry.start, entry.id, entry.span);
+        entries.sort_unstable_by_key(|&e| order(&all[e as usize]));
         for (number, &entry) in entries.iter().enumerate() {
             all[entry as usize].number = number as u32 + 1;
         }

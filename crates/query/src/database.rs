@@ -21,6 +21,7 @@ use crate::Error;
 use crate::merged::{self, SPANS_WITH_FACTS};
 use crate::outline::partitioned;
 use crate::session::{BATCH_ROWS, Session, shared_state};
+use crate::spilled::TemporaryFiles;
 use crate::threads::Threads;
 use crate::views::VIEWS;
 
@@ -291,7 +292,7 @@ pub(crate) fn runtime(limits: &Limits) -> Result<Arc<RuntimeEnv>, Error> {
     let bytes_max = limits.memory_bytes_max;
     let (mode, memory): (_, Arc<dyn MemoryPool>) = if limits.may_spill {
         // Who can spill leaves room to who cannot.
-        (DiskManagerMode::OsTmpDirectory, Arc::new(FairSpillPool::new(bytes_max)))
+        (DiskManagerMode::Custom(Arc::new(TemporaryFiles)), Arc::new(FairSpillPool::new(bytes_max)))
     } else {
         (DiskManagerMode::Disabled, Arc::new(GreedyMemoryPool::new(bytes_max)))
     };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use tokio::task::JoinError;
 
@@ -70,7 +71,14 @@ impl Error {
                 Self::Memory { limit_mib: memory_bytes_max >> 20, reason: reason.clone() }
             }
             DataFusionError::Internal(message) => Self::Internal(message.clone()),
-            root => Self::Execution(root.strip_backtrace()),
+            DataFusionError::External(cause) if let Some(cause) = cause.downcast_ref() => {
+                Self::Spill(Arc::clone(cause))
+            }
+            root => match io_error(root) {
+                // Tables are in memory, or in a store that has errors of its own.
+                Some(cause) => timesink_shards::Error::of_writing(copied(cause)).into(),
+                None => Self::Execution(root.strip_backtrace()),
+            },
         }
     }
 
@@ -83,4 +91,19 @@ impl Error {
         let text = text.or(panic.downcast_ref::<&str>().copied());
         Self::Execution(text.unwrap_or("it panicked").to_owned())
     }
+}
+
+fn io_error(error: &DataFusionError) -> Option<&std::io::Error> {
+    match error {
+        DataFusionError::IoError(cause) => Some(cause),
+        DataFusionError::ArrowError(error, _) => match &**error {
+            ArrowError::IoError(_, cause) => Some(cause),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn copied(error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), error.to_string())
 }

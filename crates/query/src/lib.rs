@@ -14,6 +14,7 @@ mod outline;
 mod planner;
 mod reader;
 mod session;
+mod spilled;
 mod split;
 mod steps;
 mod stored;

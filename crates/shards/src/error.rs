@@ -9,19 +9,22 @@ use arrow::error::ArrowError;
 pub enum Error {
     /// No temporary file can be made or written: make room, or name another folder.
     #[error(
-        "failed to write to a temporary file in `{}`: make room there, or set TMPDIR to another \
-         folder",
+        "failed to write a temporary file in `{}`: {cause}; make room there, or set TMPDIR to \
+         another folder",
         folder.display()
     )]
-    Spill {
-        folder: PathBuf,
-        #[source]
-        cause: std::io::Error,
-    },
+    Spill { folder: PathBuf, cause: std::io::Error },
     /// The trace pass refused the spans.
     #[error(transparent)]
     Facts(#[from] timesink_facts::Error),
     /// Arrow refused what was written or read: a defect of ours.
     #[error("a batch of spans does not fit a temporary file")]
     Arrow(#[from] ArrowError),
+}
+
+impl Error {
+    /// Says that a temporary file cannot be made or written.
+    pub fn of_writing(cause: std::io::Error) -> Self {
+        Self::Spill { folder: std::env::temp_dir(), cause }
+    }
 }

@@ -12,6 +12,6 @@ mod walk;
 mod writer;
 
 pub use error::Error;
-pub use spill::Spill;
+pub use spill::{Spill, temporary_file};
 pub use walk::Shards;
 pub use writer::{SHARD_SPANS, SHARDS_MAX, ShardWriter};

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::ops::Range;
-use std::path::PathBuf;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
@@ -20,10 +19,19 @@ use crate::Error;
 /// (Arrow IPC format, *Encapsulated message format*).
 const ALIGNMENT: usize = 64;
 
-/// Batches on their way into a temporary file without a name, in the system's folder for such.
+/// Makes a file without a name in the system's folder for temporary ones: nothing of it is left once
+/// nobody has it open.
+///
+/// # Errors
+///
+/// [`Error::Spill`].
+pub fn temporary_file() -> Result<File, Error> {
+    tempfile::tempfile_in(std::env::temp_dir()).map_err(Error::of_writing)
+}
+
+/// Batches on their way into a temporary file.
 #[derive(Debug)]
 pub struct Spill {
-    folder: PathBuf,
     file: BufWriter<File>,
     written: usize,
     batches: Vec<Range<usize>>,
@@ -36,10 +44,8 @@ impl Spill {
     ///
     /// [`Error::Spill`].
     pub fn new() -> Result<Self, Error> {
-        let folder = std::env::temp_dir();
-        let file = tempfile::tempfile_in(&folder);
-        let file = file.map_err(|cause| Error::Spill { folder: folder.clone(), cause })?;
-        Ok(Self { folder, file: BufWriter::new(file), written: 0, batches: Vec::new() })
+        let file = BufWriter::new(temporary_file()?);
+        Ok(Self { file, written: 0, batches: Vec::new() })
     }
 
     /// Writes a batch of columns that are [packed](timesink_facts::packed) when they are read.
@@ -64,7 +70,7 @@ impl Spill {
         let padding = [0; ALIGNMENT];
         let padding = &padding[..self.written - begin - bytes.len()];
         let written = self.file.write_all(&bytes).and_then(|()| self.file.write_all(padding));
-        written.map_err(|cause| Error::Spill { folder: self.folder.clone(), cause })
+        written.map_err(Error::of_writing)
     }
 
     /// Returns the batches in their order. The file lasts as long as one of them does.
@@ -73,18 +79,15 @@ impl Spill {
     ///
     /// As [`Spill::write`].
     pub fn batches(self) -> Result<Vec<RecordBatch>, Error> {
-        let Self { folder, file, batches, .. } = self;
+        let Self { file, batches, .. } = self;
         if batches.is_empty() {
             return Ok(Vec::new());
         }
         let file = file.into_inner().map_err(std::io::IntoInnerError::into_error);
         let map = file.and_then(|file| map(&file));
-        let map = map.map_err(|cause| Error::Spill { folder, cause })?;
-        let whole = Buffer::from(Bytes::from_owner(map));
-        let decoded = batches.into_iter().map(|batch| {
-            let length = batch.len();
-            decode(whole.slice_with_length(batch.start, length))
-        });
+        let whole = Bytes::from_owner(map.map_err(Error::of_writing)?);
+        // Of its own each: whoever counts memory counts a batch, not the file.
+        let decoded = batches.into_iter().map(|batch| decode(whole.slice(batch).into()));
         Ok(decoded.collect::<Result<_, _>>()?)
     }
 }

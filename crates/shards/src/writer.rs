@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use arrow::array::{Array, AsArray, RecordBatch, StringViewArray, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
+use timesink_facts::packed;
 
 use crate::{Error, Shards, Spill};
 
@@ -16,6 +17,9 @@ pub const SHARDS_MAX: usize = 128;
 
 /// Spans that wait to be written, in all shards together.
 const WAITING_SPANS_MAX: usize = 1 << 18;
+
+/// The most spans of a batch: whoever reads a column of one is counted the memory of all.
+const BATCH_SPANS_MAX: usize = 8192;
 
 /// The fewest spans of a shard that are written at once.
 const BATCH_SPANS_MIN: usize = 512;
@@ -68,6 +72,9 @@ impl ShardWriter {
         let traces = traces.ok_or(timesink_facts::Error::MissingColumn("trace_id"))?;
         for (shard, rows) in rows_of_shards(traces, self.shards.len()) {
             let rows = take_record_batch(spans, &UInt32Array::from(rows))?;
+            // What waits holds nothing of the rows beside it.
+            let columns = rows.columns().iter().map(packed::compact).collect();
+            let rows = RecordBatch::try_new(rows.schema(), columns)?;
             let writer = &mut self.shards[shard];
             writer.rows += rows.num_rows();
             writer.waiting.push(rows);
@@ -94,8 +101,10 @@ impl ShardWriter {
 
 impl Writer {
     fn flush(&mut self, schema: &SchemaRef) -> Result<(), Error> {
-        if self.rows > 0 {
-            self.spill.write_packed(&concat_batches(schema, &self.waiting)?)?;
+        let waiting = concat_batches(schema, &self.waiting)?;
+        for at in (0..self.rows).step_by(BATCH_SPANS_MAX) {
+            let length = BATCH_SPANS_MAX.min(self.rows - at);
+            self.spill.write_packed(&waiting.slice(at, length))?;
         }
         self.waiting.clear();
         self.rows = 0;
@@ -113,12 +122,14 @@ fn rows_of_shards(traces: &StringViewArray, shards: usize) -> HashMap<usize, Vec
     rows
 }
 
-/// Returns the shard of a trace: FNV-1a over its id, as ids are not random everywhere.
+/// Returns the shard of a trace: FNV-1a over the number that its id is, as ids are not random
+/// everywhere.
 fn shard_of(trace: &str, shards: usize) -> usize {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
     let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
-    let hash = trace.bytes().fold(OFFSET, hash);
+    let id = u128::from_str_radix(trace, 16).unwrap_or(0);
+    let hash = id.to_be_bytes().into_iter().fold(OFFSET, hash);
     // The low bits alone hardly differ between ids that differ in their last digit.
     ((hash ^ (hash >> 32)) % shards as u64) as usize
 }

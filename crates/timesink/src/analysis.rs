@@ -78,18 +78,20 @@ pub(crate) fn database(
 /// As [`database`], of spans on disk, of which `kept` leaves out what nobody asked for.
 pub(crate) fn history_database(
     shards: Shards,
-    columns: &Columns,
+    input: &Input,
     engine: &Engine,
     config: &Config,
     kept: impl Fn(Vec<RecordBatch>) -> Result<Vec<RecordBatch>>,
 ) -> Result<Database> {
-    let mut options = PassOptions { columns: columns.clone(), ..PassOptions::default() };
-    if *columns != Columns::All {
+    let mut options = PassOptions { columns: input.columns.clone(), ..PassOptions::default() };
+    if input.columns != Columns::All {
         options.span_columns = engine.columns_after_pass();
     }
     let mut facts = shards.facts(&options, kept)?.into_iter();
     let first = facts.next().context("there is always a shard")?;
-    Ok(Database::of_shards(first, facts.collect(), config.history_limits)?)
+    let mut database = Database::of_shards(first, facts.collect(), config.history_limits)?;
+    add_quarantine(&mut database, input);
+    Ok(database)
 }
 
 /// As [`database`], of all columns, for any query.
@@ -106,9 +108,13 @@ fn tables(input: &mut Input, options: &PassOptions, config: &Config) -> Result<D
     let spans = std::mem::take(&mut input.decoded.spans);
     let facts = timesink_facts::run(spans, options).map_err(timesink_query::Error::from)?;
     let mut database = Database::of_facts(facts, config.limits)?;
+    add_quarantine(&mut database, input);
+    Ok(database)
+}
+
+fn add_quarantine(database: &mut Database, input: &Input) {
     let table = quarantine::table();
     database.add(table.name, table.schema().into(), input.decoded.quarantine.clone());
-    Ok(database)
 }
 
 /// Returns how to read spans of which an analysis is made, and nothing else is asked.

@@ -79,11 +79,12 @@ fn put_in_shards(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Re
     let Look { spans: table, quarantine, behind, replayed, .. } = runtime.block_on(look)?;
     let columns = &options.decoder.columns;
     let mut read = Read { columns, limits: options, bytes: 0 };
-    let mut kept_back = runtime.block_on(read.table(&quarantine, None))?;
+    let first = since.map(|since| hour_of(since.saturating_sub(NANOS_BEFORE)));
+    let mut kept_back = runtime.block_on(read.table(&quarantine, first.as_deref()))?;
     kept_back.extend(read.logged(&behind.quarantine, &quarantine::table())?);
     let behind = read.logged(&behind.spans, &spans::table())?;
-    let first = since.map(|since| hour_of(since.saturating_sub(NANOS_BEFORE)));
     let mut files = table.files()?;
+    let has_spans = !files.is_empty() || !behind.is_empty();
     files.retain(|file| file.is_since(first.as_deref()));
     let of_files: u64 = files.iter().filter_map(|file| file.rows).sum();
     let of_log: usize = behind.iter().map(RecordBatch::num_rows).sum();
@@ -102,7 +103,7 @@ fn put_in_shards(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Re
     })?;
     let decoded = Decoded { quarantine: kept_back, ..Decoded::default() };
     let input = Input { decoded, columns: columns.clone(), damaged: Vec::new() };
-    Ok(Sharded { shards: writer.finish()?, has_spans: count > 0, input, replayed })
+    Ok(Sharded { shards: writer.finish()?, has_spans, input, replayed })
 }
 
 /// Returns some tables of a data directory, their rows to be read as queries ask for them, and what

@@ -24,14 +24,13 @@ pub(super) fn run(args: &RulesRunArgs, run: &mut Run<'_>) -> Result<Ended> {
     };
     output::warn_of_lost_records(run.console, &sharded.replayed);
     let input = sharded.input;
-    let columns = &input.columns;
     let database = {
         let _progress = run.console.progress("walking the traces");
         let kept = |spans| match args.since {
             Some(since) => since.kept(spans, now),
             None => Ok(spans),
         };
-        analysis::history_database(sharded.shards, columns, &engine, config, kept)?
+        analysis::history_database(sharded.shards, &input, &engine, config, kept)?
     };
     if let (0, Some(since), true) = (database.spans(), args.since, sharded.has_spans) {
         bail!("no trace begins at {} or later (`--since`)", since.at(now));
