@@ -141,18 +141,6 @@ pub fn memory_bytes(batch: &RecordBatch) -> u64 {
     (bytes + texts.buffers.iter().map(Buffer::len).sum::<usize>()) as u64
 }
 
-/// Copies texts out of buffers that hold those of other rows as well.
-///
-/// # Errors
-/// None for a batch that is whole.
-pub fn own_texts(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let columns = batch.columns().iter().map(|column| match column.as_string_view_opt() {
-        Some(texts) => Arc::new(texts.gc()) as _,
-        None => Arc::clone(column),
-    });
-    RecordBatch::try_new(batch.schema(), columns.collect())
-}
-
 /// The buffers that text columns point into, each once.
 #[derive(Debug, Default)]
 struct Texts {

@@ -7,6 +7,7 @@
 mod batch;
 mod disk;
 mod error;
+mod gather;
 mod ids;
 mod journal;
 mod lock;
@@ -15,9 +16,10 @@ mod recovery;
 mod seen;
 mod whole;
 
-pub use batch::{memory_bytes, own_texts};
+pub use batch::memory_bytes;
 pub use disk::{Disk, DiskFile, Entry, LocalDisk};
 pub use error::Error;
+pub use gather::{Place, gather, join};
 pub use ids::{parse_trace_id, trace_ids};
 pub use journal::{Appended, Journal, Logged, Recovered};
 pub use lock::{Holder, WriterLock};

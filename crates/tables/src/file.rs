@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
-use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::compute::concat;
 use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::error::ArrowError;
+use arrow::row::{RowConverter, SortField};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use serde_json::{Map, Value};
-use timesink_store::own_texts;
+use timesink_store::{Place, gather};
 
 use crate::Error;
 use crate::table::Layout;
@@ -89,26 +90,59 @@ pub(crate) fn files(
     schema: &SchemaRef,
     batches: &[RecordBatch],
 ) -> Result<Vec<NewFile>, Refused> {
-    let rows = concat_batches(schema, batches)?;
-    let hours = hours(layout, &rows)?;
-    let rows_of = |hour: Option<i64>| -> UInt32Array {
-        let rows = hours.iter().enumerate().filter(|(_, of)| **of == hour);
-        rows.map(|(row, _)| row as u32).collect()
-    };
-    let mut distinct: Vec<Option<i64>> = hours.clone();
-    distinct.sort_unstable();
-    distinct.dedup();
-    let file = |hour: Option<i64>| {
-        let rows = match &distinct[..] {
-            [_] => rows.clone(),
-            _ => take_record_batch(&rows, &rows_of(hour))?,
-        };
+    let file = |(hour, rows): (Option<i64>, Vec<Place>)| {
         let mut file = FileWriter::new(layout, schema, hour.map(hour_text))?;
         // In few buffers: what is written of a column costs as much as it has buffers.
-        file.write(&own_texts(&sorted(layout, &rows)?)?)?;
+        file.write(&gather(schema, batches, &rows)?)?;
         file.finish()
     };
-    distinct.iter().map(|hour| file(*hour)).collect()
+    sorted_by_hour(layout, batches)?.into_iter().map(file).collect()
+}
+
+/// Returns the rows of each hour in the order in which they lie in its file.
+fn sorted_by_hour(
+    layout: &Layout,
+    batches: &[RecordBatch],
+) -> Result<BTreeMap<Option<i64>, Vec<Place>>, ArrowError> {
+    let places = batches.iter().enumerate();
+    let places = places.flat_map(|(at, batch)| (0..batch.num_rows()).map(move |row| (at, row)));
+    let places: Vec<Place> = places.collect();
+    let hours = hours(layout, batches)?;
+    let mut by_hour: BTreeMap<Option<i64>, Vec<Place>> = BTreeMap::new();
+    for row in order(layout, batches, places.len())? {
+        by_hour.entry(hours[row as usize]).or_default().push(places[row as usize]);
+    }
+    Ok(by_hour)
+}
+
+/// Returns the rows of all batches, counted through, in the order of a file.
+fn order(layout: &Layout, batches: &[RecordBatch], rows: usize) -> Result<Vec<u32>, ArrowError> {
+    if layout.sorted_by.is_empty() {
+        return Ok((0..rows as u32).collect());
+    }
+    let column = |name: &&str| {
+        let parts = batches.iter().map(|batch| Ok(named(batch, name)?.as_ref()));
+        concat(&parts.collect::<Result<Vec<_>, ArrowError>>()?)
+    };
+    let columns = layout.sorted_by.iter().map(column).collect::<Result<Vec<_>, ArrowError>>()?;
+    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone()));
+    let keys = RowConverter::new(fields.collect())?.convert_columns(&columns)?;
+    // Most rows are told apart by how their keys begin.
+    let mut order: Vec<(u128, u32)> =
+        keys.iter().zip(0..).map(|(key, row)| (beginning(key.as_ref()), row)).collect();
+    let key = |row: u32| keys.row(row as usize);
+    order.sort_unstable_by(|(a, row_a), (b, row_b)| {
+        a.cmp(b).then_with(|| (key(*row_a), row_a).cmp(&(key(*row_b), row_b)))
+    });
+    Ok(order.into_iter().map(|(_, row)| row).collect())
+}
+
+/// Returns a number that is ordered as the first bytes of a key are.
+fn beginning(key: &[u8]) -> u128 {
+    let mut first = [0; size_of::<u128>()];
+    let length = key.len().min(first.len());
+    first[..length].copy_from_slice(&key[..length]);
+    u128::from_be_bytes(first)
 }
 
 /// Returns the hour of a time, ns since the epoch, as the partition column has it: `2026-11-28T15`.
@@ -123,18 +157,19 @@ pub(crate) fn hour_text(hour: i64) -> String {
 }
 
 /// Returns the hour of each row, `None` for those that share a file.
-fn hours(layout: &Layout, rows: &RecordBatch) -> Result<Vec<Option<i64>>, ArrowError> {
-    let Some(column) = layout.hour_of else { return Ok(vec![None; rows.num_rows()]) };
-    let hours: Vec<i64> = numbers(rows, column)?
-        .values()
-        .iter()
-        .map(|nanos| nanos.div_euclid(NANOS_PER_HOUR))
-        .collect();
-    let mut counts = BTreeMap::new();
-    for hour in &hours {
-        *counts.entry(*hour).or_insert(0_usize) += 1;
+fn hours(layout: &Layout, batches: &[RecordBatch]) -> Result<Vec<Option<i64>>, ArrowError> {
+    let Some(column) = layout.hour_of else {
+        return Ok(vec![None; batches.iter().map(RecordBatch::num_rows).sum()]);
+    };
+    let mut hours: Vec<i64> = Vec::new();
+    for batch in batches {
+        let nanos = numbers(batch, column)?.values();
+        hours.extend(nanos.iter().map(|nanos| nanos.div_euclid(NANOS_PER_HOUR)));
     }
-    let first = counts.keys().rev().nth(HOURS_MAX - 1).copied().unwrap_or(i64::MIN);
+    let mut distinct = hours.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let first = distinct.iter().rev().nth(HOURS_MAX - 1).copied().unwrap_or(i64::MIN);
     Ok(hours.into_iter().map(|hour| (hour >= first).then_some(hour)).collect())
 }
 
@@ -146,16 +181,6 @@ fn numbers<'r>(rows: &'r RecordBatch, column: &str) -> Result<&'r Int64Array, Ar
 pub(crate) fn named<'r>(rows: &'r RecordBatch, column: &str) -> Result<&'r ArrayRef, ArrowError> {
     let found = rows.column_by_name(column);
     found.ok_or_else(|| ArrowError::SchemaError(format!("there is no column `{column}`")))
-}
-
-fn sorted(layout: &Layout, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    if layout.sorted_by.is_empty() {
-        return Ok(rows.clone());
-    }
-    let column =
-        |name: &&str| Ok(SortColumn { values: Arc::clone(named(rows, name)?), options: None });
-    let columns = layout.sorted_by.iter().map(column).collect::<Result<Vec<_>, ArrowError>>()?;
-    take_record_batch(rows, &lexsort_to_indices(&columns, None)?)
 }
 
 /// Writes rows, which are sorted, as one file.

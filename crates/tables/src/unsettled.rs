@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
-use timesink_store::{memory_bytes, own_texts, trace_ids};
+use timesink_store::{Place, gather, memory_bytes, trace_ids};
 
 /// A trace of which spans come without a pause is walked once it is so many times as old as it
 /// takes to settle.
@@ -100,7 +100,7 @@ impl Unsettled {
 
     /// Returns up to which record the log is not needed once some traces have facts.
     pub(crate) fn through_without(&self, traces: &HashSet<u128>) -> u64 {
-        let is_left = |chunk: &&Chunk| chunk.traces.iter().any(|id| !traces.contains(id));
+        let is_left = |chunk: &&Chunk| chunk.runs().any(|run| !traces.contains(&run[0]));
         let left = self.chunks.iter().filter(is_left).map(|chunk| chunk.after);
         left.min().unwrap_or(self.last)
     }
@@ -115,7 +115,8 @@ impl Unsettled {
         self.traces.retain(|id, _| !traces.contains(id));
         let mut left = Vec::new();
         for chunk in self.chunks.drain(..) {
-            let kept = chunk.traces.iter().filter(|id| !traces.contains(*id)).count();
+            let kept = chunk.runs().filter(|run| !traces.contains(&run[0]));
+            let kept: usize = kept.map(<[u128]>::len).sum();
             if kept == chunk.traces.len() {
                 left.push(chunk);
             } else if kept > 0 {
@@ -132,11 +133,20 @@ fn overdue(settle: Duration) -> Duration {
 }
 
 impl Chunk {
+    /// Returns the trace of each row, neighbours of one trace together.
+    fn runs(&self) -> impl Iterator<Item = &[u128]> {
+        self.traces.chunk_by(|a, b| a == b)
+    }
+
+    /// Says of each row whether its trace is asked for.
+    fn are(&self, is_wanted: impl Fn(&u128) -> bool) -> Vec<bool> {
+        let are = self.runs().flat_map(|run| std::iter::repeat_n(is_wanted(&run[0]), run.len()));
+        are.collect()
+    }
+
     /// Returns the rows of some traces; all of them are not copied.
     fn filtered(&self, is_wanted: impl Fn(&u128) -> bool) -> Result<RecordBatch, ArrowError> {
-        let runs = self.traces.chunk_by(|a, b| a == b);
-        let wanted = runs.flat_map(|run| std::iter::repeat_n(is_wanted(&run[0]), run.len()));
-        let wanted = BooleanArray::from(wanted.collect::<Vec<bool>>());
+        let wanted = BooleanArray::from(self.are(is_wanted));
         match wanted.true_count() {
             all if all == self.traces.len() => Ok(self.batch.clone()),
             _ => filter_record_batch(&self.batch, &wanted),
@@ -145,8 +155,11 @@ impl Chunk {
 
     /// Returns the other rows, in memory of their own.
     fn without(&self, traces: &HashSet<u128>) -> Result<Self, ArrowError> {
-        let batch = own_texts(&self.filtered(|id| !traces.contains(id))?)?;
-        let left = self.traces.iter().copied().filter(|id| !traces.contains(id)).collect();
+        let is_left = self.are(|id| !traces.contains(id));
+        let rows = is_left.iter().enumerate().filter(|(_, is_left)| **is_left);
+        let rows: Vec<Place> = rows.map(|(row, _)| (0, row)).collect();
+        let batch = gather(&self.batch.schema(), std::slice::from_ref(&self.batch), &rows)?;
+        let left = rows.iter().map(|(_, row)| self.traces[*row]).collect();
         let bytes = memory_bytes(&batch);
         Ok(Self { after: self.after, batch, traces: left, bytes })
     }

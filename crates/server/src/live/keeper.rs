@@ -20,9 +20,10 @@ use crate::metrics::Metrics;
 pub(super) const THREAD_NAME: &str = "timesink-window";
 
 /// The share of the memory budget above which traces go that were analyzed, and to which they go.
-/// What is above is room for spans that wait for their analysis.
+/// What is above is room for spans that wait for their analysis. What is left is copied: the more
+/// goes at a time, the less often.
 const SHRINK_ABOVE: f64 = 0.7;
-const SHRINK_TO: f64 = 0.6;
+const SHRINK_TO: f64 = 0.5;
 
 /// It looks this often at least: twice as often as what comes fills a good part of the memory.
 const EVERY_MAX: Duration = Duration::from_millis(250);

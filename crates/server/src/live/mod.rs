@@ -3,8 +3,8 @@
 //! One thread takes what came into the window ([`keeper`]); one decides which traces have settled
 //! and runs the engine over all of them: the same function that `analyze` runs over files. Rules of
 //! every grain need their neighbours (a stall is told from the other requests of its process), so
-//! that each analysis is of the whole window; the next one waits as long as the last one took at
-//! least twice.
+//! that each analysis is of the whole window; the next one waits six times as long as the last one
+//! took at least.
 
 mod keeper;
 mod past;
@@ -39,8 +39,9 @@ const THREAD_NAME: &str = "timesink-live";
 /// Plans are deep trees, and walking them takes stack.
 const STACK_BYTES: usize = 16 << 20;
 
-/// An analysis runs at most this share of the time, so that one large window does not take a core.
-const IDLE_TIMES_BUSY: u32 = 2;
+/// The next analysis waits so many times as long as the last one took: one runs at most a seventh
+/// of the time, and a large window leaves the cores to what comes.
+const IDLE_TIMES_BUSY: u32 = 6;
 
 /// Called with what each analysis found, or why it failed: the next one is tried all the same.
 pub type OnAnalysis = Box<dyn FnMut(Result<&Analysis, &Error>) + Send>;

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
-use timesink_store::{own_texts, trace_ids};
+use timesink_store::{Place, gather, join, trace_ids};
 
-/// A batch with fewer rows and bytes is joined with others of its kind.
-const SMALL_ROWS: usize = 4096;
+/// A batch with fewer rows and bytes is joined with others of its kind. One full message of an SDK
+/// is no such batch: under load its rows would be copied for little.
+const SMALL_ROWS: usize = 512;
 const SMALL_BYTES: u64 = 16 << 20;
 
 /// So many small batches are joined into one: seldom, so that a row is copied few times.
@@ -241,7 +242,7 @@ impl Window {
         let traces = &self.traces;
         let mut kept = Vec::with_capacity(self.chunks.len());
         for chunk in &self.chunks {
-            let alive = chunk.traces.iter().filter(|id| traces.contains_key(*id)).count();
+            let alive = chunk.count(|id| traces.contains_key(id));
             if alive as f64 >= chunk.traces.len() as f64 * below {
                 kept.push(chunk.clone());
             } else if alive > 0 {
@@ -303,6 +304,12 @@ impl Chunk {
         filter_record_batch(&self.batch, &wanted)
     }
 
+    /// Returns how many rows some traces have.
+    fn count(&self, is_wanted: impl Fn(&u128) -> bool) -> usize {
+        let runs = self.traces.chunk_by(|a, b| a == b);
+        runs.filter(|run| is_wanted(&run[0])).map(<[u128]>::len).sum()
+    }
+
     /// Decides once for neighbours of one trace.
     fn mask(&self, is_wanted: impl Fn(&u128) -> bool) -> BooleanArray {
         let runs = self.traces.chunk_by(|a, b| a == b);
@@ -312,16 +319,19 @@ impl Chunk {
 
     /// Returns the rows of some traces in memory of their own.
     fn compacted(&self, is_wanted: impl Fn(&u128) -> bool) -> Result<Self, ArrowError> {
-        let batch = self.filtered(&is_wanted)?;
-        let traces: Arc<[u128]> = self.traces.iter().copied().filter(&is_wanted).collect();
+        let mask = self.mask(&is_wanted);
+        let rows: Vec<Place> = mask.values().set_indices().map(|row| (0, row)).collect();
+        let batch = gather(&self.batch.schema(), std::slice::from_ref(&self.batch), &rows)?;
+        let traces: Arc<[u128]> = rows.iter().map(|(_, row)| self.traces[*row]).collect();
         let bytes = share(self.bytes, traces.len(), self.traces.len());
-        Ok(Self { batch: own_texts(&batch)?, traces, bytes })
+        Ok(Self { batch, traces, bytes })
     }
 
     fn joined(chunks: &[Self]) -> Result<Self, ArrowError> {
         let schema = chunks[0].batch.schema();
+        let batches: Vec<RecordBatch> = chunks.iter().map(|chunk| chunk.batch.clone()).collect();
         Ok(Self {
-            batch: concat_batches(&schema, chunks.iter().map(|chunk| &chunk.batch))?,
+            batch: join(&schema, &batches)?,
             traces: chunks.iter().flat_map(|chunk| chunk.traces.iter().copied()).collect(),
             bytes: chunks.iter().map(|chunk| chunk.bytes).sum(),
         })

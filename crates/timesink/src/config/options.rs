@@ -281,7 +281,8 @@ pub(crate) struct LiveOptions {
 
     /// Seconds from one look at what has settled to the next, at least
     ///
-    /// Default: 2. Example: `interval_seconds = 10`.
+    /// After an analysis it is six times as long as that took, at least. Default: 2. Example:
+    /// `interval_seconds = 10`.
     #[arg(id = "live.interval_seconds", long = "live-interval-seconds", value_name = "SECONDS")]
     #[arg(env = "TIMESINK_LIVE_INTERVAL_SECONDS", hide_short_help = true)]
     pub(crate) interval_seconds: Option<u64>,

@@ -33,19 +33,24 @@ const RATE_TIME: Duration = Duration::from_secs(20);
 
 /// Measures and prints.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
-    let (spans, keep, part) = match words {
-        [] => (SPANS, None, None),
-        ["--spans", count] => (count.parse().context("expected a number of spans")?, None, None),
-        ["--data", folder] => (0, Some(*folder), None),
-        ["--part", part @ ("rates" | "overload" | "restart" | "kept")] => {
-            (SPANS, None, Some(*part))
+    let (mut spans, mut keep, mut part) = (SPANS, None, None);
+    let mut rest = words;
+    while let [option, value, others @ ..] = rest {
+        match (*option, *value) {
+            ("--spans", count) => spans = count.parse().context("expected a number of spans")?,
+            ("--data", folder) => keep = Some(folder),
+            ("--part", "rates" | "overload" | "restart" | "kept") => part = Some(*value),
+            _ => break,
         }
-        _ => bail!(
+        rest = others;
+    }
+    if !rest.is_empty() {
+        bail!(
             "`store` has the options `--spans N`, `--data DIR` and `--part \
              rates|overload|restart|kept`, found `{}`",
-            words.join(" ")
-        ),
-    };
+            rest.join(" ")
+        );
+    }
     let is_wanted = |name: &str| part.is_none_or(|part| part == name);
     if cfg!(debug_assertions) {
         println!("building in release mode");
