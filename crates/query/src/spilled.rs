@@ -1,5 +1,6 @@
-//! [`TemporaryFiles`]: where the engine puts what it sorts and groups when memory is short. The files
-//! have no names, as those of [`timesink_shards::Spill`]: nothing is left whatever ends the process.
+//! [`TemporaryFiles`]: where the engine puts what it sorts and groups when memory is short. The
+//! files have no names, as those of [`timesink_shards::Spill`]: nothing is left, whatever ends the
+//! process.
 
 use std::fs::File;
 use std::io::Write;

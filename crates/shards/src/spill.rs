@@ -19,8 +19,8 @@ use crate::Error;
 /// (Arrow IPC format, *Encapsulated message format*).
 const ALIGNMENT: usize = 64;
 
-/// Makes a file without a name in the system's folder for temporary ones: nothing of it is left once
-/// nobody has it open.
+/// Makes a file without a name in the system's folder for temporary ones: nothing of it is left
+/// once nobody has it open.
 ///
 /// # Errors
 ///

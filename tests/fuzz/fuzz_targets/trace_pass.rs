@@ -1,5 +1,5 @@
-//! Any spans in any order through the trace pass: parts add up, and neither arrival nor shards change
-//! anything.
+//! Any spans in any order through the trace pass: parts add up, and neither arrival nor shards
+//! change anything.
 #![no_main]
 
 #[path = "../../../crates/facts/tests/common/mod.rs"]

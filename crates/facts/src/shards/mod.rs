@@ -1,8 +1,8 @@
 //! The trace pass over more spans than memory holds, in *shards* that have each trace whole.
 //!
 //! The result is that of [`crate::run`] over all spans at once. Three things ask for more than one
-//! trace: how far the clocks of two hosts are apart (all calls between them tell), what went on in a
-//! process at the same time (all its spans tell), and how processes are numbered. So shards are
+//! trace: how far the clocks of two hosts are apart (all calls between them tell), what went on in
+//! a process at the same time (all its spans tell), and how processes are numbered. So shards are
 //! gone through three times. First for [`Clocks`]; then [`Period::parts`] takes of each shard what
 //! its processes need, [`Period::processes`] looks at one process after the other, over all shards;
 //! and [`Period::finish`] makes the facts of a shard from both. What lies between the steps are
