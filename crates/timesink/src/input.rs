@@ -73,7 +73,7 @@ pub(crate) fn read(
     parts.push(std::mem::take(&mut input.decoded));
     input.decoded = Decoded::merge(parts);
     if let Some(since) = sources.since {
-        input.decoded.spans = since.cut(input.decoded.spans, now_unix_nano)?;
+        input.decoded.spans = since.cut(&input.decoded.spans, now_unix_nano)?;
     }
     Ok(input)
 }

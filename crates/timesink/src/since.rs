@@ -42,26 +42,19 @@ impl Since {
     /// Returns the spans of the traces that begin then or later.
     ///
     /// A trace is kept or left out whole: half of one would look like another.
-    pub(crate) fn cut(
-        self,
-        spans: Vec<RecordBatch>,
-        now_unix_nano: i64,
-    ) -> Result<Vec<RecordBatch>> {
-        let since = self.time(now_unix_nano);
-        let starts = starts(&spans)?;
-        let Some((first, last)) = range(&starts) else { return Ok(spans) };
-        if first >= since {
-            return Ok(spans);
-        }
-        if last < since {
+    pub(crate) fn cut(self, spans: &[RecordBatch], now_unix_nano: i64) -> Result<Vec<RecordBatch>> {
+        let kept = self.kept(spans.to_vec(), now_unix_nano)?;
+        if kept.is_empty()
+            && let Some((first, last)) = range(&starts(spans)?)
+        {
             bail!(
                 "no trace begins at {} or later (`--since`): the traces begin from {} to {}",
-                rfc3339(since),
+                self.at(now_unix_nano),
                 rfc3339(first),
                 rfc3339(last)
             );
         }
-        begun(&spans, &starts, since)
+        Ok(kept)
     }
 
     /// As [`Since::cut`] of some of the traces: there may be none left.
@@ -72,35 +65,26 @@ impl Since {
     ) -> Result<Vec<RecordBatch>> {
         let since = self.time(now_unix_nano);
         let starts = starts(&spans)?;
-        match range(&starts) {
-            Some((first, _)) if first < since => begun(&spans, &starts, since),
-            _ => Ok(spans),
+        if range(&starts).is_none_or(|(first, _)| first >= since) {
+            return Ok(spans);
         }
+        let mut kept = Vec::with_capacity(spans.len());
+        for batch in &spans {
+            let (trace_ids, _) = columns(batch)?;
+            let is_kept = |id: Option<&str>| Some(starts.get(id?).is_some_and(|&s| s >= since));
+            let is_kept: BooleanArray = trace_ids.iter().map(is_kept).collect();
+            let batch = filter_record_batch(batch, &is_kept)?;
+            if batch.num_rows() > 0 {
+                kept.push(batch);
+            }
+        }
+        Ok(kept)
     }
 
     /// Returns the time for people.
     pub(crate) fn at(self, now_unix_nano: i64) -> String {
         rfc3339(self.time(now_unix_nano))
     }
-}
-
-/// Returns the spans of the traces that begin at a time or later.
-fn begun(
-    spans: &[RecordBatch],
-    starts: &HashMap<&str, i64>,
-    since: i64,
-) -> Result<Vec<RecordBatch>> {
-    let mut kept = Vec::with_capacity(spans.len());
-    for batch in spans {
-        let (trace_ids, _) = columns(batch)?;
-        let is_kept = |id: Option<&str>| Some(starts.get(id?).is_some_and(|&s| s >= since));
-        let is_kept: BooleanArray = trace_ids.iter().map(is_kept).collect();
-        let batch = filter_record_batch(batch, &is_kept)?;
-        if batch.num_rows() > 0 {
-            kept.push(batch);
-        }
-    }
-    Ok(kept)
 }
 
 /// Returns when each trace begins.
