@@ -136,6 +136,17 @@ pub struct Evidence {
     pub code_location: Option<String>,
     /// Up to five tests that showed it (`test.case.name`), those that showed it most first.
     pub test_cases: Vec<String>,
+    /// Who says that it is of no interest, where its status is [`Status::Muted`].
+    pub muted: Option<Muted>,
+}
+
+/// Who says that a finding is of no interest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Muted {
+    /// The configuration, until the end of a day in UTC, written as `2027-01-31`.
+    ByConfiguration { reason: String, until: String },
+    /// Spans of its endpoint, whose attribute `timesink.mute.rules` names its rule.
+    BySpans,
 }
 
 /// What to do about a finding.

@@ -11,9 +11,9 @@
 //! | `not_seen`                     | ongoing   | resolved                  | no row     |
 //! | resolved                       | regressed | no row                    | no row     |
 //!
-//! What the configuration mutes is `muted` whenever it is found. `gone.rs` says how much traffic is
-//! enough. Finding things, and storing and loading rows, is left to others: nothing here does I/O
-//! or knows the time.
+//! What configuration or spans mute is `muted` whenever it is found. `gone.rs` says how much
+//! traffic is enough. Finding things, and storing and loading rows, is left to others: nothing here
+//! does I/O or knows the time.
 
 mod gone;
 mod known;

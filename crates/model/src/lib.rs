@@ -14,7 +14,7 @@ pub mod schema;
 pub use duration::parse_duration_nanos;
 pub use example::{ExampleGap, ExampleSpan, ExampleTrace, Stretch};
 pub use finding::{
-    Confidence, Evidence, Finding, Measure, MeasureValue, Remediation, Severity, Status,
+    Confidence, Evidence, Finding, Measure, MeasureValue, Muted, Remediation, Severity, Status,
 };
 pub use history::{FINDINGS_MAX, FORGOTTEN_AFTER_NANOS, History, Period, Traffic};
 pub use process::EVENT_LOOP_SCOPES;

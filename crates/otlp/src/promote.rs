@@ -259,6 +259,10 @@ impl<'a> Source<'a> {
         if take == Take::First && self.attributes.kinds()[entry] == kind::ARRAY {
             return first_text(self.attributes.values.get(entry)).map(Promoted::Text);
         }
+        if take == Take::Listed && self.attributes.kinds()[entry] == kind::ARRAY {
+            let offset = self.attributes.values.start(entry);
+            return Some(Promoted::Stored { offset, text: self.attributes.values.get(entry) });
+        }
         let value = self.scalar(entry)?;
         if take == Take::InNamespace
             && let Some(namespace) = namespace.and_then(|namespace| self.scalar(namespace))
@@ -415,6 +419,9 @@ mod tests {
         check(&["a http.request.method=[]", "s http.method=GET"], &method);
         check(&["n http.request.method=", "s http.method=GET"], &method);
         check(&["a http.request.method=[]", "a http.method=[]"], &[]);
+        let rules = r#"timesink.mute.rules=["a-rule","another"]"#;
+        check(&[&format!("a {rules}")], &[rules]);
+        check(&["s timesink.mute.rules=a-rule"], &["timesink.mute.rules=a-rule"]);
         // An empty text is a text.
         check(&["s http.request.method=", "s http.method=GET"], &["http.request.method="]);
     }

@@ -39,6 +39,8 @@ pub(crate) enum Take {
     Port,
     /// The first text of an array.
     First,
+    /// An array as its JSON, a text as it is.
+    Listed,
     /// Behind `code.namespace` and a dot, where there is one.
     InNamespace,
     /// The current name of a database system.
@@ -320,6 +322,7 @@ impl Spellings {
         for (column, promoted) in columns.iter().enumerate() {
             let take = match promoted.attribute {
                 "host.ip" => Take::First,
+                "timesink.mute.rules" => Take::Listed,
                 // The attribute kept its name while two of its values got others.
                 "messaging.operation.type" => Take::MessagingOperation,
                 _ => Take::AsItIs,

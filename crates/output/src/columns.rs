@@ -5,7 +5,7 @@ use std::io::Write;
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use timesink_model::{Evidence, Finding, MeasureValue, Remediation};
+use timesink_model::{Evidence, Finding, MeasureValue, Muted, Remediation};
 
 use crate::{Error, safe};
 
@@ -93,7 +93,22 @@ pub(crate) fn evidence_json(evidence: &Evidence) -> Map<String, Value> {
     if !evidence.test_cases.is_empty() {
         object.insert("test_cases".to_owned(), json!(evidence.test_cases));
     }
+    if let Some(muted) = &evidence.muted {
+        object.insert(MUTED.to_owned(), muted_json(muted));
+    }
     object
+}
+
+/// Under what evidence says who mutes a finding.
+pub(crate) const MUTED: &str = "muted";
+
+fn muted_json(muted: &Muted) -> Value {
+    match muted {
+        Muted::ByConfiguration { reason, until } => {
+            json!({"by": "configuration", "reason": reason, "until": until})
+        }
+        Muted::BySpans => json!({"by": "spans"}),
+    }
 }
 
 fn measure(value: &MeasureValue) -> Value {

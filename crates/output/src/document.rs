@@ -30,6 +30,7 @@ fn document(report: &Report<'_>) -> Value {
         "provisional": report.provisional,
         "findings_total": report.findings_total,
         "findings": findings,
+        "muted": report.muted.iter().map(finding_json).collect::<Vec<_>>(),
         "rules": rules,
         "notices": report.notices,
     });
@@ -150,6 +151,7 @@ mod tests {
             "provisional": true,
             "findings_total": 5,
             "findings": [finding_json(&finding())],
+            "muted": [],
             "rules": [
                 {"rule": rule(), "outcome": "findings", "findings": 1, "undecided": []},
                 {"rule": "b-rule", "outcome": "clean", "undecided": []},

@@ -37,7 +37,7 @@ pub(crate) fn write(report: &Report<'_>, out: &mut dyn Write) -> Result<(), Erro
         let shown = format!("GitHub shows {ANNOTATIONS_MAX} annotations of a severity for a step");
         write_line(out, &format!("not annotated: {}: {shown}", left_out.join(", ")))?;
     }
-    for (label, text) in words::outcomes(report.runs()) {
+    for (label, text) in report.outcomes() {
         write_line(out, &format!("{label}: {text}"))?;
     }
     for remark in report.remarks() {

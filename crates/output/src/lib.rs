@@ -42,7 +42,10 @@ pub use table::{findings_batch, findings_of};
 pub fn write(format: Format, report: &Report<'_>, out: &mut dyn Write) -> Result<(), Error> {
     match format {
         Format::Json => document::write(report, out),
-        Format::Jsonl => columns::write_jsonl(report.findings, out),
+        Format::Jsonl => {
+            columns::write_jsonl(report.findings, out)?;
+            columns::write_jsonl(report.muted, out)
+        }
         Format::Markdown => markdown::write(report, out),
         Format::Sarif => sarif::write(report, out),
         Format::Html => html::write(report, out),

@@ -1,7 +1,7 @@
 //! [`Report`]: everything a report is made of.
 
 use timesink_model::{ExampleTrace, Finding};
-use timesink_rules::{RuleRun, RuleSet};
+use timesink_rules::{Mute, RuleRun, RuleSet};
 
 use crate::words;
 
@@ -12,6 +12,10 @@ pub struct Report<'a> {
     pub findings: &'a [Finding],
     /// How many there were before the cut.
     pub findings_total: usize,
+    /// Those that are muted, ranked.
+    pub muted: &'a [Finding],
+    /// What was muted until a day that is over, and was found again.
+    pub mutes_over: &'a [Mute],
     /// One for each rule, by name.
     pub runs: &'a [RuleRun],
     pub spans: usize,
@@ -49,6 +53,12 @@ impl Report<'_> {
     /// Returns the runs that had something to look at: without spans no rule is clean or skipped.
     pub(crate) fn runs(&self) -> &[RuleRun] {
         if self.spans > 0 { self.runs } else { &[] }
+    }
+
+    /// Returns what is muted, and how the rules fared that found nothing.
+    pub(crate) fn outcomes(&self) -> Vec<words::Line> {
+        let muted = words::muted(self.muted, self.mutes_over);
+        muted.into_iter().chain(words::outcomes(self.runs())).collect()
     }
 
     /// Returns what a reader has to know about the report itself.

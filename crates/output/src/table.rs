@@ -13,10 +13,10 @@ use arrow::error::ArrowError;
 use serde_json::{Map, Value};
 use timesink_model::schema::findings;
 use timesink_model::{
-    Confidence, Evidence, Finding, Measure, MeasureValue, Remediation, Severity, Status,
+    Confidence, Evidence, Finding, Measure, MeasureValue, Muted, Remediation, Severity, Status,
 };
 
-use crate::columns::{evidence_json, remediation_json};
+use crate::columns::{MUTED, evidence_json, remediation_json};
 
 const NANOS_PER_MICRO: i64 = 1000;
 
@@ -191,11 +191,23 @@ fn evidence(mut object: Map<String, Value>) -> Evidence {
     let (trace_ids, span_ids) = (texts(&take("trace_ids")), texts(&take("span_ids")));
     let code_location = take("code_location").as_str().map(str::to_owned);
     let test_cases = texts(&take("test_cases"));
+    let muted = muted(&take(MUTED));
     let measures = object.into_iter().filter_map(|(name, value)| {
         let value = measure(value)?;
         Some(Measure { name, summary: String::new(), value })
     });
-    Evidence { measures: measures.collect(), trace_ids, span_ids, code_location, test_cases }
+    Evidence { measures: measures.collect(), trace_ids, span_ids, code_location, test_cases, muted }
+}
+
+fn muted(value: &Value) -> Option<Muted> {
+    let text = |name: &str| Some(value.get(name)?.as_str()?.to_owned());
+    match text("by")?.as_str() {
+        "configuration" => {
+            Some(Muted::ByConfiguration { reason: text("reason")?, until: text("until")? })
+        }
+        "spans" => Some(Muted::BySpans),
+        _ => None,
+    }
 }
 
 fn measure(value: Value) -> Option<MeasureValue> {
@@ -252,7 +264,13 @@ mod tests {
         resolved.status = Status::Resolved;
         resolved.service_versions = vec!["1.0".to_owned(), "1.1".to_owned()];
         resolved.wasted_nanos_estimated = None;
-        let all = [finding(), hostile(), resolved];
+        let mut muted = finding();
+        muted.status = Status::Muted;
+        let (reason, until) = ("of no interest".to_owned(), "2027-01-31".to_owned());
+        muted.evidence.muted = Some(Muted::ByConfiguration { reason, until });
+        let mut marked = muted.clone();
+        marked.evidence.muted = Some(Muted::BySpans);
+        let all = [finding(), hostile(), resolved, muted, marked];
         let rows = findings_batch(&all).unwrap();
         assert_eq!(findings_of(&rows).unwrap(), all.map(kept));
         assert_eq!(findings_of(&findings_batch(&[]).unwrap()).unwrap(), []);

@@ -65,6 +65,7 @@ pub(crate) fn finding() -> Finding {
             span_ids: vec!["00f067aa0ba902b7".to_owned()],
             code_location: Some("shop/views.py:12".to_owned()),
             test_cases: Vec::new(),
+            muted: None,
         },
         remediation: Remediation {
             summary: "load the rows in one query".to_owned(),
@@ -178,6 +179,8 @@ pub(crate) fn written_with(
     let mut report = Report {
         findings,
         findings_total: findings.len(),
+        muted: &[],
+        mutes_over: &[],
         runs: &runs,
         spans: 977,
         traces: 40,

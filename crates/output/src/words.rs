@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
 use arrow::array::{AsArray, RecordBatch};
-use timesink_model::{Finding, MeasureValue, Severity};
+use timesink_model::{Finding, MeasureValue, Muted, Severity};
 use timesink_otlp::{Counted, Rejected, Repair, Tally};
-use timesink_rules::{Outcome, RuleRun, TYPICAL_WASTE, show_nanos};
+use timesink_rules::{Mute, Outcome, RuleRun, TYPICAL_WASTE, show_nanos};
 
 /// An example of a refused span, in characters.
 const EXAMPLE_CHARS: usize = 60;
 
 /// Endpoints that a line names of which a rule cannot tell.
 const UNDECIDED_SHOWN: usize = 3;
+
+/// Muted findings that have a line.
+const MUTED_SHOWN: usize = 5;
 
 /// A line of a summary: what it is about, and what it says.
 pub type Line = (&'static str, String);
@@ -148,6 +151,31 @@ pub fn outcomes(runs: &[RuleRun]) -> Vec<Line> {
         lines.push(("switched off", off.join(", ")));
     }
     lines
+}
+
+/// Returns what is muted and what was, the costliest first.
+pub fn muted(muted: &[Finding], over: &[Mute]) -> Vec<Line> {
+    let line = |finding: &Finding| {
+        let Finding { rule, title, service_name, endpoint, .. } = finding;
+        let by = finding.evidence.muted.as_ref().map(muted_by).unwrap_or_default();
+        ("muted", format!("{rule}: {title}; {service_name} {endpoint} ({by})"))
+    };
+    let mut lines: Vec<Line> = muted.iter().take(MUTED_SHOWN).map(line).collect();
+    let more = muted.len().saturating_sub(MUTED_SHOWN);
+    lines.extend((more > 0).then(|| ("muted", format!("and {}", count(more, "more finding")))));
+    lines.extend(over.iter().map(|mute| {
+        let Mute { until, reason, .. } = mute;
+        ("mute over", format!("what was muted until {until} is found again: {reason}"))
+    }));
+    lines
+}
+
+/// Returns who mutes a finding, and why.
+pub fn muted_by(muted: &Muted) -> String {
+    match muted {
+        Muted::ByConfiguration { reason, until } => format!("until {until}: {reason}"),
+        Muted::BySpans => "by its spans: `timesink.mute.rules`".to_owned(),
+    }
 }
 
 /// Places that the spans of a run leave open, those of one reason in a line.
@@ -291,6 +319,40 @@ mod tests {
         );
         let sampled = Finding { wasted_nanos_estimated: Some(9_300_000_000), ..finding() };
         assert!(wasted(&sampled).ends_with("2.33 s in all (about 9.30 s with unsampled ones)"));
+    }
+
+    #[test]
+    fn what_is_muted_says_by_whom_and_until_when() {
+        let (reason, until) = ("rewritten in spring".to_owned(), "2027-01-31".to_owned());
+        let mut muted_until = finding();
+        muted_until.evidence.muted =
+            Some(Muted::ByConfiguration { reason: reason.clone(), until: until.clone() });
+        let what = format!("{}: {}; checkout GET /cart", muted_until.rule, muted_until.title);
+        let line = |text: String| ("muted", text);
+        let by_day = line(format!("{what} (until 2027-01-31: rewritten in spring)"));
+        assert_eq!(muted(std::slice::from_ref(&muted_until), &[]), std::slice::from_ref(&by_day));
+
+        let mut marked = finding();
+        marked.evidence.muted = Some(Muted::BySpans);
+        let by_spans = line(format!("{what} (by its spans: `timesink.mute.rules`)"));
+        let mut many = vec![marked];
+        many.extend(vec![muted_until; 6]);
+        let lines = muted(&many, &[]);
+        assert_eq!((&lines[0], &lines[1]), (&by_spans, &by_day));
+        assert_eq!(lines.last(), Some(&line("and 2 more findings".to_owned())));
+
+        let of_any = Mute {
+            finding: None,
+            rule: Some("a-rule".to_owned()),
+            service: None,
+            endpoint: None,
+            subject: None,
+            reason,
+            until,
+            end_unix_nano: 0,
+        };
+        let over = "what was muted until 2027-01-31 is found again: rewritten in spring";
+        assert_eq!(muted(&[], &[of_any]), [("mute over", over.to_owned())]);
     }
 
     #[test]

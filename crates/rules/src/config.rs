@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::Error;
 use crate::error::nearest;
 use crate::manifest::Param;
+use crate::mute::Mutes;
 use crate::rule::{Rule, RuleSet};
 
 /// The span kinds of OTLP 1.11 by name; the column `kind` has numbers for others.
@@ -13,10 +14,11 @@ const KINDS: [&str; 6] = ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUC
 /// The value of a threshold.
 pub type Value = toml::Value;
 
-/// Settings by rule name.
+/// Settings by rule name, and what is of no interest of what they find.
 #[derive(Debug, Clone, Default)]
 pub struct RulesConfig {
     pub rules: BTreeMap<String, RuleSettings>,
+    pub mutes: Mutes,
 }
 
 /// The settings of one rule.
@@ -67,7 +69,7 @@ impl RulesConfig {
                 check_kind(name, kind)?;
             }
         }
-        Ok(())
+        self.mutes.check(rules)
     }
 
     pub(crate) fn of(&self, rule: &str) -> RuleSettings {

@@ -8,10 +8,11 @@ use timesink_query::Database;
 
 use crate::Error;
 use crate::columns::{column, int, text};
+use crate::mute;
 use crate::test_cases::TestCases;
 
 /// The columns of spans and facts that findings are made of.
-pub(crate) const COLUMNS: [&str; 16] = [
+pub(crate) const COLUMNS: [&str; 17] = [
     "trace_id",
     "span_id",
     "entry_span_id",
@@ -28,6 +29,7 @@ pub(crate) const COLUMNS: [&str; 16] = [
     "process_id",
     "has_process_identity",
     "depth",
+    mute::COLUMN,
 ];
 
 /// The columns of one batch of `spans_with_facts` that findings are made of.

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::config::{RuleSettings, RulesConfig};
 use crate::context::{Context, Wanted};
 use crate::instances::{Instances, read};
+use crate::mute::{Marks, Mute, ToldApart};
 use crate::params::{self, ParamKeys};
 use crate::plans::{self, Plans};
 use crate::rule::{Rule, RuleSet};
@@ -34,6 +35,7 @@ pub struct Engine {
 /// How one rule fared. *Clean*, *undecided* and *skipped* never look alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
+    /// So many, those muted included.
     Findings(usize),
     Clean,
     /// No finding, but there are places of which the spans cannot tell: [`RuleRun::undecided`].
@@ -84,6 +86,10 @@ pub struct Undecided {
 pub struct Analysis {
     /// Ranked by the time wasted.
     pub findings: Vec<Finding>,
+    /// Those that configuration or spans mute, ranked likewise.
+    pub muted: Vec<Finding>,
+    /// What the configuration muted until a day that is over, and was found again.
+    pub mutes_over: Vec<Mute>,
     /// One for each rule, by name.
     pub runs: Vec<RuleRun>,
     /// In how many traces each of them could have shown.
@@ -216,8 +222,12 @@ impl Engine {
             key(a).cmp(&key(b)).then_with(|| a.finding_id.cmp(&b.finding_id))
         });
         let traffic = traffic(&runs, &context);
+        let marks = Marks::read(database.spans_with_facts())?;
+        let ToldApart { findings, muted, over } = self.config.mutes.tell_apart(findings, &marks);
         Ok(Analysis {
             findings,
+            muted,
+            mutes_over: over,
             runs,
             traffic,
             spans: database.spans(),

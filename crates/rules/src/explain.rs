@@ -105,7 +105,7 @@ pub async fn explain(
         params: thresholds(rule, &keys.table(rule, &settings)?),
         steps: explained,
         instances: own,
-        findings: analysis.findings.into_iter().filter(is_ours).collect(),
+        findings: analysis.findings.into_iter().chain(analysis.muted).filter(is_ours).collect(),
         trace_id,
     })
 }

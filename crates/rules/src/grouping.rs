@@ -193,6 +193,7 @@ impl Group<'_> {
             code_location: most_frequent(self.rows.iter().filter_map(|row| row.code.as_deref()))
                 .map(str::to_owned),
             test_cases: self.test_cases(),
+            muted: None,
         }
     }
 

@@ -83,7 +83,7 @@ fn config(rule: &str, case: &Case) -> RulesConfig {
     };
     let params = table.into_iter().collect();
     let settings = RuleSettings { disabled: false, params, overrides };
-    RulesConfig { rules: BTreeMap::from([(rule.to_owned(), settings)]) }
+    RulesConfig { rules: BTreeMap::from([(rule.to_owned(), settings)]), ..RulesConfig::default() }
 }
 
 fn override_of(table: toml::Value) -> Override {

@@ -52,7 +52,7 @@ impl Cli {
     pub(crate) fn all_options(&self) -> Options {
         let mut options = self.options.clone();
         match &self.command {
-            Command::Serve(args) => {
+            Command::Serve(args) | Command::Config(ConfigCommand::Show(args)) => {
                 options.serve = args.serve.clone();
                 options.receiver = args.receiver.clone();
                 options.live = args.live.clone();
@@ -506,8 +506,11 @@ pub(crate) enum DemoFormat {
     Jsonl,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Print every value in effect as TOML, with where it comes from
-    Show,
+    ///
+    /// It takes the options of `serve`, too.
+    #[command(mut_args(|arg| arg.hide(true)))]
+    Show(Box<ServeArgs>),
 }

@@ -14,7 +14,7 @@ use timesink_query::StoredTable;
 use timesink_shards::{ShardWriter, Shards};
 use timesink_store::log::Replayed;
 use timesink_store::memory_bytes;
-use timesink_tables::{Look, Snapshot, Wanted, hour_of};
+use timesink_tables::{Layout, Look, Snapshot, Wanted, hour_of};
 use tokio::runtime::Builder;
 
 use crate::input::Input;
@@ -124,21 +124,25 @@ pub(crate) fn tables(
         let mut tables = Vec::new();
         if are_walked {
             let Some(walked) = walked else { return Ok(None) };
-            let made = runtime.block_on(walk::tables(walked, &spans))?;
+            let now = options.decoder.now_unix_nano;
+            let made = runtime.block_on(walk::tables(walked, &spans, now))?;
             let Some(made) = made else { return Ok(None) };
             tables.extend(made);
         }
-        let mut table = |snapshot, behind: &[RecordBatch], table: &Table| {
+        let mut table = |snapshot, behind: &[RecordBatch], table: &Table, layout| {
             let behind = read.logged(behind, table)?;
-            Ok::<_, anyhow::Error>(StoredTable { name: table.name, snapshot, behind })
+            Ok::<_, anyhow::Error>(StoredTable { name: table.name, layout, snapshot, behind })
         };
         match findings {
-            Some(findings) => tables.push(table(findings, &[], &findings::table())?),
+            Some(findings) => {
+                tables.push(table(findings, &[], &findings::table(), Layout::FINDINGS)?);
+            }
             None if names.contains(&findings::table().name) => return Ok(None),
             None => {}
         }
-        tables.push(table(spans, &behind.spans, &spans::table())?);
-        tables.push(table(quarantine, &behind.quarantine, &quarantine::table())?);
+        tables.push(table(spans, &behind.spans, &spans::table(), Layout::SPANS)?);
+        let (rows, layout) = (&behind.quarantine, Layout::QUARANTINE);
+        tables.push(table(quarantine, rows, &quarantine::table(), layout)?);
         Ok(Some((tables, replayed)))
     };
     tables().with_context(|| unreadable(folder))
@@ -148,7 +152,8 @@ pub(crate) fn tables(
 pub(crate) fn findings(folder: &Path) -> Result<Vec<RecordBatch>> {
     let read = || -> Result<_> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        Ok(runtime.block_on(timesink_tables::stored_findings(folder, i64::MIN))?)
+        let stored = runtime.block_on(timesink_tables::stored_findings(folder, i64::MIN))?;
+        stored.damage.map_or(Ok(stored.rows), |damage| Err(damage.into()))
     };
     read().with_context(|| unreadable(folder))
 }

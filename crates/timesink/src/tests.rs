@@ -92,6 +92,23 @@ repeats_min = 20
 [rules.slow-dependency]
 enabled = false
 ```
+
+## Findings of no interest
+
+`[[mute]]` mutes findings until the end of a day (UTC), and says why. `rule` names a rule, or
+`finding` the `finding_id` of one; `service`, `endpoint` and `subject` are told as findings have
+them. What is not named fits all.
+
+```toml
+[[mute]]
+rule = \"n-plus-one-query\"
+service = \"shop-web\"
+endpoint = \"GET api/orders/recent\"
+reason = \"the page goes in February, SHOP-1234\"
+until = 2099-02-28
+```
+
+[What is muted](outputs.md#muted-findings) says where it is shown, and how spans mute.
 ";
 
 fn row(option: &Arg) -> String {

@@ -2,7 +2,7 @@
 
 use super::gone::is_gone;
 use super::{Period, Traffic};
-use crate::{Finding, Status};
+use crate::{Evidence, Finding, Status};
 
 /// How one finding stands.
 #[derive(Debug, Clone)]
@@ -94,6 +94,7 @@ impl Known {
             wasted_share: last.wasted_share.map(|_| 0.0),
             first_seen_unix_nano: self.first_seen,
             last_seen_unix_nano: self.last_seen,
+            evidence: Evidence { muted: None, ..last.evidence.clone() },
             status,
             ..last.clone()
         })

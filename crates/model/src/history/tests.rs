@@ -1,7 +1,7 @@
 //! A history told period by period, and told again from its rows.
 
 use super::*;
-use crate::{Confidence, Evidence, Remediation, Severity};
+use crate::{Confidence, Evidence, Muted, Remediation, Severity};
 
 const MINUTE: i64 = 60 * NANOS_PER_SECOND;
 const QUARTER: i64 = 15 * MINUTE;
@@ -173,7 +173,10 @@ fn traces_that_nobody_judged_resolve_nothing() {
 
 #[test]
 fn a_finding_is_muted_as_long_as_it_comes_muted() {
-    let muted = |number| Finding { status: Status::Muted, ..found("a", number) };
+    let muted = |number| {
+        let evidence = Evidence { muted: Some(Muted::BySpans), ..Evidence::default() };
+        Finding { status: Status::Muted, evidence, ..found("a", number) }
+    };
     let mut history = History::default();
     let mut told = Vec::new();
     for (number, finding) in [
@@ -186,6 +189,7 @@ fn a_finding_is_muted_as_long_as_it_comes_muted() {
     ] {
         let rows = history.close(period(number), finding.as_slice(), &traffic(40));
         told.push(rows[0].status.as_str());
+        assert_eq!(rows[0].evidence.muted.is_some(), rows[0].status == Status::Muted);
     }
     assert_eq!(told, ["muted", "muted", "ongoing", "resolved", "muted", "resolved"]);
 }

@@ -109,6 +109,7 @@ promoted! {
     Span text "jinja2.template_name" "jinja2_template_name" "The template that a Jinja2 span loads, compiles or renders.";
     Span text "service.peer.name" "service_peer_name" "The logical name of the called service.";
     Span text "http.target" "http_target" "Path and query under their name before 1.21: whether it is there tells how Python's Django serves.";
+    Span text "timesink.mute.rules" "timesink_mute_rules" "The rules whose findings in this endpoint are of no interest, by name.";
 }
 
 /// Returns the type of `events`: a list of structs.

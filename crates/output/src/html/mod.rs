@@ -313,7 +313,7 @@ fn guides(report: &Report<'_>) -> Vec<Guide> {
 /// How the rules fared that found nothing.
 fn outcomes(report: &Report<'_>) -> Vec<Value> {
     let line = |(label, line): words::Line| context! { label => label, text => short(&line) };
-    words::outcomes(report.runs()).into_iter().take(LINES_MAX).map(line).collect()
+    report.outcomes().into_iter().take(LINES_MAX).map(line).collect()
 }
 
 /// Returns when the traces were recorded.

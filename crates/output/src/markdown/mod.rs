@@ -149,7 +149,7 @@ fn help(finding: &Finding) -> String {
 
 /// How the rules fared that found nothing.
 fn closing(report: &Report<'_>) -> String {
-    let lines = words::outcomes(report.runs());
+    let lines = report.outcomes();
     if lines.is_empty() {
         return String::new();
     }

@@ -220,7 +220,7 @@ fn problem(severity: Severity) -> &'static str {
 /// Returns how the run went: what was skipped, what failed, what was lost.
 fn invocation(report: &Report<'_>) -> Value {
     let has_failed = report.runs.iter().any(|run| matches!(run.outcome, Outcome::Failed { .. }));
-    let lines = words::outcomes(report.runs()).into_iter();
+    let lines = report.outcomes().into_iter();
     let rules = lines.filter(|(label, _)| !matches!(*label, "clean" | "switched off"));
     let rules = rules.map(|(label, text)| {
         let level = if label == "failed" { "error" } else { "note" };

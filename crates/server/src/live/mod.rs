@@ -284,6 +284,7 @@ impl Worker {
             past.tell(&error);
         }
         past.say_how_they_stand(&mut analysis.findings);
+        past.say_how_they_stand(&mut analysis.muted);
     }
 
     fn database(&self, spans: &[RecordBatch]) -> Result<Database, Error> {

@@ -57,7 +57,7 @@ impl Past {
     pub(super) fn tell(&self, error: &Error) {
         if let Some(troubles) = &self.troubles {
             // Full: whoever should read it does not.
-            let _ = troubles.try_send(format!("findings of the hour are not kept yet: {error}"));
+            let _ = troubles.try_send(format!("failed to read what was found before: {error}"));
         }
     }
 
@@ -65,11 +65,15 @@ impl Past {
     ///
     /// # Errors
     ///
-    /// [`Error::Tables`] when the table cannot be read: that is tried again later.
+    /// [`Error::Tables`] when the table cannot be read: that is tried again later. Where a file of
+    /// it is damaged, the rest is known.
     pub(super) fn note(&mut self, analysis: &Analysis, runtime: &Runtime) -> Result<(), Error> {
         let read = if self.history.is_none() && Instant::now() >= self.read_at {
             self.read_at = Instant::now() + READ_AGAIN_AFTER;
-            self.read(runtime).map(|history| self.history = Some(history))
+            self.read(runtime).and_then(|(history, damage)| {
+                self.history = Some(history);
+                damage.map_or(Ok(()), |damage| Err(damage.into()))
+            })
         } else {
             Ok(())
         };
@@ -118,26 +122,27 @@ impl Past {
         Ok(())
     }
 
-    fn read(&self, runtime: &Runtime) -> Result<History, Error> {
+    /// Reads the table, as far as it is not damaged.
+    fn read(&self, runtime: &Runtime) -> Result<(History, Option<timesink_tables::Error>), Error> {
         let now = (self.clock)();
         let since = now.saturating_sub(FORGOTTEN_AFTER_NANOS);
         let failed = |error: String| Error::Internal(format!("failed to read `findings`: {error}"));
-        let batches = runtime.block_on(timesink_tables::stored_findings(&self.data, since));
+        let stored = runtime.block_on(timesink_tables::stored_findings(&self.data, since))?;
         let mut rows = Vec::new();
-        for batch in batches? {
+        for batch in stored.rows {
             let of_batch = timesink_output::findings_of(&batch);
             rows.extend(of_batch.map_err(|error| failed(error.to_string()))?);
         }
         // Of a clock that was ahead.
         rows.retain(|row| row.window_end_unix_nano <= now);
         rows.sort_by_key(|row| std::cmp::Reverse(row.window_end_unix_nano));
-        Ok(History::new(rows))
+        Ok((History::new(rows), stored.damage))
     }
 }
 
 impl Hour {
     fn note(&mut self, analysis: &Analysis) {
-        for finding in &analysis.findings {
+        for finding in analysis.findings.iter().chain(&analysis.muted) {
             self.findings.insert(finding.finding_id.clone(), finding.clone());
         }
         let Traffic { traces, rules, undecided } = &analysis.traffic;
@@ -148,5 +153,127 @@ impl Hour {
         }
         self.traffic.rules.extend(rules.iter().cloned());
         self.traffic.undecided.extend(undecided.iter().cloned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::sync::mpsc::{Receiver, channel};
+
+    use timesink_model::{Confidence, Evidence, Remediation, Severity, Status};
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    const HOUR: i64 = 3600 * NANOS_PER_SECOND;
+
+    /// Hours since the epoch; one test has it.
+    static NOW: AtomicI64 = AtomicI64::new(0);
+
+    fn now() -> i64 {
+        NOW.load(Ordering::Relaxed) * HOUR + HOUR / 2
+    }
+
+    fn finding(hour: i64) -> Finding {
+        let text = str::to_owned;
+        Finding {
+            finding_id: text("7e5583e7a86047cb"),
+            rule: text("rule"),
+            severity: Severity::Warning,
+            service_name: text("service"),
+            endpoint: text("endpoint"),
+            subject: text("subject"),
+            title: text("title"),
+            message: text("message"),
+            window_start_unix_nano: hour * HOUR,
+            window_end_unix_nano: hour * HOUR + 1,
+            traces_affected: 20,
+            traces_seen: 20,
+            occurrences: 20,
+            wasted_nanos: 1,
+            wasted_nanos_estimated: None,
+            wasted_share: None,
+            confidence: Confidence::Certain,
+            confidence_reason: text("it is said"),
+            evidence: Evidence::default(),
+            remediation: Remediation::default(),
+            caused_by: None,
+            first_seen_unix_nano: hour * HOUR,
+            last_seen_unix_nano: hour * HOUR + 1,
+            service_versions: Vec::new(),
+            status: Status::New,
+        }
+    }
+
+    /// An analysis of so many traces of the endpoint, in which it was found or not.
+    fn analysis(hour: i64, traces: u64, is_found: bool) -> Analysis {
+        let place = ("service".to_owned(), "endpoint".to_owned());
+        let traffic = Traffic {
+            traces: [(place, traces)].into(),
+            rules: ["rule".to_owned()].into(),
+            undecided: [].into(),
+        };
+        Analysis {
+            findings: if is_found { vec![finding(hour)] } else { Vec::new() },
+            muted: Vec::new(),
+            mutes_over: Vec::new(),
+            runs: Vec::new(),
+            traffic,
+            spans: 0,
+            traces: 0,
+            repeated_spans: 0,
+        }
+    }
+
+    fn sent(tables: &Receiver<ToTables>) -> Vec<(i64, &'static str)> {
+        let mut rows = Vec::new();
+        while let Ok(sent) = tables.try_recv() {
+            let ToTables::Findings(batch) = sent else { panic!("only findings are sent") };
+            let of_batch = timesink_output::findings_of(&batch).expect("rows of the table");
+            let row = |row: &Finding| (row.window_start_unix_nano / HOUR, row.status.as_str());
+            rows.extend(of_batch.iter().map(row));
+        }
+        rows
+    }
+
+    /// Scenario: a finding is there for some hours, is not, and comes back; a mute begins and ends.
+    /// Guarantee: a row an hour says how it stands; that it is gone only once there was traffic
+    /// enough to tell.
+    #[test]
+    fn each_hour_says_how_a_finding_stands() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let runtime = Builder::new_current_thread().build().expect("a runtime");
+        let (sender, tables) = channel();
+        let mut past = Past::new(folder.path().to_owned(), now, sender, None);
+        let muted = |hour| {
+            let mut analysis = analysis(hour, 20, true);
+            analysis.muted = std::mem::take(&mut analysis.findings);
+            analysis.muted[0].status = Status::Muted;
+            analysis
+        };
+        for (hour, of_hour) in [
+            (1, analysis(1, 20, true)),
+            (2, analysis(2, 20, true)),
+            (3, analysis(3, 0, false)),
+            (4, analysis(4, 1000, false)),
+            (5, analysis(5, 20, true)),
+            (6, muted(6)),
+            (7, analysis(7, 20, true)),
+        ] {
+            NOW.store(hour, Ordering::Relaxed);
+            past.note(&of_hour, &runtime).expect("there is no table yet");
+        }
+        past.end();
+        let expected = [
+            (1, "new"),
+            (2, "ongoing"),
+            (3, "not_seen"),
+            (4, "resolved"),
+            (5, "regressed"),
+            (6, "muted"),
+            (7, "ongoing"),
+        ];
+        assert_eq!(sent(&tables), expected);
     }
 }

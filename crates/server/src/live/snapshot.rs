@@ -19,6 +19,8 @@ impl Default for Snapshot {
         let analysis = Analysis {
             traffic: Traffic::default(),
             findings: Vec::new(),
+            muted: Vec::new(),
+            mutes_over: Vec::new(),
             runs: Vec::new(),
             spans: 0,
             traces: 0,

@@ -7,6 +7,7 @@ use axum::extract::{Query, State as Extract};
 use http::{Response, StatusCode};
 use timesink_model::{Confidence, Finding, Severity, parse_duration_nanos};
 use timesink_output::{Format, Report};
+use timesink_rules::Mute;
 
 use super::State;
 use super::answer::{internal, of_any_size, problem};
@@ -51,14 +52,20 @@ fn render(live: &Shared, wanted: &Wanted, version: &str) -> Result<(Format, Vec<
     let provisional = live.is_provisional();
     let snapshot: Arc<Snapshot> = live.snapshot();
     let analysis = &snapshot.analysis;
-    let fitting = analysis.findings.iter().filter(|finding| wanted.fits(finding));
-    let mut findings: Vec<Finding> = fitting.cloned().collect();
+    let fitting = |all: &[Finding]| -> Vec<Finding> {
+        all.iter().filter(|finding| wanted.fits(finding)).cloned().collect()
+    };
+    let (mut findings, muted) = (fitting(&analysis.findings), fitting(&analysis.muted));
+    let mutes_over = analysis.mutes_over.iter().filter(|mute| wanted.may_show(mute));
+    let mutes_over: Vec<Mute> = mutes_over.cloned().collect();
     let findings_total = findings.len();
     findings.truncate(wanted.top.unwrap_or(usize::MAX));
     let examples = if wanted.format == Format::Html { snapshot.examples.as_slice() } else { &[] };
     let report = Report {
         findings: &findings,
         findings_total,
+        muted: &muted,
+        mutes_over: &mutes_over,
         runs: &analysis.runs,
         spans: analysis.spans,
         traces: analysis.traces,
@@ -141,6 +148,16 @@ impl Wanted {
             }
         }
         Ok(wanted)
+    }
+
+    /// Whether what a mute was about can be among them.
+    fn may_show(&self, mute: &Mute) -> bool {
+        let may = |wanted: &Option<String>, muted: &Option<String>| {
+            wanted.is_none() || muted.is_none() || wanted == muted
+        };
+        may(&self.service, &mute.service)
+            && may(&self.endpoint, &mute.endpoint)
+            && may(&self.rule, &mute.rule)
     }
 
     fn fits(&self, finding: &Finding) -> bool {

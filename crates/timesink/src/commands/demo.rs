@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 use timesink_output::Format;
-use timesink_rules::Engine;
+use timesink_rules::{Engine, Mutes};
 use timesink_server::{Exporter, Purpose, Server, ServerOptions};
 use tokio::runtime::{Builder, Runtime};
 
@@ -70,6 +70,8 @@ const RECORDINGS: &[Recording] = &[
 ];
 
 pub(super) fn run(args: &DemoArgs, run: &mut Run<'_>) -> Result<Ended> {
+    // The recordings are ours: what is of no interest elsewhere is what they are about.
+    run.config.rules.mutes = Mutes::default();
     let engine = analysis::engine(&run.config, &[])?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
     let receiver = Receiver::start(run)?;

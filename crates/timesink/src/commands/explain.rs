@@ -1,6 +1,7 @@
 //! `timesink explain`: each step of a rule on one trace, and why it fired or did not.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use timesink_facts::packed::Text;
+use timesink_output::words::muted_by;
 use timesink_query::Database;
 use timesink_rules::{ExplainedStep, Explanation, explain, show_nanos};
 
@@ -101,8 +103,12 @@ fn write(explanation: &Explanation, run: &mut Run<'_>) -> Result<()> {
     let fired = format!("fired, with {} row{plural} of this trace, in:", explanation.instances);
     writeln!(out, "{}", paint.bold(&fired))?;
     for finding in &explanation.findings {
-        let text = format!("{}[{}]: {}", finding.severity, finding.rule, finding.title);
-        write_item(out, "  ", &format!("{text}; subject {}", finding.subject), columns)?;
+        let mut text = format!("{}[{}]: {}", finding.severity, finding.rule, finding.title);
+        let _ = write!(text, "; subject {}", finding.subject);
+        if let Some(muted) = &finding.evidence.muted {
+            let _ = write!(text, "; muted {}", muted_by(muted));
+        }
+        write_item(out, "  ", &text, columns)?;
     }
     Ok(())
 }

@@ -54,7 +54,7 @@ pub(crate) fn run(
         Command::Sql(args) => sql::run(args, &mut run),
         Command::Rules(command) => rules::run(&command, &mut run),
         Command::Demo(args) => demo::run(&args, &mut run),
-        Command::Config(ConfigCommand::Show) => config::show(&sources, &mut run),
+        Command::Config(ConfigCommand::Show(_)) => config::show(&sources, &mut run),
         Command::Token(args) => token::run(&args, &mut run),
         Command::Completions { shell } => completions::run(shell, run.console),
     }

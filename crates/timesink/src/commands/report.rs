@@ -87,6 +87,8 @@ pub(super) fn write_file(
     let report = Report {
         findings: shown.findings,
         findings_total: material.analysis.findings.len(),
+        muted: &material.analysis.muted,
+        mutes_over: &material.analysis.mutes_over,
         runs: &material.analysis.runs,
         spans: material.analysis.spans,
         traces: material.analysis.traces,

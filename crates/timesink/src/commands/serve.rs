@@ -66,7 +66,8 @@ pub(super) fn run_after(
     }
     let addresses = server.addresses();
     let (grpc, http) = (addresses.otlp[0], addresses.otlp[1]);
-    let web = addresses.web.map(|web| format!(", web http://{web}")).unwrap_or_default();
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
+    let web = addresses.web.map(|web| format!(", web {scheme}://{web}")).unwrap_or_default();
     writeln!(run.console.out, "timesink is ready: grpc {grpc}, http {http}{web}")?;
     run.console.out.flush()?;
     first(grpc, token.as_ref(), run)?;
@@ -160,6 +161,8 @@ mod tests {
         let clean = Analysis {
             traffic: timesink_model::Traffic::default(),
             findings: Vec::new(),
+            muted: Vec::new(),
+            mutes_over: Vec::new(),
             runs: Vec::new(),
             spans: 0,
             traces: 0,

@@ -103,7 +103,7 @@ mod tests {
         check_refusal(
             "zzz = 1",
             "line 1: unknown key `zzz`, expected one of `rules_dirs`, `query`, `input`, `serve`, \
-             `receiver`, `live`, `store`, `redaction`, `rules`",
+             `receiver`, `live`, `store`, `redaction`, `rules`, `mute`",
         );
         check_refusal(
             "[query]\nthreads = 'two'",

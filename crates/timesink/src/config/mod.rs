@@ -2,6 +2,7 @@
 //! [`Config`] (checked and complete) in [`load`]. Only [`Config`] travels.
 
 mod file;
+mod mute;
 mod options;
 mod server;
 mod show;
@@ -66,11 +67,11 @@ pub(crate) struct Sources<'a> {
     file: Option<File>,
 }
 
-impl Sources<'_> {
+impl<'a> Sources<'a> {
     /// Returns the source of a key such as `query.threads`.
     pub(crate) fn of(&self, key: &str) -> Source {
-        let command = self.matches.subcommand().map(|(_, matches)| matches);
-        let mut places = [Some(self.matches), command].into_iter().flatten();
+        let below = |matches: &&'a ArgMatches| matches.subcommand().map(|(_, below)| below);
+        let mut places = std::iter::successors(Some(self.matches), below);
         let given = places.find(|matches| matches.try_contains_id(key).is_ok());
         match given.and_then(|matches| matches.value_source(key)) {
             Some(ValueSource::CommandLine) => Source::Flag,

@@ -9,7 +9,10 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use serde::Deserialize;
-use timesink_rules::{Override, RuleSettings, RulesConfig, Value};
+use timesink_rules::{Mutes, Override, RuleSettings, RulesConfig, Value};
+
+use super::mute::MuteOptions;
+use crate::surroundings::now_unix_nano;
 
 /// Everything that can be configured, as written.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
@@ -53,6 +56,10 @@ pub(crate) struct Options {
     /// Settings by rule, in the file only.
     #[arg(skip)]
     pub(crate) rules: BTreeMap<String, RuleOptions>,
+
+    /// Findings that are of no interest for a while, in the file only.
+    #[arg(skip)]
+    pub(crate) mute: Vec<MuteOptions>,
 }
 
 /// What queries may use, rules' queries included.
@@ -249,7 +256,7 @@ pub(crate) struct ReceiverOptions {
     pub(crate) request_seconds_max: Option<u64>,
 
     /// Memory that the receiver may take, in MiB, about: spans half of it, with a data directory a
-    /// quarter
+    /// fifth
     ///
     /// The rest is for their analysis and for writing them. At the limit exporters are told to try
     /// again. Under `run`, which analyzes in the end, spans may hold all of it. Default: 2048.
@@ -489,7 +496,9 @@ impl Options {
     pub(crate) fn rules_config(self) -> Result<RulesConfig> {
         let settings =
             |(name, options): (String, RuleOptions)| Ok((name.clone(), options.settings(&name)?));
-        Ok(RulesConfig { rules: self.rules.into_iter().map(settings).collect::<Result<_>>()? })
+        let rules = self.rules.into_iter().map(settings).collect::<Result<_>>()?;
+        let all = self.mute.into_iter().map(MuteOptions::mute).collect::<Result<_>>()?;
+        Ok(RulesConfig { rules, mutes: Mutes { all, clock: now_unix_nano } })
     }
 }
 

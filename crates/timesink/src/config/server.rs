@@ -15,6 +15,10 @@ use timesink_server::{
 use super::options::{RedactedOptions, TokenOptions};
 use super::{MIB_MAX, Options, ServeOptions, Sources, bytes, within};
 
+/// The most that `live.settle_seconds` may be: facts of traces that waited longer would not be
+/// known to be there after a crash.
+const SETTLE_SECONDS_MAX: u64 = 600;
+
 /// The most that a message may hold: what a decoder takes at all.
 const MESSAGE_MIB_MAX: u64 = 256;
 
@@ -149,7 +153,12 @@ fn live(flags: &Options, file: &Options, sources: &Sources<'_>) -> Result<LiveOp
     let window = live.window_minutes.unwrap_or(defaults.window.as_secs() / 60);
     let interval = live.interval_seconds.unwrap_or(defaults.interval.as_secs());
     Ok(LiveOptions {
-        settle: Duration::from_secs(within("live.settle_seconds", settle, 3600, "seconds")?),
+        settle: Duration::from_secs(within(
+            "live.settle_seconds",
+            settle,
+            SETTLE_SECONDS_MAX,
+            "seconds",
+        )?),
         window: Duration::from_mins(within("live.window_minutes", window, 10_080, "minutes")?),
         interval: Duration::from_secs(within("live.interval_seconds", interval, 3600, "seconds")?),
     })

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use anyhow::Result;
 use timesink_otlp::{Action, Rule as Redacted};
-use timesink_rules::{Rule, RuleSettings, Value};
+use timesink_rules::{Mute, Rule, RuleSettings, Value};
 use timesink_server::{RedactionRules, TlsFiles};
 
 use super::{MIB, Source, Sources};
@@ -54,6 +54,7 @@ impl Page<'_> {
         for rule in rules {
             self.rule(rule, config.rules.rules.get(rule.name()).unwrap_or(&none));
         }
+        config.rules.mutes.all.iter().for_each(|mute| self.mute(mute));
         self.text
     }
 
@@ -153,6 +154,22 @@ impl Page<'_> {
                 let _ = writeln!(self.text, "{param} = {}", shown(value));
             }
         }
+    }
+
+    fn mute(&mut self, mute: &Mute) {
+        self.text.push_str("\n[[mute]]\n");
+        let named = [
+            ("finding", &mute.finding),
+            ("rule", &mute.rule),
+            ("service", &mute.service),
+            ("endpoint", &mute.endpoint),
+            ("subject", &mute.subject),
+        ];
+        let named = named.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        for (key, value) in named.chain([("reason", &mute.reason)]) {
+            let _ = writeln!(self.text, "{key} = {}", quoted(value));
+        }
+        let _ = writeln!(self.text, "until = {}", mute.until);
     }
 
     /// Writes the last part of the key, its value and where that comes from.

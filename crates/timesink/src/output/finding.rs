@@ -156,6 +156,7 @@ mod tests {
                 span_ids: vec!["00f067aa0ba902b7".to_owned()],
                 code_location: Some("shop/views.py:12".to_owned()),
                 test_cases: Vec::new(),
+                muted: None,
             },
             remediation: Remediation {
                 summary: "load the rows in one query".to_owned(),

@@ -37,7 +37,8 @@ pub(crate) fn write_summary(
     writeln!(console.out, "{}", paint.bold(headline))?;
     // Rules that had nothing to look at are neither clean nor skipped.
     let runs = if analysis.spans > 0 { analysis.runs.as_slice() } else { &[] };
-    let mut lines = words::outcomes(runs);
+    let mut lines = words::muted(&analysis.muted, &analysis.mutes_over);
+    lines.extend(words::outcomes(runs));
     lines.extend(losses(input));
     lines.extend(words::repeats(analysis.repeated_spans));
     if !analysis.findings.is_empty() {
@@ -78,7 +79,7 @@ pub(crate) fn warn_of_losses(console: &Console, input: &Input) {
 pub(crate) fn warn_of_lost_records(console: &Console, replayed: &Replayed) {
     let lost = &replayed.lost;
     if let (Some(first), Some(last)) = (lost.first(), lost.last()) {
-        let records: u64 = lost.iter().map(|range| range.end() - range.start() + 1).sum();
+        let records = replayed.records_lost();
         console.warn(&format!(
             "the log is damaged: {records} of its records that were safe, between {} and {}, \
              cannot be read, and their spans are lost",

@@ -10,12 +10,13 @@ use arrow::compute::filter_record_batch;
 use timesink_model::schema::{Columns, facts, gaps};
 use timesink_query::StoredTable;
 use timesink_store::trace_ids;
-use timesink_tables::{LookWalked, Snapshot, stored_columns};
+use timesink_tables::{Layout, LookWalked, Snapshot, stored_columns};
 
 /// Returns the tables `facts` and `gaps`, unless spans of the table `spans` have no facts.
 pub(super) async fn tables(
     walked: LookWalked,
     spans: &Snapshot,
+    now_unix_nano: i64,
 ) -> Result<Option<[StoredTable; 2]>> {
     let LookWalked { facts: stored, gaps: stored_gaps, unsettled } = walked;
     let whole_since = stored.whole_since().await?;
@@ -29,16 +30,16 @@ pub(super) async fn tables(
     let traces = Arc::new(unsettled.iter().flat_map(trace_ids).collect::<HashSet<u128>>());
     let made = timesink_facts::run(unsettled, &stored_columns())?;
     let mut of_log = Vec::new();
-    let known = Known::read(&stored, &traces).await?;
+    let known = Known::read(&stored, &traces, now_unix_nano).await?;
     for rows in made.facts {
         of_log.push(known.without(&rows)?);
     }
-    let known = Known::read(&stored_gaps, &traces).await?;
+    let known = Known::read(&stored_gaps, &traces, now_unix_nano).await?;
     let gaps_of_log = vec![known.without(&made.gaps)?];
-    let table = |name, snapshot, behind| StoredTable { name, snapshot, behind };
+    let table = |name, layout, snapshot, behind| StoredTable { name, layout, snapshot, behind };
     Ok(Some([
-        table(facts::table().name, stored, of_log),
-        table(gaps::table().name, stored_gaps, gaps_of_log),
+        table(facts::table().name, Layout::FACTS, stored, of_log),
+        table(gaps::table().name, Layout::GAPS, stored_gaps, gaps_of_log),
     ]))
 }
 
@@ -47,11 +48,11 @@ struct Known(HashSet<(u128, String)>);
 
 impl Known {
     /// Reads those of traces that the log has spans of.
-    async fn read(table: &Snapshot, traces: &Arc<HashSet<u128>>) -> Result<Self> {
+    async fn read(table: &Snapshot, traces: &Arc<HashSet<u128>>, now: i64) -> Result<Self> {
         let ids = Columns::named(["trace_id", "span_id"].map(str::to_owned));
         let mut known = HashSet::new();
         if !traces.is_empty() {
-            for batch in table.recent_rows_of(traces, &ids).await? {
+            for batch in table.recent_rows_of(traces, &ids, now).await? {
                 known.extend(keys(&batch));
             }
         }

@@ -28,6 +28,12 @@ fn the_first_that_has_a_value_wins() {
     check_line(&page, &["rows_max", "=", "20", "#", "TIMESINK_QUERY_ROWS_MAX"]);
     let page = shown(&place, &flag, &environment);
     check_line(&page, &["rows_max", "=", "10", "#", "flag"]);
+    // Those of `serve`, too.
+    let environment = [("TIMESINK_STORE_FLUSH_SECONDS", "7")];
+    let page = shown(&place, &["--data", "kept"], &environment);
+    let from = "TIMESINK_STORE_FLUSH_SECONDS";
+    check_line(&page, &["flush_seconds", "=", "7", "#", from]);
+    check_line(&page, &["data", "=", "\"kept\"", "#", "flag"]);
 }
 
 #[test]
@@ -37,7 +43,9 @@ fn what_is_shown_is_a_configuration() {
         "mine.toml",
         "[query]\nthreads = 3\n[rules.n-plus-one-query]\nrepeats_min = 7\n\
          [[rules.n-plus-one-query.override]]\nservice = \"a \\\"b\\\"\"\nrepeats_min = 9\n\
-         [rules.slow-dependency]\nenabled = false\n",
+         [rules.slow-dependency]\nenabled = false\n\
+         [[mute]]\nrule = \"slow-dependency\"\nservice = \"a \\\"b\\\"\"\nreason = \"why\"\n\
+         until = 2027-01-31\n",
     );
     let page = shown(&place, &["--config", "mine.toml"], &[]);
     check_line(&page, &["threads", "=", "3", "#", "mine.toml"]);
@@ -45,6 +53,9 @@ fn what_is_shown_is_a_configuration() {
     assert_eq!(changed, 3, "{page}");
     place.write("again.toml", &page);
     let again = shown(&place, &["--config", "again.toml"], &[]);
+    let mute = "[[mute]]\nrule = \"slow-dependency\"\nservice = \"a \\\"b\\\"\"\n\
+                reason = \"why\"\nuntil = 2027-01-31\n";
+    assert!(page.ends_with(mute), "{page}");
     let without_sources = |page: &str| {
         let values = page.lines().map(|line| line.split('#').next().unwrap().trim_end().to_owned());
         values.collect::<Vec<_>>()
@@ -96,6 +107,16 @@ fn refuses_what_it_does_not_know() {
     check_config(
         "[query]\nthreads = 0",
         "configuration `timesink.toml`: `query.threads` is 0: expected 1 to 256 threads",
+    );
+    check_config(
+        "[[mute]]\nrule = 'n-plus-one'\nreason = 'why'\nuntil = 2027-01-31",
+        "configuration `timesink.toml`: no rule is named `n-plus-one`; did you mean \
+         `n-plus-one-call`?",
+    );
+    check_config(
+        "[[mute]]\nrule = 'n-plus-one-query'\nreason = 'why'",
+        "configuration `timesink.toml`: `[[mute]]` needs `until`, the last day, as \
+         `until = 2027-01-31`",
     );
     check_config(
         "[rules.slow-network-edge]\nzzz = 1",

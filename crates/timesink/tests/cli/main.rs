@@ -8,6 +8,7 @@ mod config;
 mod diagnostics;
 mod explain;
 mod files;
+mod mute;
 mod outputs;
 mod sql;
 mod support;
