@@ -64,9 +64,9 @@ fn sharded(spans: &[RecordBatch], shards: usize, limits: Limits) -> Database {
 fn said(analysis: &Analysis) -> String {
     let run = |run: &RuleRun| format!("{} {:?} {:?}\n", run.rule, run.outcome, run.undecided);
     let runs: String = analysis.runs.iter().map(run).collect();
-    let Analysis { findings, traffic, spans, traces, repeated_spans, .. } = analysis;
+    let Analysis { findings, muted, traffic, spans, traces, repeated_spans, .. } = analysis;
     let seen: BTreeMap<_, _> = traffic.traces.iter().collect();
-    format!("{runs}{findings:#?}\n{seen:#?}\n{spans} {traces} {repeated_spans}")
+    format!("{runs}{findings:#?}\n{muted:#?}\n{seen:#?}\n{spans} {traces} {repeated_spans}")
 }
 
 #[tokio::test(flavor = "multi_thread")]

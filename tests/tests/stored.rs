@@ -28,19 +28,19 @@ fn store(folder: &Path) -> Arc<DiskStore> {
     Arc::new(DiskStore::new(Arc::new(LocalDisk), folder))
 }
 
-/// Stores rows but for the last ten, which are behind the table.
-async fn stored(folder: &Path, rows: &RecordBatch) -> StoredDatabase {
+/// Stores rows but for some of the last, which are behind the table.
+async fn stored(folder: &Path, rows: &RecordBatch, behind: usize) -> StoredDatabase {
     let table = spans::table();
     let opened = Table::open(store(folder), &table, Layout::SPANS, || 1).await;
     let mut written = opened.expect("it is made");
-    let (half, most) = (rows.num_rows() / 2, rows.num_rows() - 10);
+    let (half, most) = (rows.num_rows() / 2, rows.num_rows() - behind);
     let parts = [rows.slice(0, half), rows.slice(half, most - half)];
     for (number, part) in (1..).zip(parts) {
         written.append(&[(number, &[part])]).await.expect("it works");
     }
     let snapshot = Snapshot::open(store(folder), &table).await.expect("it is there");
-    let behind = vec![rows.slice(most, 10)];
-    let tables = vec![StoredTable { name: table.name, snapshot, behind }];
+    let behind = if behind > 0 { vec![rows.slice(most, behind)] } else { Vec::new() };
+    let tables = vec![StoredTable { name: table.name, layout: Layout::SPANS, snapshot, behind }];
     StoredDatabase::new(tables, Limits::default()).expect("it opens")
 }
 
@@ -69,7 +69,7 @@ const QUERIES: [&str; 8] = [
 async fn rows_are_those_of_tables_in_memory() {
     let folder = tempfile::tempdir().expect("a folder");
     let rows = traces();
-    let stored = stored(folder.path(), &rows).await;
+    let stored = stored(folder.path(), &rows, 10).await;
     let memory = Database::open(vec![rows], Limits::default()).expect("it opens");
     for sql in QUERIES {
         assert_eq!(StoredDatabase::tables_for(sql), ["spans"], "{sql}");
@@ -94,12 +94,43 @@ async fn rows_are_those_of_tables_in_memory() {
     assert_eq!(StoredDatabase::tables_for(joined), ["facts", "gaps"]);
 }
 
+/// Scenario: all rows are in files, each in the order of the table, and these overlap.
+/// Guarantee: a query that goes along that order counts each trace once, whatever files it is in.
+#[tokio::test]
+async fn the_order_of_files_is_used_and_is_true() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rows = traces();
+    // Halves of each trace: all files hold all trace ids.
+    let even = rows.num_rows() / 2 * 2;
+    let order = (0..even as u64).step_by(2).chain((1..even as u64).step_by(2));
+    let order: arrow::array::UInt64Array = order.collect();
+    let rows = arrow::compute::take_record_batch(&rows, &order).expect("its rows");
+    let stored = stored(folder.path(), &rows, 0).await;
+    let memory = Database::open(vec![rows], Limits::default()).expect("it opens");
+    for sql in [
+        "SELECT trace_id, count(*) AS n, max(end_time_unix_nano) AS last FROM spans \
+         GROUP BY trace_id ORDER BY trace_id",
+        "SELECT trace_id, start_time_unix_nano, span_id FROM spans \
+         ORDER BY trace_id, start_time_unix_nano, span_id",
+        "SELECT n, count(*) AS traces FROM (SELECT trace_id, count(*) AS n FROM spans \
+         GROUP BY trace_id) GROUP BY n ORDER BY n",
+        "SELECT DISTINCT trace_id FROM spans ORDER BY trace_id LIMIT 3",
+    ] {
+        let ours = answer(stored.session().expect("a session"), sql).await;
+        let expected = answer(memory.session().expect("a session"), sql).await;
+        assert_eq!(ours, expected, "{sql}");
+    }
+    let plan = "EXPLAIN SELECT trace_id, count(*) FROM spans GROUP BY trace_id";
+    let plan = answer(stored.session().expect("a session"), plan).await.expect("a plan");
+    assert!(plan.contains("ordering_mode=Sorted"), "{plan}");
+}
+
 /// Scenario: the files of other hours are gone.
 /// Guarantee: queries that need no row of them are answered, others name one.
 #[tokio::test]
 async fn files_that_a_query_does_not_need_are_not_read() {
     let folder = tempfile::tempdir().expect("a folder");
-    let database = stored(folder.path(), &traces()).await;
+    let database = stored(folder.path(), &traces(), 10).await;
     let snapshot = Snapshot::open(store(folder.path()), &spans::table()).await.expect("it opens");
     let files = snapshot.files().expect("they are listed");
     let first_hour = files[0].hour.clone().expect("an hour");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session as Planning, TableProvider};
@@ -18,12 +19,14 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use serde_json::Value;
 use timesink_model::schema::{facts, findings, gaps, quarantine, spans};
-use timesink_tables::{LiveFile, Snapshot};
+use timesink_tables::{Layout, LiveFile, Snapshot};
 
 use crate::Error;
 use crate::database::{Limits, runtime};
@@ -37,11 +40,17 @@ use crate::views::VIEWS;
 /// What the name of a time in nanoseconds ends with, beside which the same time is a timestamp.
 const NANOS: &str = "_unix_nano";
 
+/// Files a thread, each read from its begin to its end: with more of them each thread reads one
+/// after the other, in no order. Of a file that is read some 5 MiB are held.
+const ORDERED_FILES_MAX: usize = 8;
+
 /// A table at one moment: its files, and rows that are in none of them yet.
 #[derive(Debug)]
 pub struct StoredTable {
     /// What a query calls it.
     pub name: &'static str,
+    /// How rows lie in its files.
+    pub layout: Layout,
     pub snapshot: Snapshot,
     /// With the table's columns.
     pub behind: Vec<RecordBatch>,
@@ -126,6 +135,8 @@ impl StoredDatabase {
 #[derive(Debug)]
 struct Provider {
     schema: SchemaRef,
+    /// The order of the rows of a file.
+    order: Option<LexOrdering>,
     location: ObjectStoreUrl,
     files: Vec<PartitionedFile>,
     behind: Vec<RecordBatch>,
@@ -139,7 +150,9 @@ impl Provider {
             let statistics = Arc::new(statistics(&schema, file));
             PartitionedFile::new(file.path.as_str(), file.bytes).with_statistics(statistics)
         });
-        Ok(Self { files: files.collect(), schema, location, behind: table.behind })
+        let order = order(&schema, table.layout.sorted_by);
+        let order = order.map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(Self { files: files.collect(), schema, order, location, behind: table.behind })
     }
 
     /// Returns the files that can hold rows for which filters are true.
@@ -172,9 +185,13 @@ impl Provider {
         let source = Arc::new(source.with_table_parquet_options(options));
         let rows = files.iter().filter_map(|file| file.statistics.as_deref());
         let rows = Statistics::try_merge_iter(rows, &self.schema)?;
-        let groups = FileGroup::new(files).split_files(partitions);
+        // Rows of a file come in its order: traces are then told apart without a table of them.
+        let is_ordered = files.len() <= partitions * ORDERED_FILES_MAX;
+        let order = self.order.iter().filter(|_| is_ordered).cloned().collect();
+        let groups = if is_ordered { files.len() } else { partitions };
         let scan = FileScanConfigBuilder::new(self.location.clone(), source)
-            .with_file_groups(groups)
+            .with_file_groups(FileGroup::new(files).split_files(groups))
+            .with_output_ordering(order)
             .with_statistics(rows)
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)
@@ -227,6 +244,15 @@ impl TableProvider for Provider {
             Err(parts) => UnionExec::try_new(parts),
         }
     }
+}
+
+/// Returns an order by columns, the least first.
+fn order(schema: &SchemaRef, sorted_by: &[&str]) -> Result<Option<LexOrdering>> {
+    let columns = sorted_by.iter().map(|name| {
+        let column = Column::new_with_schema(name, schema)?;
+        Ok(PhysicalSortExpr::new(Arc::new(column), SortOptions::new(false, false)))
+    });
+    Ok(LexOrdering::new(columns.collect::<Result<Vec<_>>>()?))
 }
 
 /// Returns what the table's log says of a file. Its numbers are exact: they were counted as it was

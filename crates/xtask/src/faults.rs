@@ -1,6 +1,6 @@
 //! `faults`: the release binary is killed again and again while exporters send to it, and every
-//! span that was acknowledged has to be there, once. The tests kill it three times; this takes
-//! longer.
+//! span that was acknowledged has to be there, once; and the power is cut at each operation of the
+//! disk. The tests kill it three times, and cut the power at some operations; this takes longer.
 
 use anyhow::Result;
 
@@ -14,5 +14,9 @@ pub(crate) fn run() -> Result<()> {
     let test = ["test", "--workspace", "--test", "e2e", "--", "--nocapture", "store::", "faults::"];
     let mut command = cargo(&test);
     command.env("TIMESINK_BINARY", release_binary()?).env("TIMESINK_TEST_KILLS", KILLS);
-    run_command(&mut command)
+    run_command(&mut command)?;
+    let targets = ["--test", "table", "--test", "walked", "--test", "log"];
+    let cuts = ["--", "--nocapture", "power", "cut"];
+    let mut command = cargo(&[&["test", "--workspace"][..], &targets, &cuts].concat());
+    run_command(command.env("TIMESINK_ALL_POINTS", "1"))
 }

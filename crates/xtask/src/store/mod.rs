@@ -62,7 +62,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     let folder = tempfile::tempdir_in(target()?)?;
     let made = folder.path().join("data");
     let data = keep.map_or(made.as_path(), Path::new);
-    if keep.is_none() {
+    if !data.exists() {
         let input = input::join(&root().join(TRACES))?;
         for rate in RATES.iter().filter(|_| is_wanted("rates")) {
             let at_rate = folder.path().join(format!("at-{rate}"));

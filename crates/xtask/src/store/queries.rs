@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use arrow::array::AsArray;
 use timesink_query::{Limits, StoredDatabase, StoredTable};
-use timesink_tables::{Look, Wanted};
+use timesink_tables::{Layout, Look, Wanted};
 use tokio::runtime::Runtime;
 
 use crate::workspace::{root, target};
@@ -122,8 +122,8 @@ fn open(data: &Path, limits: Limits, runtime: &Runtime) -> Result<(StoredDatabas
     let folder = data.join("tables/spans");
     let paths = look.spans.files()?.into_iter().map(|file| folder.join(file.path));
     let files = paths.map(|path| path.to_string_lossy().into_owned()).collect();
-    let table =
-        StoredTable { name: look.spans.name(), snapshot: look.spans, behind: look.behind.spans };
+    let (snapshot, behind) = (look.spans, look.behind.spans);
+    let table = StoredTable { name: snapshot.name(), layout: Layout::SPANS, snapshot, behind };
     Ok((StoredDatabase::new(vec![table], limits)?, files))
 }
 
