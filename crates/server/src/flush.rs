@@ -28,6 +28,9 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Between two looks at which files are to be joined, and which rows to go.
 const MAINTAIN_EVERY: Duration = Duration::from_mins(1);
 
+/// The system's clock has jumped when it and the time that passed differ by so much.
+const CLOCK_JUMP_MIN: Duration = Duration::from_hours(1);
+
 /// An hour is taken as over so long after its end: spans come late.
 const HOUR_OVER_AFTER: Duration = Duration::from_mins(10);
 
@@ -115,6 +118,7 @@ impl Flusher {
     ) -> Result<(Self, Sender<ToTables>), Error> {
         let Opened { tables, runtime, recovery, lock } = store;
         let (sender, parts) = channel();
+        let maintained_unix_nano = tables.now();
         intake.recovering();
         let mut work = Work {
             intake,
@@ -131,6 +135,7 @@ impl Flusher {
             since: Instant::now(),
             not_before: Instant::now(),
             maintained: Instant::now(),
+            maintained_unix_nano,
             caught_up: Instant::now(),
             settled: Instant::now(),
             settle,
@@ -179,6 +184,8 @@ struct Work {
     not_before: Instant,
     /// When rows were taken out, and files removed, last.
     maintained: Instant,
+    /// What the system's clock said then.
+    maintained_unix_nano: i64,
     /// When the tables' positions were last brought up to date.
     caught_up: Instant,
     /// When traces were settled last.
@@ -288,8 +295,11 @@ impl Work {
         if self.is_joining {
             until = Instant::now();
         }
-        if self.tables.unsettled_bytes() > 0 {
-            until = until.min(self.settled + self.options.flush_after);
+        let unsettled = self.tables.unsettled_bytes();
+        if unsettled > 0 {
+            let is_short = unsettled > self.room_unsettled();
+            let every = if is_short { SETTLE_EVERY } else { self.options.flush_after };
+            until = until.min(self.settled + every);
         }
         if !self.waiting.is_empty() {
             let old =
@@ -360,19 +370,29 @@ impl Work {
     /// Takes out old rows and removes files that nobody needs, from time to time.
     fn make_room(&mut self) {
         if self.maintained.elapsed() >= MAINTAIN_EVERY {
+            let is_steady = self.has_gone_on_steadily();
             self.maintained = Instant::now();
+            self.maintained_unix_nano = self.tables.now();
             self.is_joining = true;
             let ago = |time: Duration| self.tables.now().saturating_sub(time.as_nanos() as i64);
             let (kept, unused) = (ago(self.options.keep), ago(SWEEP_AFTER));
             let bytes_max = self.options.bytes_max;
             // Each step is taken, also if the one before failed: a full disk is to become emptier.
             self.try_to("take out old rows", async |tables| {
-                tables.expire(Some(kept), bytes_max).await.map(drop)
+                tables.expire(is_steady.then_some(kept), bytes_max).await.map(drop)
             });
             self.try_to("remove files that nobody needs", async |tables| {
                 tables.sweep(unused).await.map(drop)
             });
         }
+    }
+
+    /// Returns whether the system's clock says that as much time went by since the last look as
+    /// did. One that jumps ahead for a moment must not take out what it takes for old.
+    fn has_gone_on_steadily(&self) -> bool {
+        let by_clock = self.tables.now().saturating_sub(self.maintained_unix_nano);
+        let passed = self.maintained.elapsed().as_nanos() as i64;
+        by_clock.saturating_sub(passed).unsigned_abs() < CLOCK_JUMP_MIN.as_nanos() as u64
     }
 
     /// Does what can be done later as well.
@@ -431,7 +451,7 @@ impl Work {
     /// Walks traces from time to time, and sooner when their spans take much memory.
     fn settle_if_due(&mut self) {
         let bytes = self.tables.unsettled_bytes();
-        let room = (self.intake.memory_bytes_max() as f64 * UNSETTLED_SHARE) as u64;
+        let room = self.room_unsettled();
         let since = self.settled.elapsed();
         if bytes > room && since >= SETTLE_EVERY {
             // The fewer traces are cut, the fewer are walked again.
@@ -450,6 +470,11 @@ impl Work {
         {
             self.settle(Settle::After(self.settle));
         }
+    }
+
+    /// Returns what spans may take whose traces have not settled.
+    fn room_unsettled(&self) -> u64 {
+        (self.intake.memory_bytes_max() as f64 * UNSETTLED_SHARE) as u64
     }
 
     /// Walks traces; returns whether it could.

@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use timesink_otlp::{Rejected, Repair, Tally};
+use timesink_store::log::Replayed;
 
 use crate::answer::Answer;
 use crate::receiver::{Protocol, Signal};
@@ -63,6 +64,8 @@ struct Counted {
     log_time: Histogram,
     log_failures: Counter,
     log_repeated: Counter,
+    log_bytes_skipped: Counter,
+    log_records_lost: Counter,
     flush_time: Histogram,
     flush_failures: Counter,
     maintenance_failures: Counter,
@@ -160,6 +163,12 @@ impl Metrics {
         let log_repeated = Counter::default();
         let help = "Spans that had come before, and count once";
         log.register("spans_repeated", help, log_repeated.clone());
+        let log_bytes_skipped = Counter::default();
+        let help = "Bytes that were no records when the log was read: torn by a crash, or damaged";
+        log.register("bytes_skipped", help, log_bytes_skipped.clone());
+        let log_records_lost = Counter::default();
+        let help = "Records that were safe, and could not be read: the log is damaged";
+        log.register("records_lost", help, log_records_lost.clone());
         let tables = registry.sub_registry_with_prefix("tables");
         let flush_time = Histogram::new(LOG_SECONDS);
         let help = "How long it took to bring spans from the log into the tables";
@@ -194,6 +203,8 @@ impl Metrics {
             log_time,
             log_failures,
             log_repeated,
+            log_bytes_skipped,
+            log_records_lost,
             flush_time,
             flush_failures,
             maintenance_failures,
@@ -294,6 +305,12 @@ impl Metrics {
     /// Counts a group of exports that could not be made safe.
     pub(crate) fn not_made_safe(&self) {
         self.0.log_failures.inc();
+    }
+
+    /// Counts what the log lacked when it was read.
+    pub(crate) fn replayed(&self, replayed: &Replayed) {
+        self.0.log_bytes_skipped.inc_by(replayed.bytes_skipped);
+        self.0.log_records_lost.inc_by(replayed.records_lost());
     }
 
     /// Counts what went from the log into the tables.

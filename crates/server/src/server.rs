@@ -91,7 +91,10 @@ pub enum Purpose {
 /// What spans may hold of the memory that a server may take: the rest is for the analysis, for what
 /// is written to tables, and for what tells spans that come again.
 const SPANS_SHARE: f64 = 0.5;
-const SPANS_SHARE_WITH_TABLES: f64 = 0.25;
+const SPANS_SHARE_WITH_TABLES: f64 = 0.2;
+
+/// The share that tells spans that come again.
+const KNOWN_SHARE: f64 = 0.07;
 
 /// So many times what one flush holds have room beside each other.
 const FLUSHES: u64 = 4;
@@ -159,7 +162,9 @@ impl Server {
         ));
         let (mut durable, mut flusher, mut replayed, mut past) = (None, None, None, None);
         if let Some(store) = store {
-            let (journal, opened) = store;
+            let (mut journal, opened) = store;
+            journal.limit_known((limits.memory_bytes_max as f64 * KNOWN_SHARE) as u64);
+            metrics.replayed(&opened.recovery.replayed);
             replayed = Some(opened.recovery.replayed.clone());
             let (intake, metrics) = (|| Arc::clone(&intake), || metrics.clone());
             let flush_bytes = options.store.flush_bytes.min(spans_bytes_max / FLUSHES);
@@ -335,11 +340,13 @@ fn open_store(
 ) -> Result<(Journal, Opened), Error> {
     let lock = Arc::new(WriterLock::take(folder)?);
     let place = Location::made(folder, bucket)?;
-    let (mut journal, recovery) =
+    let (mut journal, mut recovery) =
         Journal::open(Arc::new(LocalDisk), folder, LogOptions::default(), None)?;
     let runtime = flush::runtime()?;
     runtime.block_on(claim(folder, &place))?;
-    let tables = runtime.block_on(Tables::open(place.store()?, clock))?;
+    let mut tables = runtime.block_on(Tables::open(place.store()?, clock))?;
+    runtime.block_on(tables.note_lost(&recovery.replayed))?;
+    recovery.replayed.excuse_through(tables.both_through());
     journal.go_on_behind(tables.through());
     Ok((journal, Opened { tables, runtime, recovery, lock }))
 }

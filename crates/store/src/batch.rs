@@ -30,7 +30,7 @@ use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 const VIEW_BYTES: usize = 16;
 
 /// A view of a longer text points into a buffer.
-const INLINE_BYTES_MAX: u32 = 12;
+pub(crate) const INLINE_BYTES_MAX: u32 = 12;
 
 /// Bits of a view behind which the number of its buffer stands.
 const BUFFER_SHIFT: u32 = 64;

@@ -15,8 +15,7 @@ use arrow::compute::{concat, interleave};
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use arrow::error::ArrowError;
 
-/// A view of a longer text points into a buffer.
-const INLINE_BYTES_MAX: u32 = 12;
+use crate::batch::INLINE_BYTES_MAX;
 
 /// Bytes of a buffer of texts, at most: views count in 32 bits.
 const BUFFER_BYTES_MAX: usize = 1 << 30;

@@ -154,9 +154,15 @@ impl Journal {
         Ok(Logged { spans, quarantine, record })
     }
 
+    /// Knows as many spans again as so many bytes hold, about.
+    pub fn limit_known(&mut self, bytes: u64) {
+        self.seen.limit(bytes);
+    }
+
     /// Notes that what was written is answered before it is synced: it is known from now on.
     pub fn answered(&mut self) {
         self.seen.add(std::mem::take(&mut self.unsynced));
+        self.log.answered();
     }
 
     /// Forgets what was written and not synced: it is not acknowledged, and may come again.

@@ -3,11 +3,15 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::{Disk, Error, LocalDisk};
 
 /// The name of the file in the data directory.
 const NAME: &str = "writer.lock";
+
+/// Whoever looks who writes there is done after so long.
+const LOOK_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// The right to write in a data directory, until it is dropped or the process ends.
 #[derive(Debug)]
@@ -30,7 +34,7 @@ impl WriterLock {
         let open =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = open.map_err(|cause| io("open", cause))?;
-        match file.try_lock() {
+        match locked_once_more(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let holder = Holder::read(&mut file);
@@ -41,6 +45,17 @@ impl WriterLock {
         // On a full disk nobody is told the number: what the log holds can be read all the same.
         let _ = sign(&mut file);
         Ok(Self { file })
+    }
+}
+
+/// Locks a file; whoever looks for its holder has it for a moment.
+fn locked_once_more(file: &File) -> Result<(), TryLockError> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            std::thread::sleep(LOOK_TIME_MAX);
+            file.try_lock()
+        }
+        locked => locked,
     }
 }
 

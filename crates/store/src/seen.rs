@@ -14,8 +14,11 @@ use hashbrown::HashSet;
 /// A span, by two hashes that nobody outside knows: two spans have the same by no accident.
 pub(crate) type SpanKey = (u64, u64);
 
-/// Keys that are kept at most, twice: some 30 bytes each.
-const SEEN_MAX: usize = 4_000_000;
+/// Keys that are kept at most, twice, unless it is said otherwise: what 4 million places take.
+const KEYS_MAX: usize = keys_in(1 << 22);
+
+/// Bytes of a place in a set of keys (`hashbrown`: the key, and a byte that says what is there).
+const PLACE_BYTES: u64 = size_of::<SpanKey>() as u64 + 1;
 
 /// The columns that tell a span.
 pub(crate) const KEY_COLUMNS: [&str; 4] = ["trace_id", "span_id", "kind", START];
@@ -26,11 +29,24 @@ const START: &str = "start_time_unix_nano";
 pub(crate) struct Hashers(RandomState, RandomState);
 
 /// The spans of the last while: one that comes again later than that is taken again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Seen {
     young: HashSet<SpanKey>,
     old: HashSet<SpanKey>,
+    keys_max: usize,
     hashers: Hashers,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        let (young, old) = (HashSet::new(), HashSet::new());
+        Self { young, old, keys_max: KEYS_MAX, hashers: Hashers::default() }
+    }
+}
+
+/// Returns how many keys a set holds in so many places before it doubles them.
+const fn keys_in(places: usize) -> usize {
+    places / 8 * 7
 }
 
 impl Hashers {
@@ -57,6 +73,13 @@ impl Hashers {
 impl Seen {
     pub(crate) fn hashers(&self) -> Hashers {
         self.hashers.clone()
+    }
+
+    /// Keeps as many keys as so many bytes hold.
+    pub(crate) fn limit(&mut self, bytes: u64) {
+        let places = (bytes / 2 / PLACE_BYTES).max(1 << 10);
+        self.keys_max = keys_in(1 << places.ilog2());
+        self.age_if_many();
     }
 
     /// Returns the rows that were not seen, and adds their keys to `keys`, which were not seen
@@ -93,7 +116,7 @@ impl Seen {
     }
 
     fn age_if_many(&mut self) {
-        if self.young.len() > SEEN_MAX {
+        if self.young.len() >= self.keys_max {
             self.age();
         }
     }

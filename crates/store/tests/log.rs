@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use timesink_store::log::{Log, LogOptions, Replayed};
 use timesink_store::{Disk, Error, LocalDisk};
-use timesink_testkit::disk::{Fault, ForgetfulDisk, Survival};
+use timesink_testkit::disk::{Cut, Fault, ForgetfulDisk, Survival};
 
 const FOLDER: &str = "data/log";
 
@@ -202,6 +202,47 @@ fn segments_go_once_all_of_them_is_safe_elsewhere() {
     drop(log);
     let (_, _, read) = open(&disk, last).expect("it opens");
     assert_eq!(read, [(last + 1, 1, b"again".to_vec())]);
+}
+
+/// Scenario: segments go as their records are safe elsewhere, and the power is cut at each
+/// operation.
+/// Guarantee: what is not safe elsewhere is there, in order, and nothing of it is said to be lost.
+#[test]
+fn a_power_cut_while_segments_go_takes_nothing_else() {
+    let whole = ForgetfulDisk::default();
+    whole.note_cuts();
+    let (mut log, _, _) = open(&whole, 0).expect("it opens");
+    let (mut safe, mut elsewhere) = (Vec::new(), Vec::new());
+    for group in 0..18 {
+        let payloads: Vec<_> = (0..=group % 3).map(|n| payload(log.last() + 1 + n)).collect();
+        let records: Vec<(u32, &[u8])> = payloads.iter().map(|p| (1, p.as_slice())).collect();
+        let synced = log.append(&records).and_then(|_| log.sync()).expect("it works");
+        safe.push((whole.operations(), synced));
+        if group % 4 == 3 {
+            elsewhere.push((whole.operations() + 1, synced - 2));
+            log.remove_through(synced - 2).expect("it works");
+        }
+    }
+    let cuts = whole.cuts(usize::MAX);
+    assert!(cuts.len() > 100 && elsewhere.len() > 3, "{} cuts", cuts.len());
+    for Cut { operations, survival, disk } in cuts {
+        let what = format!("cut behind {operations} operations, {survival:?}");
+        let at = |acts: &[(usize, u64)]| {
+            let done = acts.iter().filter(|(at, _)| *at <= operations);
+            done.map(|(_, sequence)| *sequence).max().unwrap_or_default()
+        };
+        let (safe, after) = (at(&safe), at(&elsewhere));
+        let (mut log, replayed, read) = open(&disk, after).expect("it opens");
+        assert_eq!(replayed.lost, [], "{what}");
+        assert!(read.iter().all(|(sequence, _, bytes)| payload(*sequence) == *bytes), "{what}");
+        let sequences: Vec<u64> = read.iter().map(|(sequence, _, _)| *sequence).collect();
+        assert!(sequences.is_sorted() && log.last() >= safe, "{what}: {sequences:?}");
+        let is_there = |sequence: u64| sequences.binary_search(&sequence).is_ok();
+        assert!((after + 1..=safe).all(is_there), "{what}: {sequences:?} of {safe}");
+        log.append(&[(2, b"later")]).and_then(|_| log.sync()).expect("it works again");
+        let (_, replayed, again) = open(&disk, after).expect("it opens");
+        assert_eq!((replayed.lost, again.len()), (Vec::new(), read.len() + 1), "{what}, again");
+    }
 }
 
 /// Scenario: all records are safe elsewhere, and the log is opened, tidied and opened again; then

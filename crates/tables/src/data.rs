@@ -14,7 +14,7 @@ use timesink_store::{Journal, LocalDisk, Logged};
 use crate::snapshot;
 use crate::table::NANOS_PER_MILLI;
 use crate::walked::Walked;
-use crate::{Compacted, Error, Layout, Location, Settle, Snapshot, Table, hour_of};
+use crate::{Compacted, Error, Layout, LiveFile, Location, Settle, Snapshot, Table, hour_of};
 
 /// Findings are kept for thirteen months, ns: to be compared with the same time of the last year.
 const FINDINGS_KEPT_NANOS: i64 = 400 * 24 * 3600 * 1_000_000_000;
@@ -89,6 +89,11 @@ impl Tables {
     /// Returns the last record of the log of which a table has anything.
     pub fn through(&self) -> u64 {
         self.spans.through().max(self.quarantine.through())
+    }
+
+    /// Returns up to which record `spans` and `quarantine` both have all.
+    pub fn both_through(&self) -> u64 {
+        self.spans.through().min(self.quarantine.through())
     }
 
     /// Notes that the tables need nothing of the records up to one that do not wait.
@@ -200,10 +205,11 @@ impl Tables {
         let spans = self.spans.expire(first.as_deref(), bytes_max).await;
         let quarantine = self.quarantine.expire(first.as_deref(), None).await;
         // Facts of spans that are gone are of no use.
-        let oldest = self.spans.oldest_hour();
-        let first = first.max(oldest?);
-        let facts = self.walked.facts.expire(first.as_deref(), None).await;
-        let gaps = self.walked.gaps.expire(first.as_deref(), None).await;
+        let oldest = self.spans.oldest_hour()?;
+        let bytes_max = oldest.is_none().then_some(0);
+        let first = first.max(oldest);
+        let facts = self.walked.facts.expire(first.as_deref(), bytes_max).await;
+        let gaps = self.walked.gaps.expire(first.as_deref(), bytes_max).await;
         let old = hour_of(self.now().saturating_sub(FINDINGS_KEPT_NANOS));
         let findings = self.findings.expire(Some(&old), None).await;
         let others = quarantine?.len() + facts?.len() + gaps?.len() + findings?.len();
@@ -258,6 +264,15 @@ impl Tables {
         [&mut self.quarantine, facts, gaps, &mut self.findings]
     }
 
+    /// Takes note of what the log lacks that the tables still need of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::append`].
+    pub async fn note_lost(&mut self, replayed: &Replayed) -> Result<(), Error> {
+        self.walked.note_lost(&self.spans, replayed).await
+    }
+
     /// Takes over all rows of another data directory, the tables' and the log's.
     ///
     /// # Errors
@@ -272,8 +287,8 @@ impl Tables {
         if let Some(LookWalked { facts, gaps, .. }) = &from.walked {
             self.walked.facts.copy(facts).await?;
             self.walked.gaps.copy(gaps).await?;
-            self.walked.copy_mark(facts).await?;
         }
+        self.walked.copy_mark(from.walked.as_ref().map(|walked| &walked.facts)).await?;
         self.take_all(from).await
     }
 
@@ -363,24 +378,38 @@ async fn if_there(
     Snapshot::open(Arc::clone(store), table).await.map(Some)
 }
 
+/// Rows of the table `findings`.
+#[derive(Debug, Default)]
+pub struct StoredFindings {
+    pub rows: Vec<RecordBatch>,
+    /// Why some are not to be had: a file is damaged.
+    pub damage: Option<Error>,
+}
+
 /// Returns rows of the table `findings` of a data directory, those of files that were written since
 /// a time, ns since the epoch: the youngest files first.
 ///
 /// # Errors
 ///
-/// As [`Snapshot::read`].
-pub async fn stored_findings(data: &Path, since: i64) -> Result<Vec<RecordBatch>, Error> {
-    let Some(location) = Location::of(data)? else { return Ok(Vec::new()) };
+/// As [`Snapshot::read`], but for files that are damaged.
+pub async fn stored_findings(data: &Path, since: i64) -> Result<StoredFindings, Error> {
+    let mut stored = StoredFindings::default();
+    let Some(location) = Location::of(data)? else { return Ok(stored) };
     let store = location.store()?;
-    let Some(findings) = if_there(&store, &findings::table()).await? else { return Ok(Vec::new()) };
+    let Some(findings) = if_there(&store, &findings::table()).await? else { return Ok(stored) };
     let mut files = findings.files()?;
     files.retain(|file| file.modified >= since / NANOS_PER_MILLI);
     files.sort_unstable_by(|a, b| (b.modified, &b.path).cmp(&(a.modified, &a.path)));
-    let mut rows = Vec::new();
     for file in &files {
-        for batch in findings.read(file, &Columns::All).await? {
-            rows.push(batch?);
+        match rows_of(&findings, file).await {
+            Ok(rows) => stored.rows.extend(rows),
+            Err(error) if error.is_damage() => stored.damage = Some(error),
+            Err(error) => return Err(error),
         }
     }
-    Ok(rows)
+    Ok(stored)
+}
+
+async fn rows_of(table: &Snapshot, file: &LiveFile) -> Result<Vec<RecordBatch>, Error> {
+    table.read(file, &Columns::All).await?.collect()
 }

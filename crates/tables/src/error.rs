@@ -59,3 +59,15 @@ pub enum Error {
     #[error("the table `{table}` is of a later version: it has the columns {columns}")]
     Later { table: String, columns: String },
 }
+
+impl Error {
+    /// Returns whether a file of a table is gone or damaged: what it held is not to be had later,
+    /// either.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::File { .. } => true,
+            Self::Read { cause, .. } => matches!(cause, object_store::Error::NotFound { .. }),
+            _ => false,
+        }
+    }
+}

@@ -19,7 +19,7 @@ use timesink_store::{Place, gather};
 use crate::Error;
 use crate::table::Layout;
 
-const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
+pub(crate) const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
 
 /// Rows of a row group: what a reader decides on with its statistics, and holds as it decodes.
 const ROW_GROUP_ROWS: usize = 1 << 17;
@@ -323,3 +323,6 @@ fn bounds(column: &ArrayRef) -> (Option<Bound>, Option<Bound>) {
         (None, None)
     }
 }
+
+#[cfg(test)]
+mod tests;

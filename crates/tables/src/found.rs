@@ -1,14 +1,23 @@
 //! Which files have rows of some traces, and which rows are of some spans.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
-use parquet::file::properties::ReaderProperties;
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::file::serialized_reader::ReadOptionsBuilder;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use timesink_store::trace_ids;
+
+use crate::{Error, LiveFile};
 
 /// The column by which traces are found.
 const TRACE_ID: &str = "trace_id";
@@ -50,26 +59,83 @@ fn ids(rows: &RecordBatch) -> impl Iterator<Item = (u128, u64)> {
 }
 
 /// Returns whether a file may have rows of some traces, by its bloom filters (Parquet,
-/// `BloomFilter.md`): a file without one may.
-pub(crate) fn may_have(file: &Bytes, traces: &HashSet<u128>) -> Result<bool, ParquetError> {
+/// `BloomFilter.md`): a file without one may. Nothing else of it is read.
+///
+/// # Errors
+///
+/// [`Error::Read`] and [`Error::File`] when it is not there, or damaged.
+pub(crate) async fn may_have(
+    store: &Arc<dyn ObjectStore>,
+    table: &str,
+    file: &LiveFile,
+    traces: &HashSet<u128>,
+) -> Result<bool, Error> {
     if traces.len() > ASKED_MAX {
         return Ok(true);
     }
-    let properties = ReaderProperties::builder().set_read_bloom_filter(true).build();
-    let options = ReadOptionsBuilder::new().with_reader_properties(properties).build();
-    let file = SerializedFileReader::new_with_options(file.clone(), options)?;
     let texts: Vec<String> = traces.iter().map(|id| format!("{id:032x}")).collect();
-    for group in 0..file.num_row_groups() {
-        let group = file.get_row_group(group)?;
-        let columns = group.metadata().columns().iter();
-        let column = columns.map(|column| column.column_path().string());
-        let column = column.enumerate().find(|(_, name)| name == TRACE_ID);
-        let filter = column.and_then(|(number, _)| group.get_column_bloom_filter(number));
-        let may_have =
-            filter.is_none_or(|filter| texts.iter().any(|id| filter.check(&id.as_str())));
-        if may_have {
-            return Ok(true);
+    let read = async || -> Result<bool, ParquetError> {
+        let path = Path::from(file.path.as_str());
+        let ranges = Ranges { store: Arc::clone(store), path, bytes: file.bytes };
+        let mut reader = ParquetRecordBatchStreamBuilder::new(ranges).await?;
+        let names = reader.parquet_schema().columns().iter().map(|column| column.path().string());
+        let column = names.enumerate().find(|(_, name)| name == TRACE_ID);
+        let Some((column, _)) = column else { return Ok(true) };
+        for group in 0..reader.metadata().num_row_groups() {
+            let filter = reader.get_row_group_column_bloom_filter(group, column).await?;
+            if filter.is_none_or(|filter| texts.iter().any(|id| filter.check(&id.as_str()))) {
+                return Ok(true);
+            }
         }
+        Ok(false)
+    };
+    match read().await {
+        Err(cause) if is_cut(store, file).await => {
+            let cause = format!("it is not as long as it was, {cause}");
+            Err(Error::File { table: table.to_owned(), path: file.path.clone(), cause })
+        }
+        read => read.map_err(|cause| of_reading(cause, table, file)),
     }
-    Ok(false)
+}
+
+/// Returns whether a file is there and has not the length that the table's log says.
+async fn is_cut(store: &Arc<dyn ObjectStore>, file: &LiveFile) -> bool {
+    let found = store.head(&Path::from(file.path.as_str())).await;
+    found.is_ok_and(|found| found.size != file.bytes)
+}
+
+/// A file of which ranges are read.
+struct Ranges {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    bytes: u64,
+}
+
+impl AsyncFileReader for Ranges {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        let read = async move { self.store.get_range(&self.path, range).await };
+        read.map_err(|cause| ParquetError::External(Box::new(cause))).boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
+        let bytes = self.bytes;
+        async move { ParquetMetaDataReader::new().load_and_finish(self, bytes).await.map(Arc::new) }
+            .boxed()
+    }
+}
+
+/// Tells a store that refuses from a file that is damaged.
+fn of_reading(cause: ParquetError, table: &str, file: &LiveFile) -> Error {
+    let table = table.to_owned();
+    let cause = match cause {
+        ParquetError::External(cause) => match cause.downcast::<object_store::Error>() {
+            Ok(cause) => return Error::Read { table, cause: *cause },
+            Err(cause) => ParquetError::External(cause),
+        },
+        cause => cause,
+    };
+    Error::File { table, path: file.path.clone(), cause: cause.to_string() }
 }

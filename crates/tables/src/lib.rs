@@ -6,6 +6,7 @@
 //! version 1).
 
 mod check;
+mod commits;
 mod data;
 mod disk_store;
 mod error;
@@ -18,7 +19,7 @@ mod table;
 mod unsettled;
 mod walked;
 
-pub use data::{Look, LookWalked, Tables, Wanted, stored_findings};
+pub use data::{Look, LookWalked, StoredFindings, Tables, Wanted, stored_findings};
 pub use disk_store::DiskStore;
 pub use error::Error;
 pub use file::hour_of;

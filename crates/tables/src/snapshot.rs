@@ -1,11 +1,11 @@
 //! [`Snapshot`]: a table as it was at one moment, to be read.
 
 use std::collections::{BTreeMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
 use bytes::Bytes;
 use deltalake_core::kernel::Add;
 use deltalake_core::{DeltaTable, DeltaTableBuilder};
@@ -13,11 +13,13 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter};
+use parquet::errors::ParquetError;
 use serde_json::Value;
 use timesink_model::schema::{self, Columns};
 use timesink_store::{parse_trace_id, trace_ids};
 
 use crate::Error;
+use crate::commits;
 use crate::file::{Refused, hour_of, hour_text};
 use crate::merge::fitted;
 use crate::table::{HOUR, LOG, NANOS_PER_MILLI, WHOLE, failed, location};
@@ -101,6 +103,7 @@ impl Snapshot {
     /// [`Error::Table`] when the store refuses, or there is no table.
     pub async fn open(store: Arc<dyn ObjectStore>, table: &schema::Table) -> Result<Self, Error> {
         let mut delta = delta(store, table.name)?;
+        commits::check(&delta.log_store().object_store(None), table.name).await?;
         delta.load().await.map_err(|cause| failed("open", table.name, cause))?;
         let through = through(&delta, table.name).await?;
         Ok(Self { table: table.clone(), delta, through })
@@ -197,10 +200,11 @@ impl Snapshot {
         &self,
         traces: &Arc<HashSet<u128>>,
         columns: &Columns,
+        now_unix_nano: i64,
     ) -> Result<Vec<RecordBatch>, Error> {
         let schema = Arc::new(columns.schema(&self.table));
         let files = self.files()?;
-        let since = recent(&files);
+        let since = recent(&files, now_unix_nano / NANOS_PER_MILLI);
         let mut rows = Vec::new();
         for file in files.iter().filter(|file| file.modified >= since) {
             let store = self.store();
@@ -213,10 +217,11 @@ impl Snapshot {
     }
 }
 
-/// Returns since when files are recent, ms since the epoch: what the log may still have.
-pub(crate) fn recent(files: &[LiveFile]) -> i64 {
+/// Returns since when files are recent, ms since the epoch: what the log may still have. One that
+/// a clock dated ahead says nothing of it.
+pub(crate) fn recent(files: &[LiveFile], now_millis: i64) -> i64 {
     let last = files.iter().map(|file| file.modified).max().unwrap_or_default();
-    last - RECENT_MILLIS
+    last.min(now_millis) - RECENT_MILLIS
 }
 
 /// Returns the rows of a file, with the columns of a schema, those of some traces if any are named.
@@ -267,9 +272,24 @@ pub(crate) fn rows_in(
         }
         file.with_batch_size(BATCH_ROWS).with_projection(mask).build()
     };
-    let batches = open().map_err(|cause| broken(cause.into()))?;
-    let fit = move |batch: Result<RecordBatch, ArrowError>| fitted(&batch?, &schema);
-    Ok(batches.map(move |batch| fit(batch).map_err(&broken)))
+    let mut batches = caught(open).and_then(|opened| Ok(opened?)).map_err(&broken)?;
+    let mut read = move || match caught(|| batches.next().transpose()) {
+        Ok(Ok(batch)) => Ok(batch.map(|batch| fitted(&batch, &schema)).transpose()?),
+        Ok(Err(cause)) => Err(Refused::from(cause)),
+        Err(refused) => Err(refused),
+    };
+    let mut is_broken = false;
+    Ok(std::iter::from_fn(move || {
+        let batch = if is_broken { Ok(None) } else { read() };
+        is_broken = batch.is_err();
+        batch.map_err(&broken).transpose()
+    }))
+}
+
+/// Reads; there is damage over which the library panics.
+fn caught<T>(read: impl FnOnce() -> T) -> Result<T, Refused> {
+    let read = catch_unwind(AssertUnwindSafe(read));
+    read.map_err(|_| ParquetError::General("it is damaged: a panic".to_owned()).into())
 }
 
 /// Returns the table of a name, which may not be there, and is not looked at yet.

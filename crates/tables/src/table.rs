@@ -16,11 +16,11 @@ use deltalake_core::{DeltaTable, DeltaTableError, TableProperty};
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
-use parquet::errors::ParquetError;
 use timesink_model::schema;
 use url::Url;
 
 use crate::Error;
+use crate::commits;
 use crate::disk_store::UNFINISHED;
 use crate::file::{FileWriter, NewFile, Refused, files};
 use crate::found::{SpanIds, may_have};
@@ -166,6 +166,7 @@ impl Table {
         let is_there = delta.verify_deltatable_existence().await.map_err(failed("look for"))?;
         let delta = if is_there {
             let mut delta = delta;
+            commits::check(&delta.log_store().object_store(None), name).await?;
             delta.load().await.map_err(failed("open"))?;
             delta
         } else {
@@ -276,7 +277,7 @@ impl Table {
     /// The table is as before: whatever was written is no part of it.
     pub async fn copy(&mut self, from: &Snapshot) -> Result<(), Error> {
         self.refresh().await?;
-        let (here, there) = (self.delta.log_store().object_store(None), from.store());
+        let (here, there) = (self.store(), from.store());
         let adds = from.adds()?;
         for add in &adds {
             let path = Path::from(add.path.as_str());
@@ -351,10 +352,10 @@ impl Table {
         let mut writer = FileWriter::new(&self.layout, &self.schema, file.hour.clone());
         let mut is_left = false;
         let mut is_changed = false;
-        let bytes = read_bytes(&self.store(), self.name, file).await?;
-        if !may_have(&bytes, &spans.traces).map_err(|cause| of_file(cause.into()))? {
+        if !may_have(&self.store(), self.name, file, &spans.traces).await? {
             return Ok(None);
         }
+        let bytes = read_bytes(&self.store(), self.name, file).await?;
         for batch in rows_in(bytes, self.name, &self.schema, file, None)? {
             let batch = batch?;
             let is_kept: BooleanArray = spans.are_among(&batch).map(|is| Some(!is)).collect();
@@ -379,11 +380,9 @@ impl Table {
     ) -> Result<Vec<RecordBatch>, Error> {
         let mut rows = Vec::new();
         for file in self.files_with(traces, written_since)? {
-            let of_file = |cause: ParquetError| Refused::from(cause).of_file(self.name, &file.path);
-            let bytes = read_bytes(&self.store(), self.name, &file).await?;
-            if may_have(&bytes, traces).map_err(of_file)? {
+            if may_have(&self.store(), self.name, &file, traces).await? {
                 let of_traces = Some(Arc::clone(traces));
-                for batch in rows_in(bytes, self.name, columns, &file, of_traces)? {
+                for batch in read_file(&self.store(), self.name, columns, &file, of_traces).await? {
                     rows.push(batch?);
                 }
             }
@@ -478,7 +477,7 @@ impl Table {
     /// Removes files that are to be no part of the table: a disk that is full gets no fuller. What
     /// cannot be removed is swept up later.
     async fn take_back(&self, adds: &[Add]) {
-        let store = self.delta.log_store().object_store(None);
+        let store = self.store();
         for add in adds {
             let _ = store.delete(&Path::from(add.path.as_str())).await;
         }
@@ -495,7 +494,7 @@ impl Table {
             (None, None) => name,
         };
         let size = bytes.len() as i64;
-        let store = self.delta.log_store().object_store(None);
+        let store = self.store();
         let put = store.put(&Path::from(path.as_str()), bytes.into()).await;
         put.map_err(|cause| Error::Write { table: self.name.to_owned(), cause })?;
         let partition_values = match self.layout.hour_of {
@@ -547,7 +546,9 @@ impl Table {
         self.refresh().await?;
         let Some(files) = self.small_files(settled)? else { return Ok(Compacted::default()) };
         let joined = self.join(&files).await;
-        if let Err(Error::Read { .. } | Error::File { .. } | Error::Parquet { .. }) = &joined {
+        let is_lasting =
+            |error: &Error| error.is_damage() || matches!(error, Error::Parquet { .. });
+        if joined.as_ref().is_err_and(is_lasting) {
             self.unreadable.insert(files[0].hour.clone());
         }
         Ok(Compacted { files_before: files.len(), files_after: joined? })
@@ -572,11 +573,9 @@ impl Table {
 
     /// Writes the rows of files as larger ones in their place; returns how many these are.
     async fn join(&mut self, files: &[LiveFile]) -> Result<usize, Error> {
-        let store = self.delta.log_store().object_store(None);
         let mut contents = Vec::new();
         for file in files {
-            let read = async { store.get(&Path::from(file.path.as_str())).await?.bytes().await };
-            contents.push(read.await.map_err(|cause| self.unreadable(cause))?);
+            contents.push(read_bytes(&self.store(), self.name, file).await?);
         }
         let joined = joined(&self.layout, &self.schema, contents, files[0].hour.as_ref());
         let joined = joined.map_err(|refused| self.refused(refused))?;
@@ -637,7 +636,7 @@ impl Table {
     pub async fn sweep(&mut self, seen_before: i64) -> Result<usize, Error> {
         self.refresh().await?;
         let live: HashSet<String> = self.files()?.into_iter().map(|file| file.path).collect();
-        let store = self.delta.log_store().object_store(None);
+        let store = self.store();
         let listed: Vec<_> =
             store.list(None).try_collect().await.map_err(|cause| self.unreadable(cause))?;
         let is_left = |file: &ObjectMeta| {

@@ -9,6 +9,7 @@
 //! there.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,11 +18,13 @@ use arrow::datatypes::{Schema, SchemaRef};
 use object_store::ObjectStore;
 use timesink_facts::PassOptions;
 use timesink_model::schema::{self, Columns, facts, gaps};
+use timesink_store::log::Replayed;
 use timesink_store::trace_ids;
 
+use crate::file::NANOS_PER_HOUR;
 use crate::found::SpanIds;
 use crate::merge::fitted;
-use crate::snapshot::{Snapshot, recent};
+use crate::snapshot::{LiveFile, Snapshot, recent};
 use crate::table::NANOS_PER_MILLI;
 use crate::unsettled::{Settle, Unsettled};
 use crate::{Error, Layout, Table};
@@ -32,8 +35,6 @@ const DONE_MAX: usize = 1_000_000;
 /// The spans of a trace that was walked were written so long before at most, ms, and twice as long
 /// as it takes to settle.
 const LATE_MILLIS_MAX: i64 = 30 * 60 * 1000;
-
-const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
 
 /// The two tables, and what they lack.
 #[derive(Debug)]
@@ -135,7 +136,8 @@ impl Walked {
         self.unsettled.through().max(self.through())
     }
 
-    /// Walks the traces that have settled; all their spans are in the table `spans`.
+    /// Walks the traces that have settled; all their spans are in the table `spans`. Where a file
+    /// is damaged that has to be read, late traces get no facts anew: that file stays so.
     ///
     /// # Errors
     ///
@@ -149,17 +151,36 @@ impl Walked {
         if let Settle::After(time) = settle {
             self.settle_max = self.settle_max.max(time);
         }
-        let due = self.unsettled.due(settle, now);
+        let mut due = self.unsettled.due(settle, now);
         if due.is_empty() {
             return Ok(());
         }
-        self.know_done().await?;
-        let late = self.done.times_of(&due);
-        let through = self.unsettled.through_without(&due).max(self.through());
+        let damage = self.know_done().await?;
+        let late = self.done.times_of(&due, self.now_millis() - LATE_MILLIS_MAX);
+        match self.walk(spans, &due, &late).await {
+            Err(error) if error.is_damage() && !late.is_empty() => {
+                let late = late.into_keys().collect();
+                self.give_up_on(&late).await?;
+                due.retain(|id| !late.contains(id));
+                self.walk(spans, &due, &HashMap::new()).await?;
+                Err(error)
+            }
+            walked => walked.and(damage.map_or(Ok(()), Err)),
+        }
+    }
+
+    /// Walks traces, of which some are late.
+    async fn walk(
+        &mut self,
+        spans: &Table,
+        due: &HashSet<u128>,
+        late: &HashMap<u128, i64>,
+    ) -> Result<(), Error> {
+        let through = self.unsettled.through_without(due).max(self.through());
         let refused = |cause| Error::Batch { table: facts::stored().name.to_owned(), cause };
         // Of late traces they are in the table, too: what comes twice counts once.
-        let mut all = self.unsettled.spans(&due).map_err(refused)?;
-        all.extend(self.spans_of(spans, &late).await?);
+        let mut all = self.unsettled.spans(due).map_err(refused)?;
+        all.extend(self.spans_of(spans, late).await?);
         let walked = timesink_facts::run(all, &self.options).map_err(Error::Walk)?;
         let traces = late.keys().copied().collect();
         let mut again = SpanIds::default();
@@ -167,11 +188,15 @@ impl Walked {
             again.add(facts, &traces);
         }
         // From here on they may have facts, also after an error.
-        self.done.add(due.iter().copied(), (self.clock)() / NANOS_PER_MILLI);
-        let since = self.written_since(&late);
+        self.done.add(due.iter().copied(), self.now_millis());
+        let since = self.written_since(late);
         self.facts.replace(&again, since, &walked.facts, through).await?;
         self.gaps.replace(&again, since, &[walked.gaps], through).await?;
-        self.unsettled.forget(&due).map_err(refused)
+        self.unsettled.forget(due).map_err(refused)
+    }
+
+    fn now_millis(&self) -> i64 {
+        (self.clock)() / NANOS_PER_MILLI
     }
 
     /// Lets spans go that wait: their traces get no facts. The tables say that they are not whole.
@@ -180,21 +205,53 @@ impl Walked {
     ///
     /// As [`Table::append`], and they wait on.
     pub(crate) async fn give_up(&mut self) -> Result<(), Error> {
-        let all = self.unsettled.due(Settle::AtOnce, Instant::now());
-        let through = self.unsettled.through_without(&all).max(self.through());
-        let next_hour = (self.clock)().div_euclid(NANOS_PER_HOUR) + 1;
-        self.facts.mark_whole_since(next_hour, through).await?;
-        self.gaps.append(&[(through, &[])]).await?;
-        let refused = |cause| Error::Batch { table: facts::stored().name.to_owned(), cause };
-        self.unsettled.forget(&all).map_err(refused)
+        self.give_up_on(&self.unsettled.due(Settle::AtOnce, Instant::now())).await
     }
 
-    /// Takes over since when another table has all rows.
-    pub(crate) async fn copy_mark(&mut self, from: &Snapshot) -> Result<(), Error> {
-        match from.whole_hour().await? {
-            Some(hour) => self.facts.mark_whole_since(hour, from.through()).await,
-            None => Ok(()),
+    /// The same of some traces.
+    async fn give_up_on(&mut self, traces: &HashSet<u128>) -> Result<(), Error> {
+        let through = self.unsettled.through_without(traces).max(self.through());
+        self.mark_not_whole(through).await?;
+        self.gaps.append(&[(through, &[])]).await?;
+        let refused = |cause| Error::Batch { table: facts::stored().name.to_owned(), cause };
+        self.unsettled.forget(traces).map_err(refused)
+    }
+
+    /// Notes that until this hour facts are missing, and which records of the log are not needed.
+    async fn mark_not_whole(&mut self, through: u64) -> Result<(), Error> {
+        let next_hour = (self.clock)().div_euclid(NANOS_PER_HOUR) + 1;
+        self.facts.mark_whole_since(next_hour, through).await
+    }
+
+    /// Takes over since when another table has all rows; without one none are there yet.
+    pub(crate) async fn copy_mark(&mut self, from: Option<&Snapshot>) -> Result<(), Error> {
+        let hour = match from {
+            Some(from) => from.whole_hour().await?.map(|hour| (hour, from.through())),
+            None => None,
+        };
+        match hour {
+            Some((hour, through)) => self.facts.mark_whole_since(hour, through).await,
+            None => self.mark_not_whole(0).await,
         }
+    }
+
+    /// Notes that facts are missing if the log lacks records whose spans are in their table and
+    /// were not walked.
+    pub(crate) async fn note_lost(
+        &mut self,
+        spans: &Table,
+        replayed: &Replayed,
+    ) -> Result<(), Error> {
+        let needed = self.through() + 1..=spans.through();
+        let is_cut = replayed.first().is_none_or(|first| first > *needed.start());
+        let overlaps = |lost: &RangeInclusive<u64>| {
+            lost.start() <= needed.end() && needed.start() <= lost.end()
+        };
+        let is_missing = is_cut || replayed.lost.iter().any(overlaps);
+        if needed.is_empty() || !is_missing {
+            return Ok(());
+        }
+        self.mark_not_whole(0).await
     }
 
     /// Returns all spans of traces that were walked before.
@@ -217,20 +274,33 @@ impl Walked {
         late.values().min().copied().unwrap_or(i64::MAX).saturating_sub(before)
     }
 
-    /// Notes the traces that were walked before this process began.
-    async fn know_done(&mut self) -> Result<(), Error> {
+    /// Notes the traces that were walked before this process began. What a damaged file says is
+    /// not known, and not to be had: returns that, once.
+    async fn know_done(&mut self) -> Result<Option<Error>, Error> {
         if self.done.is_filled {
-            return Ok(());
+            return Ok(None);
         }
         let files = self.facts.files()?;
-        let since = recent(&files);
-        let ids: SchemaRef = Arc::new(id_schema());
+        let since = recent(&files, self.now_millis());
+        let mut damage = None;
         for file in files.iter().filter(|file| file.modified >= since) {
-            for batch in self.facts.read(file, &ids).await? {
-                self.done.add(trace_ids(&batch?), file.modified);
+            match self.know_done_of(file).await {
+                Err(error) if error.is_damage() => damage = Some(error),
+                known => known?,
             }
         }
+        if damage.is_some() {
+            self.mark_not_whole(0).await?;
+        }
         self.done.is_filled = true;
+        Ok(damage)
+    }
+
+    async fn know_done_of(&mut self, file: &LiveFile) -> Result<(), Error> {
+        let ids: SchemaRef = Arc::new(id_schema());
+        for batch in self.facts.read(file, &ids).await? {
+            self.done.add(trace_ids(&batch?), file.modified);
+        }
         Ok(())
     }
 }
@@ -250,16 +320,20 @@ fn id_schema() -> Schema {
 }
 
 impl Done {
-    /// Returns those of some traces that were walked, and when first, ms since the epoch.
-    fn times_of(&self, traces: &HashSet<u128>) -> HashMap<u128, i64> {
+    /// Returns those of some traces that were walked, and when first, ms since the epoch. One that
+    /// was so before a time goes on for ever: what comes of it is walked by itself.
+    fn times_of(&self, traces: &HashSet<u128>, since: i64) -> HashMap<u128, i64> {
         let time = |id: &u128| self.young.get(id).or_else(|| self.old.get(id)).copied();
-        traces.iter().filter_map(|id| Some((*id, time(id)?))).collect()
+        let times = traces.iter().filter_map(|id| Some((*id, time(id)?)));
+        times.filter(|(_, first)| *first >= since).collect()
     }
 
+    /// Where a clock was set back, the earlier time counts: files are not passed by.
     fn add(&mut self, traces: impl IntoIterator<Item = u128>, time: i64) {
         for id in traces {
-            let first = self.old.get(&id).copied().unwrap_or(time);
-            self.young.entry(id).or_insert(first);
+            let first = self.old.get(&id).map_or(time, |old| time.min(*old));
+            let known = self.young.entry(id).or_insert(first);
+            *known = first.min(*known);
         }
         if self.young.len() > DONE_MAX {
             self.old = std::mem::take(&mut self.young);

@@ -9,13 +9,17 @@ use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record
 use timesink_model::schema::{Columns, Table, facts, gaps};
 use timesink_store::{Disk, LocalDisk, Logged};
 use timesink_tables::{DiskStore, Error, Settle, Snapshot, TABLES, Tables, stored_columns};
-use timesink_testkit::disk::{Fault, ForgetfulDisk};
+use timesink_testkit::disk::{Cut, Fault, ForgetfulDisk};
 use timesink_testkit::notation;
 
 const DATA: &str = "/data";
 
 /// 2026-11-28T12:00:00Z.
 const NOW: i64 = 1_795_867_200_000_000_000;
+
+/// So many disks are looked at that power cuts leave, about: all of them, with
+/// `TIMESINK_ALL_POINTS=1`, take minutes.
+const CUTS: usize = 40;
 
 const TRACES: &str = "\
 shop SERVER GET/cart/{i} 0ms 120ms x20 http.request.method=GET
@@ -227,6 +231,77 @@ async fn a_fault_costs_nothing_and_doubles_nothing() {
         assert_eq!(stored(&disk, Path::new(DATA)).await, expected, "after a fault at {at}");
     }
     assert!(failed > 20, "{failed} of {operations} operations failed");
+}
+
+/// Scenario: the power is cut at each operation, and the process starts again, with what the log
+/// has.
+/// Guarantee: facts and gaps are there once, those of the whole traces, and what was said not to be
+/// needed of the log is not.
+#[tokio::test]
+async fn a_power_cut_costs_nothing_and_doubles_nothing() {
+    let spans = spans();
+    let half = spans.num_rows() / 2;
+    let parts = [record(1, spans.slice(0, half)), record(2, spans.slice(half, half))];
+    let expected = walked(&spans.slice(0, 2 * half));
+    let whole = ForgetfulDisk::default();
+    whole.note_cuts();
+    let mut tables = open(&(Arc::new(whole.clone()) as _), Path::new(DATA)).await.expect("made");
+    let mut settled = Vec::new();
+    for part in &parts {
+        tables.append(&[part]).await.expect("it works");
+        tables.settle(Settle::AtOnce).await.expect("it works");
+        settled.push((whole.operations(), tables.settled_through()));
+    }
+    assert_eq!(settled[1].1, 2);
+    tables.catch_up().await.expect("it works");
+    for Cut { operations, survival, disk } in whole.cuts(CUTS) {
+        let what = format!("cut behind {operations} operations, {survival:?}");
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let needed = settled.iter().filter(|(at, _)| *at <= operations).map(|(_, record)| *record);
+        let needed = needed.max().unwrap_or_default();
+        let left = &parts[needed as usize..];
+        work(&disk, left).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(stored(&disk, Path::new(DATA)).await, expected, "{what}");
+    }
+}
+
+/// Scenario: the file with the first spans of a trace is damaged or gone, and others of it come
+/// late.
+/// Guarantee: it is named, once; facts of what waits are given up, spans are kept, and the log can
+/// go.
+#[tokio::test]
+async fn facts_are_given_up_for_a_damaged_file() {
+    for is_gone in [false, true] {
+        let whole = ForgetfulDisk::default();
+        let disk: Arc<dyn Disk> = Arc::new(whole.clone());
+        let spans = spans();
+        let mut tables = open(&disk, Path::new(DATA)).await.expect("it is made");
+        tables.append(&[&record(1, spans.slice(0, 50))]).await.expect("it works");
+        tables.settle(Settle::AtOnce).await.expect("it works");
+        let snapshot = async |table: &Table| {
+            let store = DiskStore::new(Arc::clone(&disk), Path::new(DATA).join(TABLES));
+            Snapshot::open(Arc::new(store), table).await.expect("it is there")
+        };
+        let table = timesink_model::schema::spans::table();
+        let file = snapshot(&table).await.files().expect("they are listed").remove(0);
+        let path = Path::new(DATA).join(TABLES).join(table.name).join(&file.path);
+        if is_gone {
+            whole.remove(&path).expect("it was there");
+        } else {
+            whole.damage(&path, |bytes| bytes.fill(0));
+        }
+        tables.append(&[&record(2, spans.slice(50, 50))]).await.expect("it works");
+        let said = tables.settle(Settle::AtOnce).await.expect_err("it is damaged").to_string();
+        assert!(said.contains(&file.path), "{said}");
+        assert_eq!((tables.settled_through(), tables.unsettled_bytes()), (2, 0));
+        tables.settle(Settle::AtOnce).await.expect("nothing waits");
+        let whole_since = snapshot(&facts::stored()).await.whole_since().await;
+        assert_eq!(whole_since.expect("it is read").as_deref(), Some("2026-11-28T13"));
+        let after = snapshot(&table).await;
+        let files = after.files().expect("they are listed");
+        let rows: u64 = files.iter().filter_map(|file| file.rows).sum();
+        assert_eq!((after.through(), rows), (2, 100));
+    }
 }
 
 /// Scenario: a process ends, and the log gives the next one spans of traces that have facts.

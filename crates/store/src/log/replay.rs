@@ -27,6 +27,19 @@ pub struct Replayed {
     pub(super) unproven: Vec<Unproven>,
 }
 
+impl Replayed {
+    /// Notes that the records up to one are safe elsewhere: of those none is lost.
+    pub fn excuse_through(&mut self, sequence: u64) {
+        let lost = self.lost.iter().filter(|range| *range.end() > sequence);
+        self.lost = lost.map(|range| *range.start().max(&(sequence + 1))..=*range.end()).collect();
+    }
+
+    /// Returns how many records are [`Replayed::lost`].
+    pub fn records_lost(&self) -> u64 {
+        self.lost.iter().map(|range| range.end() - range.start() + 1).sum()
+    }
+}
+
 /// A record that may be in the system's memory alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unproven {
@@ -96,6 +109,7 @@ pub(super) fn replay<E: From<Error>>(
     let firsts: Vec<u64> = names.iter().filter_map(|name| first_of(name)).collect();
     let segments = firsts.iter().map(|first| Segment::look(disk, folder, *first));
     let segments = segments.collect::<Result<Vec<_>, Error>>()?;
+    let passed = passed_by(disk, &segments)?;
     let before_all = firsts.first().map_or(0, |first| first.saturating_sub(1));
     let mut replay = Replay { last: after(before_all), ..Replay::default() };
     for (number, segment) in segments.iter().enumerate() {
@@ -107,7 +121,8 @@ pub(super) fn replay<E: From<Error>>(
             continue;
         }
         replay.is_begun = true;
-        replay.segment(disk, segment, &segments[number + 1..], &mut visit)?;
+        let later = passed.iter().filter(|(by, _)| *by > number).map(|(_, range)| range.clone());
+        replay.segment(disk, segment, &later.collect::<Vec<_>>(), &mut visit)?;
     }
     Ok(replay.done(firsts))
 }
@@ -183,7 +198,7 @@ impl Replay {
         &mut self,
         disk: &dyn Disk,
         segment: &Segment,
-        later: &[Segment],
+        passed: &[RangeInclusive<u64>],
         visit: &mut impl FnMut(Place, Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let path = &segment.path;
@@ -193,7 +208,6 @@ impl Replay {
             self.bytes_skipped += bytes.len() as u64;
             return Ok(());
         };
-        let passed = passed_by(disk, later)?;
         let mut at = HEADER_BYTES;
         while at < bytes.len() {
             let Some(found) = find_record(&bytes, at, header.salt) else {
@@ -262,15 +276,19 @@ impl Replay {
     }
 }
 
-/// Returns the sequences that later segments have again, or say not to have been acknowledged.
-fn passed_by(disk: &dyn Disk, later: &[Segment]) -> Result<Vec<RangeInclusive<u64>>, Error> {
+/// Returns the sequences that segments, by their number, have again from those before them, or say
+/// not to have been acknowledged.
+fn passed_by(
+    disk: &dyn Disk,
+    segments: &[Segment],
+) -> Result<Vec<(usize, RangeInclusive<u64>)>, Error> {
     let mut passed = Vec::new();
-    for segment in later {
+    for (number, segment) in segments.iter().enumerate() {
         let behind = segment.behind().filter(|behind| !behind.is_empty());
         if let Some(behind) = behind
             && segment.is_whole(disk)?
         {
-            passed.push(behind);
+            passed.push((number, behind));
         }
     }
     Ok(passed)

@@ -38,6 +38,8 @@ pub struct Log {
     last: u64,
     /// All records up to this one are safe.
     synced: u64,
+    /// All records up to this one are acknowledged, safe or not.
+    answered: u64,
 }
 
 impl fmt::Debug for Log {
@@ -89,6 +91,7 @@ impl Log {
             current: None,
             last: replayed.last,
             synced: replayed.synced,
+            answered: 0,
         };
         log.write_again(&std::mem::take(&mut replayed.unproven))?;
         Ok((log, replayed))
@@ -204,6 +207,12 @@ impl Log {
         Ok(self.synced)
     }
 
+    /// Notes that what was written is acknowledged before it is safe: it counts as if it were, and
+    /// as lost should it not be there.
+    pub fn answered(&mut self) {
+        self.answered = self.last;
+    }
+
     /// Goes on behind a sequence that was given before, though its record is not there any more: a
     /// log that somebody removed must not give it again.
     pub fn go_on_behind(&mut self, sequence: u64) {
@@ -280,7 +289,7 @@ impl Log {
         let first = self.last + 1;
         let mut salt = Salt([0; 8]);
         getrandom::fill(&mut salt.0).map_err(|cause| Error::io("begin", &path, cause.into()))?;
-        let header = Header { salt, safe: self.synced, again }.write();
+        let header = Header { salt, safe: self.synced.max(self.answered), again }.write();
         let create = || {
             let mut file = self.disk.create(&path)?;
             file.append(&header)?;

@@ -1,5 +1,10 @@
 //! A table: what was appended is there once, whatever happens.
 
+mod clocks;
+mod damage;
+mod findings;
+mod power;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +13,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use timesink_model::schema::spans;
 use timesink_store::{Disk, LocalDisk};
 use timesink_tables::{Compacted, DiskStore, Error, Layout, Table};
-use timesink_testkit::disk::{Fault, ForgetfulDisk, Survival};
+use timesink_testkit::disk::{Fault, ForgetfulDisk};
 use timesink_testkit::notation;
 
 const ROOT: &str = "/data/tables";
@@ -38,8 +43,13 @@ fn batches() -> Vec<RecordBatch> {
 
 /// Opens the table in a folder of tables.
 async fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Table, Error> {
+    open_at(disk, root, || NOW).await
+}
+
+/// Opens the table at a time.
+async fn open_at(disk: Arc<dyn Disk>, root: &Path, clock: fn() -> i64) -> Result<Table, Error> {
     let store = Arc::new(DiskStore::new(disk, root));
-    Table::open(store, &spans::table(), Layout::SPANS, || NOW).await
+    Table::open(store, &spans::table(), Layout::SPANS, clock).await
 }
 
 /// Appends rows as one record of the log.
@@ -116,33 +126,6 @@ async fn work(disk: &ForgetfulDisk, batches: &[RecordBatch]) -> usize {
         appended = number + 1;
     }
     appended
-}
-
-/// Scenario: the power is cut at each operation of the disk.
-/// Guarantee: what was appended is there; what is appended again is there once.
-#[tokio::test]
-async fn a_power_cut_at_any_moment_loses_nothing_and_doubles_nothing() {
-    let batches = batches();
-    let whole = ForgetfulDisk::default();
-    assert_eq!(work(&whole, &batches).await, 2);
-    for at in 0..whole.operations() {
-        let cut = ForgetfulDisk::default();
-        cut.fail(Fault::PowerCut { at });
-        let appended = work(&cut, &batches).await;
-        for survival in Survival::ALL {
-            let disk = cut.after_power_cut(survival);
-            let what = format!("cut at {at}, {survival:?}");
-            let table = open(Arc::new(disk.clone()), Path::new(ROOT)).await;
-            let table = table.unwrap_or_else(|error| panic!("{what}: {error}"));
-            let through = table.through() as usize;
-            assert!(through >= appended, "{what}: {through} of {appended}");
-            let found = sorted(ids(&disk, Path::new(FOLDER), &table));
-            assert_eq!(found, ids_of(&batches[..through]), "{what}");
-            assert_eq!(work(&disk, &batches).await, 2, "{what}");
-            let table = open(Arc::new(disk.clone()), Path::new(ROOT)).await.expect("opens");
-            assert_eq!(sorted(ids(&disk, Path::new(FOLDER), &table)), ids_of(&batches), "{what}");
-        }
-    }
 }
 
 /// Scenario: one operation of the disk fails, in an append, a checkpoint, a join or as rows expire,
@@ -255,15 +238,14 @@ async fn a_table_of_many_commits_opens_from_its_checkpoint() {
 
 const LATER: &str = "9999-12-31T23";
 
-/// Scenario: files of hours that are over are joined, and the power is cut at each operation.
-/// Guarantee: the rows are there once, and in order where they were joined.
+/// Scenario: files of hours that are over are joined.
+/// Guarantee: the rows are there once, and in order.
 #[tokio::test]
 async fn small_files_are_joined_and_no_row_is_lost() {
     let batches = batches();
     let folder = Path::new(FOLDER);
     let disk = ForgetfulDisk::default();
     assert_eq!(work(&disk, &batches).await, 2);
-    let before = disk.operations();
     let join = async |disk: &ForgetfulDisk| {
         let mut table = open(Arc::new(disk.clone()), Path::new(ROOT)).await?;
         table.compact(LATER).await
@@ -277,17 +259,6 @@ async fn small_files_are_joined_and_no_row_is_lost() {
     assert!(is_sorted(&whole, folder, &table));
     assert_eq!(sorted(ids(&whole, folder, &table)), ids_of(&batches));
     assert_eq!(join(&whole).await.expect("it works"), Compacted::default(), "nothing is left");
-    for at in before..whole.operations() {
-        let cut = disk.copied();
-        cut.fail(Fault::PowerCut { at });
-        let _ = join(&cut).await;
-        for survival in Survival::ALL {
-            let disk = cut.after_power_cut(survival);
-            let table = open(Arc::new(disk.clone()), Path::new(ROOT)).await.expect("opens");
-            let found = sorted(ids(&disk, folder, &table));
-            assert_eq!(found, ids_of(&batches), "cut at {at}, {survival:?}");
-        }
-    }
 }
 
 fn is_sorted(disk: &dyn Disk, folder: &Path, table: &Table) -> bool {
