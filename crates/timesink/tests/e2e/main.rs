@@ -2,10 +2,13 @@
 //! signals.
 //!
 //! Needs `python3` with `venv` and the package index, once: what is installed is kept beside the
-//! build. Without them these tests fail and say so.
+//! build. What goes wrong is made with `strace`, and with `unshare` and `nsenter` of util-linux.
+//! Without them these tests fail and say so.
 
+mod access;
 mod bucket;
 mod clients;
+mod data;
 mod faults;
 mod pytest;
 mod run;

@@ -1,6 +1,7 @@
 //! `timesink serve --data`: what was acknowledged is there after a kill.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use timesink_testkit::notation;
 
+use crate::data::{copy_folder, counted, end, end_at_once, files_below, rows, store};
 use crate::support::{LOOP, PATIENCE, Serve, export, kill, python, root, succeed, text, timesink};
 
 const QUICK: [&str; 4] = ["--live-settle-seconds", "1", "--live-interval-seconds", "1"];
@@ -49,6 +51,9 @@ fn there_is_one_writer() {
 /// Set to kill more often than a test of every day does: `cargo xtask faults`.
 const KILLS: &str = "TIMESINK_TEST_KILLS";
 
+/// Set to kill at the moments of a run before, which printed it.
+const SEED: &str = "TIMESINK_KILL_SEED";
+
 /// Exporters at a time, and spans of each of their messages.
 const EXPORTERS: u64 = 8;
 const SPANS: u64 = 20;
@@ -87,12 +92,30 @@ fn spans_of(serve: &Serve, trace: u64) -> (usize, usize) {
     (ids.len(), ids.into_iter().collect::<BTreeSet<_>>().len())
 }
 
+/// Returns the number that a variable of the environment holds, if it is set.
+fn number(name: &str) -> Option<u64> {
+    std::env::var_os(name).map(|text| text.to_string_lossy().parse().expect("a number"))
+}
+
+/// Returns how long to wait for each kill, 200 to 900 ms, by a number: the same for the same.
+fn pauses(seed: u64) -> impl Iterator<Item = Duration> {
+    // SplitMix64: each of its numbers is one of a counter, mixed.
+    (1..).map(move |count: u64| {
+        let mut mixed = seed.wrapping_add(count.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Duration::from_millis(200 + (mixed ^ (mixed >> 31)) % 700)
+    })
+}
+
 /// Scenario: eight exporters send, and send again what was not answered, while the process is
 /// killed again and again. Guarantee: every span that was acknowledged is there, once.
 #[test]
 fn kills_take_nothing_that_was_acknowledged() {
-    let kills: u64 =
-        std::env::var_os(KILLS).map_or(3, |text| text.to_string_lossy().parse().expect("a number"));
+    let kills = number(KILLS).map_or(3, |kills| kills as usize);
+    let seed = number(SEED).unwrap_or_else(|| RandomState::new().build_hasher().finish());
+    // Shown where the test fails.
+    println!("{SEED}={seed}");
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data").to_string_lossy().into_owned();
     // Traces settle, and get facts, between the kills.
@@ -126,9 +149,8 @@ fn kills_take_nothing_that_was_acknowledged() {
                 }
             });
         }
-        for number in 0..kills {
-            // At no special moment: 200 to 900 ms after the start.
-            std::thread::sleep(Duration::from_millis(200 + number * 7919 % 700));
+        for pause in pauses(seed).take(kills) {
+            std::thread::sleep(pause);
             kill("-KILL", serve.child.id());
             serve.child.wait().expect("it ends");
             serve = start();
@@ -172,21 +194,6 @@ fn facts_counted(data: &str) -> Value {
     rows(query, data)
 }
 
-/// Counts the spans of a data directory, and their ids.
-fn counted(data: &str) -> Value {
-    let query = "SELECT count(*) AS n, count(DISTINCT concat(trace_id, span_id)) AS ids, \
-                 count(DISTINCT trace_id) AS traces FROM spans";
-    rows(query, data)
-}
-
-/// Answers a query over a data directory.
-fn rows(query: &str, data: &str) -> Value {
-    let output = timesink().args(["sql", "--data", data, "--format", "json", query]).output();
-    let output = output.expect("it starts");
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("JSON")
-}
-
 /// Scenario: what was found is found again after a restart.
 /// Guarantee: the table says how it stands, and since when it is known; a query for what is not
 /// kept walks the traces.
@@ -194,15 +201,19 @@ fn rows(query: &str, data: &str) -> Value {
 fn findings_and_facts_are_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data").to_string_lossy().into_owned();
-    for round in 0..2 {
-        let serve = start(&data);
-        if round == 0 {
+    let muted = folder.path().join("timesink.toml").to_string_lossy().into_owned();
+    let mute = "[[mute]]\nrule = 'n-plus-one-query'\nreason = 'known'\nuntil = 2099-01-01\n";
+    std::fs::write(&muted, mute).expect("it is written");
+    let config = ["--config", muted.as_str()];
+    for (configured, status) in [(&[][..], "new"), (&[][..], "ongoing"), (&config[..], "muted")] {
+        let serve = Serve::start(&[&QUICK[..], &["--data", &data], configured].concat());
+        if status == "new" {
             serve.post(&notation::otlp_json(LOOP));
         }
         serve.wait_for(220);
         let (_, found) = serve.get("/api/v1/findings?format=jsonl&rule=n-plus-one-query", "");
         let found: Value = serde_json::from_str(&found).expect("one finding");
-        assert_eq!(found["status"], ["new", "ongoing"][round]);
+        assert_eq!(found["status"], status);
         end(serve);
     }
     let history = "SELECT rule, status, traces_affected, first_seen < window_start AS is_old, \
@@ -212,7 +223,7 @@ fn findings_and_facts_are_kept() {
         serde_json::json!({"rule": "n-plus-one-query", "status": status, "traces_affected": 20,
                            "is_old": true, "has_evidence": true})
     };
-    assert_eq!(rows(history, &data), serde_json::json!([row("new"), row("ongoing")]));
+    assert_eq!(rows(history, &data), serde_json::json!(["new", "ongoing", "muted"].map(row)));
     let beside_a_view = "SELECT DISTINCT f.rule FROM findings AS f JOIN entries USING (endpoint) \
                          WHERE f.status = 'new' AND f.severity <> 'info'";
     let rule = serde_json::json!([{"rule": "n-plus-one-query"}]);
@@ -322,11 +333,6 @@ fn check_history(data: &str, expected: &str) {
     assert!(text(&nowhere.stderr).contains("set TMPDIR to another folder"), "{nowhere:?}");
 }
 
-fn end(mut serve: Serve) {
-    kill("-TERM", serve.child.id());
-    serve.child.wait().expect("it ends");
-}
-
 /// Scenario: a server ends, and is started and ended again without a span.
 /// Guarantee: other engines find in the tables what was acknowledged, each row once.
 #[test]
@@ -384,12 +390,6 @@ fn a_folder_that_is_no_data_directory_is_refused() {
     assert_eq!(output.status.code(), Some(2));
     let said = text(&output.stderr);
     assert!(said.contains("it has no `tables` folder"), "{said}");
-}
-
-/// Runs `timesink store`, and returns its exit code, output and errors.
-fn store(args: &[&str]) -> (Option<i32>, String, String) {
-    let output = timesink().arg("store").args(args).output().expect("it starts");
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 /// Scenario: an operator backs up a store while it is written, compacts, verifies and exports it,
@@ -476,22 +476,106 @@ fn an_operator_looks_after_a_store() {
     assert_eq!(counted(&restored)[0]["n"], 0);
 }
 
-/// Returns the files below a folder that end so.
-fn files_below(folder: &std::path::Path, ending: &str) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    let mut open = vec![folder.to_owned()];
-    while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                open.push(path);
-            } else if path.to_string_lossy().ends_with(ending) {
-                found.push(path);
-            }
-        }
+/// Scenario: traces of two days are in the tables, others of both in the log alone.
+/// Guarantee: every command that is told `--since` looks at those of the second day, or says that
+/// there are none; `explain` says the same of a trace there as in a file of them.
+#[test]
+fn commands_look_at_a_part_of_the_past() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (data, file) = (path("data"), path("spans.jsonl"));
+    let traces = notation::otlp_json(LOOP);
+    // Ids of their own, and the first seconds of a day.
+    let traces = |first_digit: &str, seconds: &str| {
+        let ids = traces.replace("\"traceId\":\"0", &format!("\"traceId\":\"{first_digit}"));
+        ids.replace("UnixNano\":\"17672256", &format!("UnixNano\":\"{seconds}"))
+    };
+    let days = ["17672256", "17673120"];
+    let serve = start(&data);
+    serve.post(&traces("1", days[0]));
+    serve.post(&traces("2", days[1]));
+    end(serve);
+    let serve = Serve::start(&["--data", &data, "--store-flush-seconds", "3600"]);
+    serve.post(&traces("3", days[0]));
+    serve.post(&traces("4", days[1]));
+    end_at_once(serve);
+
+    let said = |words: &[&str]| text(&succeed(timesink().args(words)).stdout);
+    let of_second_day = ["--since", "2026-01-02T00:00:00Z"];
+    let later = ["--since", "2099-01-01T00:00:00Z"];
+    let refused = |words: &[&str]| {
+        let output = timesink().args([words, &later].concat()).output().expect("it starts");
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {errors}");
+        assert!(errors.contains("no trace begins at 2099-01-01"), "{words:?}: {errors}");
+    };
+    let analyze = ["analyze", "--format", "json", "--data", &data];
+    for (since, spans) in [(&[][..], 880), (&of_second_day, 440)] {
+        let report: Value = serde_json::from_str(&said(&[&analyze, since].concat())).expect("JSON");
+        assert_eq!((&report["spans"], &report["traces"]), (&spans.into(), &(spans / 11).into()));
     }
-    found.sort();
-    found
+    refused(&analyze);
+    let query = "SELECT count(*) AS n, min(substr(trace_id, 1, 1)) AS first FROM spans";
+    let sql = ["sql", "--format", "csv", "--data", &data, query];
+    assert_eq!(said(&sql), "n,first\r\n880,1\r\n");
+    assert_eq!(said(&[&sql[..], &of_second_day].concat()), "n,first\r\n440,2\r\n");
+    refused(&sql);
+    let export = ["store", "export", "--data", &data, "--output", &file];
+    let exported = |spans: u64| format!("{spans} spans in `{file}`\n");
+    assert_eq!(said(&[&export[..], &later].concat()), exported(0));
+    assert_eq!(said(&[&export[..], &of_second_day].concat()), exported(440));
+
+    for first_digit in ["2", "4"] {
+        let query =
+            format!("SELECT min(trace_id) AS id FROM spans WHERE trace_id LIKE '{first_digit}%'");
+        let trace = rows(&query, &data)[0]["id"].as_str().expect("an id").to_owned();
+        let explain = ["explain", &trace, "--rule", "n-plus-one-query"];
+        let explained = said(&[&explain[..], &["--data", &data], &of_second_day].concat());
+        assert!(explained.contains("\nfired, with 1 row of this trace, in:\n"), "{explained}");
+        assert_eq!(explained, said(&[&explain[..], &[&file]].concat()));
+        let explained = said(&[&explain[..], &["--data", &data]].concat());
+        assert!(explained.contains("\nfired, with 1 row of this trace, in:\n"), "{explained}");
+        refused(&[&explain[..], &["--data", &data]].concat());
+    }
+}
+
+/// Scenario: an operator does something to a data directory by commands.
+/// Guarantee: each has its line in the audit log, with who did it; what only reads has none.
+#[test]
+fn what_an_operator_does_is_audited() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (data, backup, restored) = (path("data"), path("backup"), path("restored"));
+    let serve = start(&data);
+    serve.post(&message(1));
+    end(serve);
+    for words in [
+        &["info", "--data", &data][..],
+        &["verify", "--data", &data],
+        &["compact", "--data", &data],
+        &["backup", "--data", &data, &backup],
+        &["expire", "--data", &data, "--gib-max", "1"],
+        &["restore", &backup, "--data", &restored],
+        &["expire", "--data", &path("nowhere"), "--gib-max", "1"],
+    ] {
+        let (code, said, errors) = store(words);
+        let is_there = words[2] != path("nowhere");
+        assert_eq!(code, Some(if is_there { 0 } else { 2 }), "{words:?}: {said}{errors}");
+    }
+    let user = succeed(std::process::Command::new("id").arg("-u"));
+    let user = format!("uid {}", text(&user.stdout).trim());
+    let audited = |data: &str| {
+        let lines = std::fs::read_to_string(format!("{data}/audit.jsonl")).expect("it is there");
+        let line = |line: &str| -> Value { serde_json::from_str(line).expect("JSON") };
+        let commands = lines.lines().map(line).filter(|line| line["status"].is_null());
+        let told = commands.map(|line| {
+            assert!(line["time"].is_string() && line["who"] == user.as_str(), "{line}");
+            line["what"].as_str().expect("a command").to_owned()
+        });
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(audited(&data), ["store compact", "store backup", "store expire"]);
+    assert_eq!(audited(&restored), ["store restore"]);
 }
 
 /// Scenario: somebody moves the log away; a file of a table is damaged, then gone.
@@ -530,47 +614,44 @@ fn what_is_damaged_is_named() {
     assert!(text(&output.stderr).contains(&name), "{output:?}");
 }
 
-fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).expect("it is made");
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        let copy = to.join(path.file_name().expect("a name"));
-        if path.is_dir() {
-            copy_folder(&path, &copy);
-        } else {
-            std::fs::copy(&path, &copy).expect("it is copied");
-        }
-    }
-}
-
-/// Scenario: data directories that servers of each release left.
-/// Guarantee: all that was acknowledged is read, once, and this version goes on with it.
+/// Scenario: data directories that servers of older versions left, by what these kept.
+/// Guarantee: all that was acknowledged is read, once, and this version goes on with it; what is
+/// found in them is found, and what was found is known.
 #[test]
 fn stores_of_older_versions_open() {
     let folder = tempfile::tempdir().expect("a folder");
     let stores = root().join("tests/stores");
-    let mut seen = 0;
-    for entry in std::fs::read_dir(stores).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if !path.is_dir() {
-            continue;
-        }
-        seen += 1;
-        let copy = folder.path().join(path.file_name().expect("a version"));
-        copy_folder(&path, &copy);
+    let known = [("0.1.0-spans", 30, [].as_slice()), ("0.1.0", 72, &["new"])];
+    let folders = std::fs::read_dir(&stores).expect("a folder").flatten();
+    let versions = folders.filter(|entry| entry.path().is_dir()).count();
+    assert_eq!(versions, known.len(), "each is looked at");
+    for (version, spans, statuses) in known {
+        let copy = folder.path().join(version);
+        copy_folder(&stores.join(version), &copy);
         let data = copy.to_string_lossy().into_owned();
-        let kept = serde_json::json!([{"n": 30, "ids": 30, "traces": 6}]);
+        let kept = serde_json::json!([{"n": spans, "ids": spans, "traces": 6}]);
         assert_eq!(counted(&data), kept, "{data}");
+        assert_eq!(facts_counted(&data), kept, "{data}");
         let quarantined = "SELECT count(*) AS n FROM quarantine";
         assert_eq!(rows(quarantined, &data), serde_json::json!([{"n": 1}]));
+        let rule = ["--rule", "n-plus-one-query", "--format", "jsonl", "--data", &data];
+        let analyzed = succeed(timesink().args([&["analyze"][..], &rule].concat()));
+        let by_shards = succeed(timesink().args([&["rules", "run"][..], &rule].concat()));
+        assert_eq!(text(&analyzed.stdout), text(&by_shards.stdout));
+        assert_eq!(text(&analyzed.stdout).lines().count(), statuses.len().min(1), "{version}");
         let serve = start(&data);
         serve.post(&message(1000));
         end(serve);
-        let more = serde_json::json!([{"n": 50, "ids": 50, "traces": 7}]);
+        let more = spans + 20;
+        let more = serde_json::json!([{"n": more, "ids": more, "traces": 7}]);
         assert_eq!(counted(&data), more, "{data}");
         assert_eq!(rows(quarantined, &data), serde_json::json!([{"n": 1}]));
+        let history =
+            "SELECT status FROM findings WHERE rule = 'n-plus-one-query' ORDER BY window_end";
+        let row = |status: &&str| serde_json::json!({"status": status});
+        let expected: Vec<Value> = statuses.iter().map(row).collect();
+        assert_eq!(rows(history, &data), Value::Array(expected), "{version}");
         let (code, said, errors) = store(&["verify", "--data", &data]);
         assert_eq!(code, Some(0), "{said}{errors}");
     }
-    assert!(seen > 0, "no version");
 }

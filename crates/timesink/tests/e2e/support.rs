@@ -72,7 +72,11 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
 
 /// Sends a message of OTLP JSON to a server; returns the answer, head and body.
 pub(crate) fn export(address: &str, json: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
+    export_over(TcpStream::connect(address)?, json)
+}
+
+/// Sends a message of OTLP JSON over a new connection; returns the answer, head and body.
+pub(crate) fn export_over(mut stream: TcpStream, json: &str) -> std::io::Result<String> {
     let length = json.len();
     write!(
         stream,
@@ -119,7 +123,8 @@ impl Serve {
             let rest = line.split_once(name).unwrap_or_else(|| panic!("no `{name}` in `{line}`")).1;
             rest.split([',', '\n']).next().unwrap_or_default().to_owned()
         };
-        let (grpc, http, web) = (address("grpc "), address("http "), address("web http://"));
+        let (grpc, http, web) = (address("grpc "), address("http "), address("web http"));
+        let web = web.trim_start_matches('s').trim_start_matches("://").to_owned();
         Self { child, rest, grpc, http, web }
     }
 
@@ -163,6 +168,15 @@ impl Drop for Serve {
         // A test may have ended it already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Waits until something is so, and says what did not come otherwise.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

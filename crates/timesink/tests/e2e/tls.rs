@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Serve, python, root, succeed, text, timesink};
+use crate::support::{PATIENCE, Serve, python, root, succeed, text, timesink, wait_until};
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
@@ -87,6 +87,70 @@ fn connections_are_encrypted() {
     // Longer than it takes to be looked at.
     std::thread::sleep(Duration::from_secs(6));
     assert_eq!(send(&serve, folder)["grpc"], true);
+}
+
+/// Asks a server with a client's certificate; prints the status of the answer, 0 for none.
+const ASK: &str = "
+import http.client, ssl, sys
+method, address, path, root, certificate, key = sys.argv[1:]
+context = ssl.create_default_context(cafile=root)
+context.load_cert_chain(certificate, key)
+connection = http.client.HTTPSConnection(address, timeout=10, context=context)
+try:
+    connection.request(method, path, b'{}', {'content-type': 'application/json'})
+    print(connection.getresponse().status)
+except (OSError, http.client.HTTPException):
+    print(0)
+";
+
+/// Scenario: the roots of the clients' certificates are replaced while the server runs.
+/// Guarantee: from then on clients of the old root are refused and those of the new one let in,
+/// by the receivers and by page and API.
+#[test]
+fn clients_of_another_root_are_let_in_once_it_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let roots = [authority(), authority()];
+    let clients = ["first", "second"];
+    for (root, client) in roots.iter().zip(clients) {
+        certify(root, folder.path(), client);
+    }
+    certify(&roots[0], folder.path(), "server");
+    fs::write(file("root.pem"), roots[0].pem()).expect("it is written");
+    let name_root = |root: &Issuer| {
+        fs::write(file("clients.new"), root.pem()).expect("it is written");
+        fs::rename(file("clients.new"), file("clients.pem")).expect("it is renamed");
+    };
+    name_root(&roots[0]);
+    let (certificate, key) = (file("server.pem"), file("server.key"));
+    let serve = Serve::start(&[
+        "--tls-certificate-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--tls-client-roots-file",
+        &file("clients.pem"),
+    ]);
+    let asked = |method: &str, address: &str, path: &str| {
+        clients.map(|client| {
+            let mut command = Command::new(python());
+            command.args(["-c", ASK, method, address, path, &file("root.pem")]);
+            command.args([file(&format!("{client}.pem")), file(&format!("{client}.key"))]);
+            let status = text(&succeed(&mut command).stdout);
+            status.trim().parse::<u16>().expect("a status")
+        })
+    };
+    let all = || {
+        [
+            asked("POST", &serve.grpc, "/v1/traces"),
+            asked("POST", &serve.http, "/v1/traces"),
+            asked("GET", &serve.web, "/api/v1/findings"),
+        ]
+    };
+    assert_eq!(all(), [[200, 0]; 3]);
+    name_root(&roots[1]);
+    wait_until("the new root", || asked("GET", &serve.web, "/healthz") == [0, 200]);
+    assert_eq!(all(), [[0, 200]; 3]);
 }
 
 #[test]
