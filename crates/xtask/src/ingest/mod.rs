@@ -125,7 +125,7 @@ fn receive(messages: &[Message], exporters: usize, gzip: bool, is_durable: bool)
     let folder = tempfile::tempdir_in(target()?)?;
     let data = folder.path().to_string_lossy();
     // Nothing settles meanwhile: this is the receiver alone.
-    let mut options = vec!["--live-settle-seconds", "3600"];
+    let mut options = vec!["--live-settle-seconds", "600"];
     if is_durable {
         options.extend(["--data", &data]);
     }

@@ -34,7 +34,7 @@ const OPTIONS: [&str; 8] = [
     "--store-flush-seconds",
     "3600",
     "--live-settle-seconds",
-    "3600",
+    "600",
 ];
 
 /// Fills a log, kills the server, starts it again, and prints how long that took.
