@@ -3,6 +3,8 @@
 //! A table says with each commit up to which record of the log it has everything: after a crash,
 //! what is behind that is appended, and nothing else.
 
+mod steady;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use timesink_store::{Logged, Recovery, WriterLock, memory_bytes};
 use timesink_tables::{Settle, Tables};
 use tokio::runtime::{Builder, Runtime};
 
+use self::steady::Steady;
 use crate::Error;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
@@ -27,9 +30,6 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Between two looks at which files are to be joined, and which rows to go.
 const MAINTAIN_EVERY: Duration = Duration::from_mins(1);
-
-/// The system's clock has jumped when it and the time that passed differ by so much.
-const CLOCK_JUMP_MIN: Duration = Duration::from_hours(1);
 
 /// An hour is taken as over so long after its end: spans come late.
 const HOUR_OVER_AFTER: Duration = Duration::from_mins(10);
@@ -118,7 +118,7 @@ impl Flusher {
     ) -> Result<(Self, Sender<ToTables>), Error> {
         let Opened { tables, runtime, recovery, lock } = store;
         let (sender, parts) = channel();
-        let maintained_unix_nano = tables.now();
+        let clock = Steady::new(Instant::now(), tables.now());
         intake.recovering();
         let mut work = Work {
             intake,
@@ -135,7 +135,7 @@ impl Flusher {
             since: Instant::now(),
             not_before: Instant::now(),
             maintained: Instant::now(),
-            maintained_unix_nano,
+            clock,
             caught_up: Instant::now(),
             settled: Instant::now(),
             settle,
@@ -184,8 +184,8 @@ struct Work {
     not_before: Instant,
     /// When rows were taken out, and files removed, last.
     maintained: Instant,
-    /// What the system's clock said then.
-    maintained_unix_nano: i64,
+    /// Whether rows may go by what the system's clock says.
+    clock: Steady,
     /// When the tables' positions were last brought up to date.
     caught_up: Instant,
     /// When traces were settled last.
@@ -370,9 +370,8 @@ impl Work {
     /// Takes out old rows and removes files that nobody needs, from time to time.
     fn make_room(&mut self) {
         if self.maintained.elapsed() >= MAINTAIN_EVERY {
-            let is_steady = self.has_gone_on_steadily();
             self.maintained = Instant::now();
-            self.maintained_unix_nano = self.tables.now();
+            let is_steady = self.clock.look(self.maintained, self.tables.now());
             self.is_joining = true;
             let ago = |time: Duration| self.tables.now().saturating_sub(time.as_nanos() as i64);
             let (kept, unused) = (ago(self.options.keep), ago(SWEEP_AFTER));
@@ -385,14 +384,6 @@ impl Work {
                 tables.sweep(unused).await.map(drop)
             });
         }
-    }
-
-    /// Returns whether the system's clock says that as much time went by since the last look as
-    /// did. One that jumps ahead for a moment must not take out what it takes for old.
-    fn has_gone_on_steadily(&self) -> bool {
-        let by_clock = self.tables.now().saturating_sub(self.maintained_unix_nano);
-        let passed = self.maintained.elapsed().as_nanos() as i64;
-        by_clock.saturating_sub(passed).unsigned_abs() < CLOCK_JUMP_MIN.as_nanos() as u64
     }
 
     /// Does what can be done later as well.
