@@ -281,7 +281,7 @@ pub(crate) fn rows_in(
     let mut is_broken = false;
     Ok(std::iter::from_fn(move || {
         let batch = if is_broken { Ok(None) } else { read() };
-        is_broken = batch.is_err();
+        is_broken |= batch.is_err();
         batch.map_err(&broken).transpose()
     }))
 }

@@ -137,7 +137,7 @@ impl Walked {
     }
 
     /// Walks the traces that have settled; all their spans are in the table `spans`. Where a file
-    /// is damaged that has to be read, late traces get no facts anew: that file stays so.
+    /// is damaged that has to be read for a late one, they are given up: that file stays so.
     ///
     /// # Errors
     ///
@@ -151,22 +151,18 @@ impl Walked {
         if let Settle::After(time) = settle {
             self.settle_max = self.settle_max.max(time);
         }
-        let mut due = self.unsettled.due(settle, now);
+        let due = self.unsettled.due(settle, now);
         if due.is_empty() {
             return Ok(());
         }
         let damage = self.know_done().await?;
         let late = self.done.times_of(&due, self.now_millis() - LATE_MILLIS_MAX);
-        match self.walk(spans, &due, &late).await {
-            Err(error) if error.is_damage() && !late.is_empty() => {
-                let late = late.into_keys().collect();
-                self.give_up_on(&late).await?;
-                due.retain(|id| !late.contains(id));
-                self.walk(spans, &due, &HashMap::new()).await?;
-                Err(error)
-            }
-            walked => walked.and(damage.map_or(Ok(()), Err)),
+        let walked = self.walk(spans, &due, &late).await;
+        if walked.as_ref().is_err_and(Error::is_damage) {
+            // One table may have them already: walked again they would be there twice.
+            self.give_up_on(&due).await?;
         }
+        walked.and(damage.map_or(Ok(()), Err))
     }
 
     /// Walks traces, of which some are late.
