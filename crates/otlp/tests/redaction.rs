@@ -152,6 +152,33 @@ fn each_action_does_what_it_says_and_columns_follow() {
     assert!(batch["server_port"].is_null(0));
 }
 
+/// Scenario: few statements come again and again among many, each of two systems.
+/// Guarantee: each is masked as if it came alone.
+#[test]
+fn a_statement_that_comes_again_is_masked_as_before() {
+    let statement = |number: usize| match number % 4 {
+        0 => "select 'secret 0'".to_owned(),
+        1 => format!("select '{}'", "secret ".repeat(1000)),
+        _ => format!("select 'secret {number}'"),
+    };
+    let statements = |number| (["mysql", "mssql"][number / 4 % 2], statement(number));
+    let spans = (0..400).map(statements).map(|(system, statement)| {
+        span(vec![string("db.system", system), string("db.statement", &statement)])
+    });
+    let decoded = decode(redaction(&[]), &request(spans.collect()));
+    assert!(!shows(&bytes(&decoded), "secret"));
+    for row in 0..400 {
+        let (system, statement) = statements(row);
+        let alone = request(vec![span(vec![
+            string("db.system", system),
+            string("db.statement", &statement),
+        ])]);
+        let alone = decode(redaction(&[]), &alone);
+        let found = text(&decoded.spans[0], "db_query_text", row);
+        assert_eq!(found, text(&alone.spans[0], "db_query_text", 0), "{system} {statement}");
+    }
+}
+
 /// What the sender dropped is its own count.
 #[test]
 fn what_is_dropped_here_does_not_count_as_dropped_by_the_sender() {

@@ -4,6 +4,7 @@
 //! columns are made without a look at the rows. Texts are copied into one buffer a column, so that
 //! the rows hold no memory of others.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -35,12 +36,28 @@ pub fn gather(
 ) -> Result<RecordBatch, ArrowError> {
     each_column(schema, batches, rows.len(), |columns| {
         if let Some(texts) = all(columns, |column| column.as_string_view_opt()) {
-            return Ok(Arc::new(gather_texts(&texts, rows)) as _);
+            return Ok(Arc::new(gather_texts(&texts, rows)?) as _);
         }
         if let Some(maps) = all(columns, TextMap::of) {
             return Ok(Arc::new(gather_maps(&maps, rows)?) as _);
         }
         interleave(columns, rows)
+    })
+}
+
+/// Returns rows of some batches in the order given; texts stay where they are.
+///
+/// # Errors
+///
+/// As [`gather`].
+pub fn arrange(
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    rows: &[Place],
+) -> Result<RecordBatch, ArrowError> {
+    each_column(schema, batches, rows.len(), |columns| match all(columns, TextMap::of) {
+        Some(maps) => Ok(Arc::new(gather_maps(&maps, rows)?) as _),
+        None => interleave(columns, rows),
     })
 }
 
@@ -90,7 +107,10 @@ fn all<'a, T>(
     columns.iter().map(|column| of(*column)).collect()
 }
 
-fn gather_texts(columns: &[&StringViewArray], rows: &[Place]) -> StringViewArray {
+fn gather_texts(
+    columns: &[&StringViewArray],
+    rows: &[Place],
+) -> Result<StringViewArray, ArrowError> {
     let views: Vec<&[u128]> = columns.iter().map(|column| &column.views()[..]).collect();
     let has_nulls = columns.iter().any(|column| column.null_count() > 0);
     let is_null = |(batch, row): Place| has_nulls && columns[batch].is_null(row);
@@ -99,14 +119,21 @@ fn gather_texts(columns: &[&StringViewArray], rows: &[Place]) -> StringViewArray
     let bytes: usize = lengths.filter(|n| *n > INLINE_BYTES_MAX).map(|n| n as usize).sum();
     let block = bytes.clamp(1, BUFFER_BYTES_MAX) as u32;
     let mut texts = StringViewBuilder::with_capacity(rows.len()).with_fixed_block_size(block);
-    for place in rows {
-        if is_null(*place) {
-            texts.append_null();
+    // Neighbours often share a text: it is copied once.
+    let is_same = |a: &Place, b: &Place| {
+        a.0 == b.0 && views[a.0][a.1] == views[b.0][b.1] && is_null(*a) == is_null(*b)
+    };
+    for run in rows.chunk_by(is_same) {
+        let (batch, row) = run[0];
+        if is_null(run[0]) {
+            for _ in run {
+                texts.append_null();
+            }
         } else {
-            texts.append_value(columns[place.0].value(place.1));
+            texts.try_append_value_n(columns[batch].value(row), run.len())?;
         }
     }
-    texts.finish()
+    Ok(texts.finish())
 }
 
 /// A column of maps from text to text, none of whose values is NULL.
@@ -123,6 +150,12 @@ impl<'a> TextMap<'a> {
         let is_whole = map.entries().null_count() + keys.null_count() + values.null_count() == 0;
         is_whole.then_some(Self { map, keys, values })
     }
+
+    /// Returns the entries of a row; a row that is NULL has none.
+    fn entries(&self, row: usize) -> Range<usize> {
+        let ends = &self.map.value_offsets()[row..row + 2];
+        if self.map.is_valid(row) { ends[0] as usize..ends[1] as usize } else { 0..0 }
+    }
 }
 
 /// Texts one after the other, and where each ends.
@@ -132,14 +165,30 @@ struct Ends {
 }
 
 impl Ends {
-    /// Appends some texts of a column, which lie one after the other there, too.
-    fn extend(&mut self, texts: &StringArray, first: usize, end: usize) -> Result<(), ArrowError> {
-        let ends = &texts.value_offsets()[first..=end];
-        let (from, to) = (ends[0], ends[end - first]);
-        let at = offset(self.bytes.len() + (to - from) as usize)? - to;
-        self.bytes.extend_from_slice(&texts.value_data()[from as usize..to as usize]);
-        self.ends.extend(ends[1..].iter().map(|end| end + at));
-        Ok(())
+    /// Copies some texts of columns, which lie one after the other there, too.
+    fn gather<'a>(
+        parts: impl Iterator<Item = (&'a StringArray, &'a Range<usize>)> + Clone,
+    ) -> Result<Self, ArrowError> {
+        let bounds = |(texts, rows): (&StringArray, &Range<usize>)| {
+            let offsets = texts.value_offsets();
+            (offsets[rows.start] as usize, offsets[rows.end] as usize)
+        };
+        let count: usize = parts.clone().map(|(_, rows)| rows.len()).sum();
+        let size = parts.clone().map(bounds).map(|(from, to)| to - from).sum();
+        // All offsets fit if the last ones do.
+        offset(count)?;
+        offset(size)?;
+        let mut bytes = Vec::with_capacity(size);
+        let mut ends = Vec::with_capacity(count + 1);
+        ends.push(0);
+        for (texts, rows) in parts {
+            let offsets = &texts.value_offsets()[rows.start..=rows.end];
+            let (from, to) = (offsets[0], offsets[rows.len()]);
+            let at = bytes.len() as i32 - from;
+            bytes.extend_from_slice(&texts.value_data()[from as usize..to as usize]);
+            ends.extend(offsets[1..].iter().map(|end| end + at));
+        }
+        Ok(Self { bytes, ends })
     }
 
     fn finish(self) -> Result<ArrayRef, ArrowError> {
@@ -149,20 +198,12 @@ impl Ends {
 }
 
 fn gather_maps(columns: &[TextMap<'_>], rows: &[Place]) -> Result<MapArray, ArrowError> {
-    let mut keys = Ends { bytes: Vec::new(), ends: vec![0] };
-    let mut values = Ends { bytes: Vec::new(), ends: vec![0] };
-    let mut row_ends = Vec::with_capacity(rows.len() + 1);
-    row_ends.push(0);
-    for (batch, row) in rows {
-        let of = &columns[*batch];
-        if of.map.is_valid(*row) {
-            let entries = &of.map.value_offsets()[*row..*row + 2];
-            let (first, end) = (entries[0] as usize, entries[1] as usize);
-            keys.extend(of.keys, first, end)?;
-            values.extend(of.values, first, end)?;
-        }
-        row_ends.push(offset(keys.ends.len() - 1)?);
-    }
+    let entries: Vec<(&TextMap<'_>, Range<usize>)> =
+        rows.iter().map(|(batch, row)| (&columns[*batch], columns[*batch].entries(*row))).collect();
+    let keys = entries.iter().map(|(column, entries)| (column.keys, entries));
+    let values = entries.iter().map(|(column, entries)| (column.values, entries));
+    let (keys, values) = (Ends::gather(keys)?, Ends::gather(values)?);
+    let row_ends = OffsetBuffer::from_lengths(entries.iter().map(|(_, entries)| entries.len()));
     let has_nulls = columns.iter().any(|column| column.map.null_count() > 0);
     let nulls = has_nulls.then(|| {
         let is_valid = rows.iter().map(|(batch, row)| columns[*batch].map.is_valid(*row));
@@ -172,7 +213,6 @@ fn gather_maps(columns: &[TextMap<'_>], rows: &[Place]) -> Result<MapArray, Arro
     let DataType::Struct(fields) = entries.data_type() else { return Err(no_map()) };
     let columns = vec![keys.finish()?, values.finish()?];
     let structs = StructArray::try_new(fields.clone(), columns, None)?;
-    let row_ends = OffsetBuffer::new(ScalarBuffer::from(row_ends));
     MapArray::try_new(Arc::clone(entries), row_ends, structs, nulls, is_sorted)
 }
 
@@ -220,8 +260,10 @@ shop SERVER GET/cart-of-a-customer/{i} 0ms 120ms x20 http.request.method=GET
         rows.sort_by_key(|(batch, row)| (row * 7 % 11, *batch));
         let all: Vec<&RecordBatch> = batches.iter().collect();
         for rows in [&rows[..], &rows[..5], &rows[..0]] {
-            let gathered = gather(&batches[0].schema(), &batches, rows).unwrap();
-            assert_eq!(gathered, interleave_record_batch(&all, rows).unwrap());
+            let expected = interleave_record_batch(&all, rows).unwrap();
+            let schema = batches[0].schema();
+            assert_eq!(gather(&schema, &batches, rows).unwrap(), expected);
+            assert_eq!(arrange(&schema, &batches, rows).unwrap(), expected);
         }
     }
 

@@ -3,15 +3,16 @@
 //! An exporter that got no answer sends its spans again, and they may have been taken. A span is
 //! the same by its ids, its kind and its start: a client and a server may share their ids (Zipkin).
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use arrow::error::ArrowError;
 use hashbrown::HashSet;
+use siphasher::sip128::{Hasher128, SipHasher13};
 
-/// A span, by two hashes that nobody outside knows: two spans have the same by no accident.
+/// A span, by a hash whose key nobody outside knows: two spans have the same by no accident.
 pub(crate) type SpanKey = (u64, u64);
 
 /// Keys that are kept at most, twice, unless it is said otherwise: what 4 million places take.
@@ -25,8 +26,15 @@ pub(crate) const KEY_COLUMNS: [&str; 4] = ["trace_id", "span_id", "kind", START]
 const START: &str = "start_time_unix_nano";
 
 /// Makes keys of spans.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Hashers(RandomState, RandomState);
+#[derive(Debug, Clone)]
+pub(crate) struct Hashers(SipHasher13);
+
+impl Default for Hashers {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self(SipHasher13::new_with_keys(random.hash_one(0), random.hash_one(1)))
+    }
+}
 
 /// The spans of the last while: one that comes again later than that is taken again.
 #[derive(Debug)]
@@ -64,8 +72,9 @@ impl Hashers {
             let texts = texts.each_ref().map(|texts| {
                 texts.as_ref().filter(|texts| texts.is_valid(row)).map(|texts| texts.value(row))
             });
-            let span = (texts, start);
-            (self.0.hash_one(span), self.1.hash_one(span))
+            let mut hasher = self.0;
+            (texts, start).hash(&mut hasher);
+            hasher.finish128().as_u64()
         })
     }
 }

@@ -4,19 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::compute::concat;
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::row::{RowConverter, SortField};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use serde_json::{Map, Value};
-use timesink_store::{Place, gather};
+use timesink_store::{Place, arrange};
 
 use crate::Error;
+use crate::order::order;
 use crate::table::Layout;
 
 pub(crate) const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
@@ -92,8 +91,7 @@ pub(crate) fn files(
 ) -> Result<Vec<NewFile>, Refused> {
     let file = |(hour, rows): (Option<i64>, Vec<Place>)| {
         let mut file = FileWriter::new(layout, schema, hour.map(hour_text))?;
-        // In few buffers: what is written of a column costs as much as it has buffers.
-        file.write(&gather(schema, batches, &rows)?)?;
+        file.write(&arrange(schema, batches, &rows)?)?;
         file.finish()
     };
     sorted_by_hour(layout, batches)?.into_iter().map(file).collect()
@@ -109,40 +107,10 @@ fn sorted_by_hour(
     let places: Vec<Place> = places.collect();
     let hours = hours(layout, batches)?;
     let mut by_hour: BTreeMap<Option<i64>, Vec<Place>> = BTreeMap::new();
-    for row in order(layout, batches, places.len())? {
+    for row in order(layout.sorted_by, batches)? {
         by_hour.entry(hours[row as usize]).or_default().push(places[row as usize]);
     }
     Ok(by_hour)
-}
-
-/// Returns the rows of all batches, counted through, in the order of a file.
-fn order(layout: &Layout, batches: &[RecordBatch], rows: usize) -> Result<Vec<u32>, ArrowError> {
-    if layout.sorted_by.is_empty() {
-        return Ok((0..rows as u32).collect());
-    }
-    let column = |name: &&str| {
-        let parts = batches.iter().map(|batch| Ok(named(batch, name)?.as_ref()));
-        concat(&parts.collect::<Result<Vec<_>, ArrowError>>()?)
-    };
-    let columns = layout.sorted_by.iter().map(column).collect::<Result<Vec<_>, ArrowError>>()?;
-    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone()));
-    let keys = RowConverter::new(fields.collect())?.convert_columns(&columns)?;
-    // Most rows are told apart by how their keys begin.
-    let mut order: Vec<(u128, u32)> =
-        keys.iter().zip(0..).map(|(key, row)| (beginning(key.as_ref()), row)).collect();
-    let key = |row: u32| keys.row(row as usize);
-    order.sort_unstable_by(|(a, row_a), (b, row_b)| {
-        a.cmp(b).then_with(|| (key(*row_a), row_a).cmp(&(key(*row_b), row_b)))
-    });
-    Ok(order.into_iter().map(|(_, row)| row).collect())
-}
-
-/// Returns a number that is ordered as the first bytes of a key are.
-fn beginning(key: &[u8]) -> u128 {
-    let mut first = [0; size_of::<u128>()];
-    let length = key.len().min(first.len());
-    first[..length].copy_from_slice(&key[..length]);
-    u128::from_be_bytes(first)
 }
 
 /// Returns the hour of a time, ns since the epoch, as the partition column has it: `2026-11-28T15`.
@@ -173,7 +141,10 @@ fn hours(layout: &Layout, batches: &[RecordBatch]) -> Result<Vec<Option<i64>>, A
     Ok(hours.into_iter().map(|hour| (hour >= first).then_some(hour)).collect())
 }
 
-fn numbers<'r>(rows: &'r RecordBatch, column: &str) -> Result<&'r Int64Array, ArrowError> {
+pub(crate) fn numbers<'r>(
+    rows: &'r RecordBatch,
+    column: &str,
+) -> Result<&'r Int64Array, ArrowError> {
     let numbers = named(rows, column)?.as_primitive_opt::<Int64Type>();
     numbers.ok_or_else(|| ArrowError::SchemaError(format!("`{column}` is no Int64")))
 }
@@ -212,7 +183,7 @@ impl<'l> FileWriter<'l> {
         schema: &SchemaRef,
         hour: Option<String>,
     ) -> Result<Self, Refused> {
-        let properties = Some(properties(layout));
+        let properties = Some(properties(layout, schema));
         let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), properties)?;
         let bounds = vec![Bounds::default(); layout.bounded.len()];
         Ok(Self { layout, writer, hour, rows: 0, bounds })
@@ -284,24 +255,31 @@ impl Bound {
     }
 }
 
-fn properties(layout: &Layout) -> WriterProperties {
+fn properties(layout: &Layout, schema: &Schema) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_statistics_enabled(EnabledStatistics::Chunk)
+        // Nobody looks for what lies inside a value.
+        .set_statistics_enabled(EnabledStatistics::None)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_created_by(concat!("timesink ", env!("CARGO_PKG_VERSION")).to_owned());
-    for column in layout.found_by {
-        let column = ColumnPath::from(*column);
+    for field in schema.fields().iter().filter(|field| !field.data_type().is_nested()) {
+        let is_id = layout.ids.contains(&field.name().as_str());
+        let statistics = if is_id { EnabledStatistics::None } else { EnabledStatistics::Chunk };
+        let column = ColumnPath::from(field.name().as_str());
+        properties = properties
+            .set_column_statistics_enabled(column.clone(), statistics)
+            .set_column_dictionary_enabled(column, !is_id);
+    }
+    for column in layout.found_by.iter().map(|name| ColumnPath::from(*name)) {
         properties = properties
             .set_column_statistics_enabled(column.clone(), EnabledStatistics::Page)
             .set_column_bloom_filter_enabled(column, true);
     }
-    for column in layout.unique {
+    for column in layout.measured {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(*column), false);
     }
-    for column in layout.rising {
-        let column = ColumnPath::from(*column);
+    for column in layout.rising.iter().map(|name| ColumnPath::from(*name)) {
         properties = properties
             .set_column_dictionary_enabled(column.clone(), false)
             .set_column_encoding(column.clone(), Encoding::DELTA_BINARY_PACKED)

@@ -14,6 +14,7 @@ mod file;
 mod found;
 mod location;
 mod merge;
+mod order;
 mod snapshot;
 mod table;
 mod unsettled;

@@ -65,8 +65,11 @@ pub struct Layout {
     pub sorted_by: &'static [&'static str],
     /// Single rows are looked up by them.
     pub found_by: &'static [&'static str],
-    /// Each value is there about once.
-    pub unique: &'static [&'static str],
+    /// Ids, which are there a few times and close to each other: a dictionary of them is larger
+    /// than they are, and the least and the greatest of many tell nothing.
+    pub ids: &'static [&'static str],
+    /// Numbers that are there about once each.
+    pub measured: &'static [&'static str],
     /// Numbers that lie close to those of the row before.
     pub rising: &'static [&'static str],
     /// Of which the log says the least and the greatest value of each file.
@@ -79,7 +82,8 @@ impl Layout {
         hour_of: Some("start_time_unix_nano"),
         sorted_by: &["trace_id", "start_time_unix_nano", "span_id"],
         found_by: &["trace_id"],
-        unique: &["span_id"],
+        ids: &["trace_id", "span_id", "parent_span_id"],
+        measured: &[],
         rising: &["start_time_unix_nano", "end_time_unix_nano", "duration_nanos", "start_time"],
         bounded: &["trace_id", "service_name", "start_time_unix_nano", "end_time_unix_nano"],
     };
@@ -89,7 +93,22 @@ impl Layout {
         hour_of: Some("start_time_unix_nano"),
         sorted_by: &["trace_id", "start_time_unix_nano", "span_id"],
         found_by: &["trace_id"],
-        unique: &["span_id"],
+        ids: &[
+            "trace_id",
+            "span_id",
+            "root_span_id",
+            "entry_span_id",
+            "tiling_span_id",
+            "server_span_id",
+        ],
+        measured: &[
+            "self_nanos",
+            "own_nanos",
+            "critical_nanos",
+            "pause_nanos",
+            "entry_duration_nanos",
+            "tiling_duration_nanos",
+        ],
         rising: &["start_time_unix_nano"],
         bounded: &["trace_id", "start_time_unix_nano"],
     };
@@ -99,7 +118,8 @@ impl Layout {
         hour_of: Some("start_time_unix_nano"),
         sorted_by: &["trace_id", "start_time_unix_nano", "span_id"],
         found_by: &["trace_id"],
-        unique: &[],
+        ids: &["trace_id", "span_id", "entry_span_id"],
+        measured: &["nanos", "critical_nanos"],
         rising: &["start_time_unix_nano"],
         bounded: &["trace_id", "start_time_unix_nano"],
     };
@@ -112,7 +132,8 @@ impl Layout {
         hour_of: None,
         sorted_by: &[],
         found_by: &[],
-        unique: &[],
+        ids: &[],
+        measured: &[],
         rising: &[],
         bounded: &[],
     };

@@ -1,8 +1,11 @@
 //! [`Redactor`]: a redaction at work on the attributes of one span after the other.
 
 use std::borrow::Cow;
+use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::Arc;
+
+use hashbrown::DefaultHashBuilder;
 
 use super::{Action, MASK, MaskStatement, Redaction, Verdict};
 use crate::attributes::{Attributes, KeySet, kind};
@@ -10,6 +13,11 @@ use crate::semconv::{self, Take};
 
 /// Sets of keys whose verdicts are kept, of spans with all their events and links.
 const ROWS_MAX: usize = 16;
+
+/// Statements that are kept with what became of them, and how long they may be, bytes: an N+1 sends
+/// the same one again and again.
+const STATEMENTS_MAX: usize = 64;
+const STATEMENT_BYTES_MAX: usize = 4096;
 
 /// What a decoder needs to redact.
 #[derive(Debug)]
@@ -19,8 +27,19 @@ pub(crate) struct Redactor {
     rows: Vec<Row>,
     /// The row that is replaced next.
     oldest: usize,
+    /// Statements that were masked, each in its place by a hash.
+    masked: Vec<Option<Masked>>,
+    hasher: DefaultHashBuilder,
     /// Attributes on their way through.
     moved: Attributes,
+}
+
+/// What became of a statement.
+#[derive(Debug)]
+struct Masked {
+    system: Option<String>,
+    text: String,
+    instead: String,
 }
 
 /// What becomes of rows of the same keys.
@@ -54,7 +73,14 @@ impl Row {
 
 impl Redactor {
     pub(crate) fn new(redaction: Arc<Redaction>) -> Self {
-        Self { redaction, rows: Vec::new(), oldest: 0, moved: Attributes::default() }
+        Self {
+            redaction,
+            rows: Vec::new(),
+            oldest: 0,
+            masked: Vec::new(),
+            hasher: DefaultHashBuilder::default(),
+            moved: Attributes::default(),
+        }
     }
 
     /// Returns what becomes of a row, found out now unless it is known.
@@ -105,9 +131,22 @@ impl Redactor {
         (masked.as_bytes() != name).then_some(masked)
     }
 
-    fn masked(&self, mask: MaskStatement, text: &[u8], system: Option<&str>) -> Option<String> {
+    fn masked(&mut self, mask: MaskStatement, text: &[u8], system: Option<&str>) -> Option<String> {
         let text = std::str::from_utf8(text).ok()?;
-        Some(mask(system, text, &|literal| self.redaction.key.hash_literal(literal)))
+        let masked = || mask(system, text, &|literal| self.redaction.key.hash_literal(literal));
+        if text.len() > STATEMENT_BYTES_MAX {
+            return Some(masked());
+        }
+        let place = self.hasher.hash_one((system, text)) as usize % STATEMENTS_MAX;
+        let is_it = |of: &&Masked| of.text == text && of.system.as_deref() == system;
+        if let Some(known) = self.masked.get(place).and_then(Option::as_ref).filter(is_it) {
+            return Some(known.instead.clone());
+        }
+        let instead = masked();
+        let (system, text) = (system.map(str::to_owned), text.to_owned());
+        self.masked.resize_with(STATEMENTS_MAX, || None);
+        self.masked[place] = Some(Masked { system, text, instead: instead.clone() });
+        Some(instead)
     }
 
     /// Redacts the rows from `rows` on, the one that is being written included.
@@ -157,14 +196,21 @@ impl Redactor {
         }
     }
 
-    fn redacted(&self, verdict: Verdict, value: &[u8], kind: u8, system: Option<&str>) -> Redacted {
-        let hash = || format!("{:032x}", self.redaction.key.hash(value));
+    fn redacted(
+        &mut self,
+        verdict: Verdict,
+        value: &[u8],
+        kind: u8,
+        system: Option<&str>,
+    ) -> Redacted {
+        let redaction = Arc::clone(&self.redaction);
+        let hash = || format!("{:032x}", redaction.key.hash(value));
         match (verdict, kind) {
             (Verdict::Act(Action::Drop), _) => Redacted::Dropped,
             (Verdict::Keep, _) | (_, kind::NONE) => Redacted::Kept(kind),
             (Verdict::Act(Action::Mask), _) => Redacted::Replaced(MASK.into()),
             (Verdict::Statement, kind::STRING) => {
-                let mask = self.redaction.statements;
+                let mask = redaction.statements;
                 let masked = mask.and_then(|mask| self.masked(mask, value, system));
                 Redacted::Replaced(masked.unwrap_or_else(hash).into())
             }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,10 @@ const SMALL_BATCHES_MAX: usize = 16;
 
 /// Where traces are gone, a chunk is copied once less than this share of it is left.
 const COMPACT_BELOW: f64 = 0.5;
+
+/// The same where memory is short. Traces that came together go together, so that most chunks go
+/// whole: to copy one for a few rows would cost more than it frees.
+const SHRINK_BELOW: f64 = 0.9;
 
 /// Memory of a trace's entry and of a row's trace id, bytes, about.
 const TRACE_BYTES: u64 = 96;
@@ -71,8 +76,8 @@ struct Trace {
 pub(crate) enum Shed {
     /// Those that were analyzed with all their spans, the oldest first.
     Analyzed,
-    /// All of them, because they are kept elsewhere; each time the same, by a hash of their ids: so
-    /// that some stay until they have settled.
+    /// All of them, because they are kept elsewhere; each time the same, by a hash of when they
+    /// began to come: so that some stay until they have settled, and their neighbours with them.
     Any,
 }
 
@@ -221,18 +226,20 @@ impl Window {
             return Ok(0);
         }
         let may_go = self.traces.iter().filter(|(_, trace)| shed == Shed::Any || trace.is_analyzed);
-        let mut going: Vec<(Instant, u128)> =
-            may_go.map(|(id, trace)| (trace.last_arrival, *id)).collect();
+        let mut going: Vec<(Instant, u128)> = match shed {
+            Shed::Analyzed => may_go.map(|(id, trace)| (trace.last_arrival, *id)).collect(),
+            Shed::Any => may_go.map(|(id, trace)| (trace.since, *id)).collect(),
+        };
         match shed {
             Shed::Analyzed => going.sort_unstable(),
-            Shed::Any => going.sort_unstable_by_key(|(_, id)| Reverse(mixed(*id))),
+            Shed::Any => going.sort_by_cached_key(|(since, id)| Reverse((hash(*since), *id))),
         }
         let excess = (bytes - bytes_max) as f64 / bytes as f64;
         going.truncate((self.traces.len() as f64 * excess).ceil() as usize);
         for (_, id) in &going {
             self.traces.remove(id);
         }
-        self.compact(1.0)?;
+        self.compact(SHRINK_BELOW)?;
         Ok(going.len())
     }
 
@@ -266,9 +273,9 @@ impl Window {
     }
 }
 
-/// Returns a number in which all bits of an id count.
-fn mixed(id: u128) -> u128 {
-    id.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).rotate_left(64)
+/// Returns a number by which times are in no order, each time the same.
+fn hash(time: Instant) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(time)
 }
 
 impl Trace {

@@ -15,7 +15,7 @@ use parquet::file::metadata::{
 };
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::reader::{ChunkReader, Length};
-use timesink_model::schema::spans;
+use timesink_model::schema::{facts, gaps, spans};
 use timesink_testkit::notation;
 
 use super::*;
@@ -165,6 +165,9 @@ fn a_file_is_made_to_be_looked_up() {
             let name = chunk.column_path().string();
             assert!(matches!(chunk.compression(), Compression::ZSTD(_)), "{name}");
             assert_eq!(chunk.bloom_filter_offset().is_some(), name == "trace_id", "{name}");
+            // Of what lies inside a value, and of ids that nobody looks up, nothing is told.
+            let is_bare = name.contains('.') || name.ends_with("span_id");
+            assert_eq!(chunk.statistics().is_none(), is_bare, "{name}");
             let index = &metadata.column_index().unwrap()[number][at];
             let is_indexed = !matches!(index, ColumnIndexMetaData::NONE);
             assert!(is_indexed || !indexed.contains(&name.as_str()), "{name}");
@@ -181,6 +184,24 @@ fn a_file_is_made_to_be_looked_up() {
     let others = (0..20).map(|number| trace_id(ROWS + number));
     let in_vain = others.filter(|id| look_up(&file, id).0 > 0).count();
     assert!(in_vain < 5, "{in_vain} of 20");
+}
+
+/// Guarantee: what a layout names is in its table.
+#[test]
+fn layouts_name_columns_that_are_there() {
+    let layouts = [
+        (Layout::SPANS, spans::table()),
+        (Layout::FACTS, facts::stored()),
+        (Layout::GAPS, gaps::stored()),
+    ];
+    for (layout, table) in layouts {
+        let schema = table.schema();
+        let Layout { hour_of, sorted_by, found_by, ids, measured, rising, bounded } = layout;
+        let named = [sorted_by, found_by, ids, measured, rising, bounded].concat();
+        for name in named.into_iter().chain(hour_of) {
+            assert!(schema.index_of(name).is_ok(), "{}: {name}", table.name);
+        }
+    }
 }
 
 /// Scenario: spans of two hours and of traces that begin at once come in any order.
