@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, new_null_array};
-use arrow::compute::interleave_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, Rows, SortField};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use timesink_store::{Place, arrange};
 
 use crate::file::{Refused, named};
 use crate::table::Layout;
@@ -99,7 +99,7 @@ pub(crate) fn merge(
     let inputs = files.into_iter().map(|file| Input::open(layout, schema, file));
     let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
     let mut inputs: Vec<Input> = inputs.into_iter().flatten().collect();
-    let mut taken: Vec<(usize, usize)> = Vec::new();
+    let mut taken: Vec<Place> = Vec::new();
     while let Some(first) = least(&inputs, None) {
         let next = least(&inputs, Some(first)).map(|next| inputs[next].key().owned());
         let input = &mut inputs[first];
@@ -112,8 +112,9 @@ pub(crate) fn merge(
         }
         let is_read = input.row == input.batch.num_rows();
         if is_read || taken.len() >= BATCH_ROWS {
-            let batches: Vec<&RecordBatch> = inputs.iter().map(|input| &input.batch).collect();
-            write(&interleave_record_batch(&batches, &taken)?)?;
+            let batches: Vec<RecordBatch> =
+                inputs.iter().map(|input| input.batch.clone()).collect();
+            write(&arrange(schema, &batches, &taken)?)?;
             taken.clear();
         }
         if is_read && !inputs[first].advance()? {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
 use timesink_model::schema::{Columns, Table, facts, gaps};
 use timesink_store::{Disk, LocalDisk, Logged};
@@ -301,6 +301,46 @@ async fn facts_are_given_up_for_a_damaged_file() {
         let files = after.files().expect("they are listed");
         let rows: u64 = files.iter().filter_map(|file| file.rows).sum();
         assert_eq!((after.through(), rows), (2, 100));
+    }
+}
+
+/// Scenario: the file with the gaps of some traces is damaged, and spans of them come late, twice.
+/// Guarantee: it is named each time, and no span has facts twice.
+#[tokio::test]
+async fn a_damaged_file_of_gaps_doubles_no_facts() {
+    let whole = ForgetfulDisk::default();
+    let disk: Arc<dyn Disk> = Arc::new(whole.clone());
+    let spans = spans();
+    let mut tables = open(&disk, Path::new(DATA)).await.expect("it is made");
+    tables.append(&[&record(1, spans.slice(0, 100))]).await.expect("it works");
+    tables.settle(Settle::AtOnce).await.expect("it works");
+    let snapshot = async |table: &Table| {
+        let store = DiskStore::new(Arc::clone(&disk), Path::new(DATA).join(TABLES));
+        Snapshot::open(Arc::new(store), table).await.expect("it is there")
+    };
+    let file = snapshot(&gaps::stored()).await.files().expect("they are listed").remove(0);
+    let path = Path::new(DATA).join(TABLES).join("gaps").join(&file.path);
+    whole.damage(&path, |bytes| bytes.fill(0));
+    for (number, from) in [(2, 100), (3, 150)] {
+        tables.append(&[&record(number, spans.slice(from, 50))]).await.expect("it works");
+        let said = tables.settle(Settle::AtOnce).await.expect_err("it is damaged").to_string();
+        assert!(said.contains(&file.path), "{said}");
+        assert_eq!((tables.settled_through(), tables.unsettled_bytes()), (number, 0));
+        let facts = snapshot(&facts::stored()).await;
+        let mut ids = Vec::new();
+        for file in facts.files().expect("they are listed") {
+            for batch in facts.read(&file, &Columns::All).await.expect("it is there") {
+                let batch = batch.expect("it is whole");
+                let text = |name: &str| batch[name].as_string_view().clone();
+                let (traces, spans) = (text("trace_id"), text("span_id"));
+                let pairs = traces.iter().zip(&spans);
+                ids.extend(pairs.map(|(trace, span)| format!("{trace:?} {span:?}")));
+            }
+        }
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert!(count >= 100 && ids.len() == count, "{} of {count}", ids.len());
     }
 }
 

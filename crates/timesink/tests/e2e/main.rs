@@ -16,3 +16,4 @@ mod serve;
 mod store;
 mod support;
 mod tls;
+mod upkeep;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -29,6 +30,16 @@ impl Input {
 
 /// Joins every `*.jsonl.gz` of a folder, in the order of their names.
 pub(crate) fn join(folder: &Path) -> Result<Input> {
+    join_with(folder, |_| {})
+}
+
+/// The same, with all of them begun at one time, ns since the epoch, as if they had been recorded
+/// side by side.
+pub(crate) fn join_begun_at(folder: &Path, begin_unix_nano: u64) -> Result<Input> {
+    join_with(folder, |json| begin_at(json, begin_unix_nano))
+}
+
+fn join_with(folder: &Path, change: impl Fn(&mut [u8])) -> Result<Input> {
     let named = || format!("failed to list recordings in `{}`", folder.display());
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)
         .with_context(named)?
@@ -41,11 +52,13 @@ pub(crate) fn join(folder: &Path) -> Result<Input> {
     }
     let mut bytes = Vec::new();
     for path in &paths {
+        let begin = bytes.len();
         let file =
             File::open(path).with_context(|| format!("failed to open `{}`", path.display()))?;
         MultiGzDecoder::new(file)
             .read_to_end(&mut bytes)
             .with_context(|| format!("failed to unpack `{}`", path.display()))?;
+        change(&mut bytes[begin..]);
         if bytes.last() != Some(&b'\n') {
             bytes.push(b'\n');
         }
@@ -101,15 +114,41 @@ pub(crate) fn copy(json: &[u8], number: u8) -> Vec<u8> {
                 let part = at + start..at + start + ID_DIGITS;
                 copy[part.clone()].copy_from_slice(other_id(&json[part], number).as_bytes());
             }
-        } else if ends_with(at, b"UnixNano\":\"") {
-            let digits = json[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-            let text = String::from_utf8_lossy(&json[at..at + digits]);
-            let Ok(nanos) = text.parse::<u64>() else { continue };
-            let moved = nanos.saturating_sub(COPY_NANOS * u64::from(number));
-            copy[at..at + digits].copy_from_slice(format!("{moved:0digits$}").as_bytes());
         }
     }
+    for (digits, nanos) in times(json) {
+        put(&mut copy[digits], nanos.saturating_sub(COPY_NANOS * u64::from(number)));
+    }
     copy
+}
+
+/// Moves all times of a recording by as much as puts the first of them at a time.
+fn begin_at(json: &mut [u8], begin_unix_nano: u64) {
+    // A time that is not known is 0.
+    let times: Vec<_> = times(json).filter(|(_, nanos)| *nanos > 0).collect();
+    let first = times.iter().map(|(_, nanos)| *nanos).min().unwrap_or_default();
+    for (digits, nanos) in times {
+        put(&mut json[digits], nanos - first + begin_unix_nano);
+    }
+}
+
+/// Returns where times are in OTLP JSON, and what they are, ns since the epoch.
+fn times(json: &[u8]) -> impl Iterator<Item = (Range<usize>, u64)> {
+    const KEY: &[u8] = b"UnixNano\":\"";
+    let begins = json.windows(KEY.len()).enumerate().filter(|(_, key)| *key == KEY);
+    begins.filter_map(|(at, _)| {
+        let begin = at + KEY.len();
+        let digits = json[begin..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let digits = begin..begin + digits;
+        let nanos = String::from_utf8_lossy(&json[digits.clone()]).parse().ok()?;
+        Some((digits, nanos))
+    })
+}
+
+/// Writes a number in the place of one with as many digits.
+fn put(digits: &mut [u8], number: u64) {
+    let width = digits.len();
+    digits.copy_from_slice(format!("{number:0width$}").as_bytes());
 }
 
 /// Hex digits of a span's id; a trace's has twice as many.
@@ -160,6 +199,16 @@ mod tests {
         assert_eq!((digits(trace), digits(span)), (Some(32), Some(16)));
         assert!(trace != "00ff0000000000000000000000000001" && span != "0100000000000001");
         assert_eq!(other_id(b"0100000000000001", 2), span.as_str().expect("text"));
+    }
+
+    #[test]
+    fn a_recording_is_begun_at_a_time() {
+        let mut json = br#"{"startTimeUnixNano":"7200000000005","endTimeUnixNano":"7200000000009",
+            "timeUnixNano":"0","startTimeUnixNano":"7200000000003"}"#
+            .to_vec();
+        begin_at(&mut json, 9_000_000_000_000);
+        let nanos: Vec<u64> = times(&json).map(|(_, nanos)| nanos).collect();
+        assert_eq!(nanos, [9_000_000_000_002, 9_000_000_000_006, 0, 9_000_000_000_000]);
     }
 
     #[test]

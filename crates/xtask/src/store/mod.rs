@@ -1,7 +1,9 @@
 //! `store`: what keeping spans costs, how much room they take, and how fast they are found again.
 //!
 //! The release binary takes the recordings over gRPC, again and again with ids and times of their
-//! own, each export safe on the disk before it is answered. What it wrote is measured then.
+//! own, each export safe on the disk before it is answered. What it wrote is measured then. As
+//! services send what happens now, each time they are all of one hour, and the next time of the hour
+//! before.
 
 mod fill;
 mod history;
@@ -11,7 +13,7 @@ mod restart;
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
@@ -63,7 +65,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     let made = folder.path().join("data");
     let data = keep.map_or(made.as_path(), Path::new);
     if !data.exists() {
-        let input = input::join(&root().join(TRACES))?;
+        let input = input::join_begun_at(&root().join(TRACES), an_hour_ago()?)?;
         for rate in RATES.iter().filter(|_| is_wanted("rates")) {
             let at_rate = folder.path().join(format!("at-{rate}"));
             fill::at_rate(&input, &at_rate, *rate, RATE_TIME)?;
@@ -90,6 +92,12 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     look_up(&binary, data)?;
     history::both_ways(&binary, data, folder.path())?;
     queries::side_by_side(data)
+}
+
+/// Returns the begin of the hour that is over, ns since the epoch: spans come of one hour at a time.
+fn an_hour_ago() -> Result<u64> {
+    let hours = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 3600;
+    Ok((hours - 1) * 3600 * 1_000_000_000)
 }
 
 /// Prints rows and bytes of a data directory.

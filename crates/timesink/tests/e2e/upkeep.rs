@@ -1,0 +1,86 @@
+//! What a server does with its tables while it serves: flushes by size, joins files, lets old rows
+//! go.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+use timesink_testkit::notation;
+
+use crate::data::{end, files_below, rows, store};
+use crate::support::{PATIENCE, Serve};
+
+/// A server looks once a minute at which files are to be joined, and which rows to go.
+const LOOKS_WITHIN: Duration = Duration::from_secs(150);
+
+const HOUR_SECONDS: u64 = 3600;
+
+/// Returns the files of `spans`, also those that are no part of the table any more.
+fn files(data: &str) -> Vec<PathBuf> {
+    files_below(&Path::new(data).join("tables/spans"), ".parquet")
+}
+
+fn wait_until(what: &str, time_max: Duration, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < time_max, "{what}: not within {time_max:?}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Returns a message of one span that began in an hour so many before this one.
+fn span(number: u64, hours_ago: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let start = (now / HOUR_SECONDS - hours_ago) * HOUR_SECONDS * 1_000_000_000;
+    format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"{number:032x}",
+        "spanId":"{number:016x}","name":"GET /","startTimeUnixNano":"{start}",
+        "endTimeUnixNano":"{}"}}]}}]}}]}}"#,
+        start + 1
+    )
+}
+
+/// Scenario: the next flush by time is an hour away, and more spans come than one is to take.
+/// Guarantee: they go into the table at once; with fewer they wait.
+#[test]
+fn a_flush_does_not_wait_once_there_is_enough() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data").to_string_lossy().into_owned();
+    let options = ["--store-flush-seconds", "3600", "--store-flush-mib", "1", "--data", &data];
+    let serve = Serve::start(&options);
+    serve.post(&span(1, 0));
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(files(&data), Vec::<PathBuf>::new(), "one span is no reason");
+    let query = "  shop CLIENT Q 5ms 10ms db.system.name=mysql db.query.text=\"SELECT 1\"\n";
+    let trace = "shop SERVER GET/cart-of-a-customer 0ms 120ms x4000\n";
+    serve.post(&notation::otlp_json(&format!("{trace}{query}")));
+    wait_until("spans are in a file", PATIENCE, || !files(&data).is_empty());
+    assert_eq!(rows("SELECT count(*) AS n FROM spans", &data), json!([{"n": 8001}]));
+    end(serve);
+}
+
+/// Scenario: three flushes bring spans of one hour that is over, and one of an hour that is older
+/// than rows are kept.
+/// Guarantee: while the server serves, that one goes, and the others come to lie in one file.
+#[test]
+fn files_are_joined_and_old_rows_go_meanwhile() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data").to_string_lossy().into_owned();
+    let options = ["--store-flush-seconds", "1", "--store-keep-days", "30", "--data", &data];
+    let serve = Serve::start(&options);
+    let sent = [60 * 24, 3, 3];
+    for (number, hours_ago) in (1..).zip(sent) {
+        serve.post(&span(number, hours_ago));
+        wait_until("a flush", PATIENCE, || files(&data).len() == number as usize);
+    }
+    let of_files = "SELECT count(*) AS n, count(DISTINCT trace_id) AS traces FROM spans";
+    assert_eq!(rows(of_files, &data), json!([{"n": 3, "traces": 3}]));
+    let live = |data: &str| {
+        let (_, said, _) = store(&["info", "--data", data]);
+        said.lines().find(|line| line.starts_with("spans: ")).unwrap_or_default().to_owned()
+    };
+    let is_kept = || live(&data).starts_with("spans: 2 rows in 1 file,");
+    wait_until("joined, and the old one gone", LOOKS_WITHIN, is_kept);
+    assert_eq!(rows(of_files, &data), json!([{"n": 2, "traces": 2}]));
+    end(serve);
+}
