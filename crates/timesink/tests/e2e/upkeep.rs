@@ -29,6 +29,7 @@ fn wait_until(what: &str, time_max: Duration, is_so: impl Fn() -> bool) {
 }
 
 /// Returns a message of one span that began in an hour so many before this one.
+#[expect(clippy::disallowed_methods, reason = "the server goes by the system's clock")]
 fn span(number: u64, hours_ago: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let start = (now / HOUR_SECONDS - hours_ago) * HOUR_SECONDS * 1_000_000_000;
