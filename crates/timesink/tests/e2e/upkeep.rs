@@ -1,5 +1,4 @@
-//! What a server does with its tables while it serves: flushes by size, joins files, lets old rows
-//! go.
+//! What a server does with its tables while it serves: flushes by size, and joins files.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -10,7 +9,7 @@ use timesink_testkit::notation;
 use crate::data::{end, files_below, rows, store};
 use crate::support::{PATIENCE, Serve};
 
-/// A server looks once a minute at which files are to be joined, and which rows to go.
+/// A server looks once a minute at which files are to be joined.
 const LOOKS_WITHIN: Duration = Duration::from_secs(150);
 
 const HOUR_SECONDS: u64 = 3600;
@@ -60,28 +59,21 @@ fn a_flush_does_not_wait_once_there_is_enough() {
     end(serve);
 }
 
-/// Scenario: three flushes bring spans of one hour that is over, and one of an hour that is older
-/// than rows are kept.
-/// Guarantee: while the server serves, that one goes, and the others come to lie in one file.
+/// Scenario: two flushes bring spans of one hour that is over.
+/// Guarantee: while the server serves, they come to lie in one file.
 #[test]
-fn files_are_joined_and_old_rows_go_meanwhile() {
+fn files_are_joined_meanwhile() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data").to_string_lossy().into_owned();
-    let options = ["--store-flush-seconds", "1", "--store-keep-days", "30", "--data", &data];
-    let serve = Serve::start(&options);
-    let sent = [60 * 24, 3, 3];
-    for (number, hours_ago) in (1..).zip(sent) {
-        serve.post(&span(number, hours_ago));
+    let serve = Serve::start(&["--store-flush-seconds", "1", "--data", &data]);
+    for number in 1..=2 {
+        serve.post(&span(number, 3));
         wait_until("a flush", PATIENCE, || files(&data).len() == number as usize);
     }
+    let info = || store(&["info", "--data", &data]).1;
+    assert!(info().starts_with("spans: 2 rows in 2 files,"), "{}", info());
+    wait_until("joined", LOOKS_WITHIN, || info().starts_with("spans: 2 rows in 1 file,"));
     let of_files = "SELECT count(*) AS n, count(DISTINCT trace_id) AS traces FROM spans";
-    assert_eq!(rows(of_files, &data), json!([{"n": 3, "traces": 3}]));
-    let live = |data: &str| {
-        let (_, said, _) = store(&["info", "--data", data]);
-        said.lines().find(|line| line.starts_with("spans: ")).unwrap_or_default().to_owned()
-    };
-    let is_kept = || live(&data).starts_with("spans: 2 rows in 1 file,");
-    wait_until("joined, and the old one gone", LOOKS_WITHIN, is_kept);
     assert_eq!(rows(of_files, &data), json!([{"n": 2, "traces": 2}]));
     end(serve);
 }
