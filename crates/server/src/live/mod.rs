@@ -6,6 +6,7 @@
 //! that each analysis is of the whole window; the next one waits six times as long as the last one
 //! took at least.
 
+mod gone;
 mod keeper;
 mod past;
 mod snapshot;

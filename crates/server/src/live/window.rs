@@ -1,6 +1,5 @@
 //! [`Window`]: the spans of the last minutes, and which of their traces have settled.
 
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
@@ -11,6 +10,8 @@ use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 use timesink_store::{Place, gather, join, trace_ids};
+
+use super::gone::Gone;
 
 /// A batch with fewer rows and bytes is joined with others of its kind. One full message of an SDK
 /// is no such batch: under load its rows would be copied for little.
@@ -40,6 +41,7 @@ const OVERDUE_TIMES: u32 = 6;
 pub(crate) struct Window {
     chunks: Vec<Chunk>,
     traces: HashMap<u128, Trace>,
+    gone: Gone,
     quarantine: VecDeque<Quarantined>,
 }
 
@@ -115,8 +117,12 @@ impl Window {
         self.join_small()
     }
 
+    /// Spans of traces that went before get no entry: they go with their chunk.
     fn note(&mut self, traces: &[u128], now: Instant) {
         for run in traces.chunk_by(|a, b| a == b) {
+            if self.gone.comes_again(run[0]) {
+                continue;
+            }
             let trace = self.traces.entry(run[0]).or_insert(Trace {
                 since: now,
                 last_arrival: now,
@@ -204,6 +210,7 @@ impl Window {
     /// Lets spans go that came longer ago than `age`: whole traces, by their last one. Returns how
     /// many traces went.
     pub(crate) fn expire(&mut self, now: Instant, age: Duration) -> Result<usize, ArrowError> {
+        self.gone.expire(now);
         let before = self.traces.len();
         self.traces.retain(|_, trace| now.duration_since(trace.last_arrival) <= age);
         let is_old = |old: &Quarantined| now.duration_since(old.arrival) > age;
@@ -217,30 +224,37 @@ impl Window {
         Ok(gone)
     }
 
-    /// Lets quarantined spans go, then traces, until the rest holds about `bytes_max`. Returns how
-    /// many traces went.
+    /// Lets quarantined spans go, then traces, until the rest holds about `bytes_max`. What comes of
+    /// them later goes, too: a part of a trace passes for a whole one. Returns how many traces went.
     pub(crate) fn shrink(&mut self, bytes_max: u64, shed: Shed) -> Result<usize, ArrowError> {
         while self.bytes() > bytes_max && self.quarantine.pop_front().is_some() {}
         let bytes = self.bytes();
         if bytes <= bytes_max {
             return Ok(0);
         }
-        let may_go = self.traces.iter().filter(|(_, trace)| shed == Shed::Any || trace.is_analyzed);
-        let mut going: Vec<(Instant, u128)> = match shed {
-            Shed::Analyzed => may_go.map(|(id, trace)| (trace.last_arrival, *id)).collect(),
-            Shed::Any => may_go.map(|(id, trace)| (trace.since, *id)).collect(),
-        };
-        match shed {
-            Shed::Analyzed => going.sort_unstable(),
-            Shed::Any => going.sort_by_cached_key(|(since, id)| Reverse((hash(*since), *id))),
-        }
+        let mut going = self.may_go(shed);
         let excess = (bytes - bytes_max) as f64 / bytes as f64;
         going.truncate((self.traces.len() as f64 * excess).ceil() as usize);
-        for (_, id) in &going {
+        for id in &going {
             self.traces.remove(id);
+            self.gone.add(*id, bytes_max);
         }
         self.compact(SHRINK_BELOW)?;
         Ok(going.len())
+    }
+
+    /// Returns traces in the order in which they go.
+    fn may_go(&self, shed: Shed) -> Vec<u128> {
+        let of_all = self.traces.iter();
+        let mut going: Vec<(u64, Instant, u128)> = match shed {
+            Shed::Analyzed => {
+                let analyzed = of_all.filter(|(_, trace)| trace.is_analyzed);
+                analyzed.map(|(id, trace)| (0, trace.last_arrival, *id)).collect()
+            }
+            Shed::Any => of_all.map(|(id, trace)| (hash(trace.since), trace.since, *id)).collect(),
+        };
+        going.sort_unstable();
+        going.into_iter().map(|(_, _, id)| id).collect()
     }
 
     /// Frees the memory of rows whose traces are gone, in chunks of which less than this share is
@@ -422,6 +436,43 @@ mod tests {
         assert!(window.bytes() <= 200_000);
         let old = settled(&window, after(30)).unwrap_or_default();
         assert!(old.len() > 20, "{} traces have settled", old.len());
+    }
+
+    /// Scenario: the spans of a trace come in two exports, and it goes in between.
+    /// Guarantee: what settles has all its spans; of the others nothing is analyzed.
+    #[test]
+    fn a_part_of_a_trace_is_not_analyzed() {
+        let at = Instant::now();
+        let after = |seconds| at + Duration::from_secs(seconds);
+        let mut window = Window::default();
+        let of = |seconds: u64| (1..=200).map(move |id| id + u128::from(seconds) * 1000);
+        for seconds in 0..30 {
+            let (first, second) = (of(seconds), of(seconds.saturating_sub(5)));
+            let now: Vec<u128> = first.chain(second.filter(|_| seconds >= 5)).collect();
+            window.add(spans(&now), Vec::new(), 400_000, after(seconds)).unwrap();
+            window.shrink(4_000_000, Shed::Any).unwrap();
+        }
+        let settled = window.settled(after(30), SETTLE).unwrap();
+        assert!(settled.traces.len() > 20, "{} traces have settled", settled.traces.len());
+        let mut rows: HashMap<u128, usize> = HashMap::new();
+        for id in settled.spans.iter().flat_map(trace_ids) {
+            *rows.entry(id).or_default() += 1;
+        }
+        assert!(rows.values().all(|rows| *rows == 2), "{rows:?}");
+    }
+
+    /// Scenario: a trace goes, some of its rows with it, and a span of it comes late.
+    /// Guarantee: rows that were left do not come back.
+    #[test]
+    fn what_went_does_not_come_back() {
+        let at = Instant::now();
+        let mut window = window(at, &[(0, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])]);
+        analyzed(&mut window, &[7]);
+        assert_eq!(window.shrink(window.bytes() - 1, Shed::Analyzed).unwrap(), 1);
+        window.add(spans(&[7]), Vec::new(), 100, at).unwrap();
+        let others = (1..=11).filter(|id| *id != 7).collect();
+        assert_eq!(settled(&window, at + SETTLE), Some(others));
+        assert_eq!(window.trace(7).picked().unwrap(), []);
     }
 
     /// Scenario: a span comes while its trace is analyzed.
