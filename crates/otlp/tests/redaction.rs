@@ -161,7 +161,9 @@ fn a_statement_that_comes_again_is_masked_as_before() {
         1 => format!("select '{}'", "secret ".repeat(1000)),
         _ => format!("select 'secret {number}'"),
     };
-    let statements = |number| (["mysql", "mssql"][number / 4 % 2], statement(number));
+    let long = "a system that nobody knows ".repeat(1000);
+    let systems = ["mysql", "mssql", &long];
+    let statements = |number| (systems[number / 4 % 3], statement(number));
     let spans = (0..400).map(statements).map(|(system, statement)| {
         span(vec![string("db.system", system), string("db.statement", &statement)])
     });

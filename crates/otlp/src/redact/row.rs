@@ -1,6 +1,7 @@
 //! [`Redactor`]: a redaction at work on the attributes of one span after the other.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,8 +15,8 @@ use crate::semconv::{self, Take};
 /// Sets of keys whose verdicts are kept, of spans with all their events and links.
 const ROWS_MAX: usize = 16;
 
-/// Statements that are kept with what became of them, and how long they may be, bytes: an N+1 sends
-/// the same one again and again.
+/// Statements that are kept with what became of them, and how long they may be with the name of
+/// their system, bytes: an N+1 sends the same one again and again.
 const STATEMENTS_MAX: usize = 64;
 const STATEMENT_BYTES_MAX: usize = 4096;
 
@@ -27,15 +28,27 @@ pub(crate) struct Redactor {
     rows: Vec<Row>,
     /// The row that is replaced next.
     oldest: usize,
-    /// Statements that were masked, each in its place by a hash.
-    masked: Vec<Option<Masked>>,
-    hasher: DefaultHashBuilder,
+    statements: Statements,
     /// Attributes on their way through.
     moved: Attributes,
 }
 
+/// Statements that were masked.
+#[derive(Default)]
+struct Statements {
+    /// Each in its place by a hash.
+    masked: Vec<Option<Masked>>,
+    hasher: DefaultHashBuilder,
+}
+
+/// They are as secret as what was in them.
+impl fmt::Debug for Statements {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Statements").finish_non_exhaustive()
+    }
+}
+
 /// What became of a statement.
-#[derive(Debug)]
 struct Masked {
     system: Option<String>,
     text: String,
@@ -77,8 +90,7 @@ impl Redactor {
             redaction,
             rows: Vec::new(),
             oldest: 0,
-            masked: Vec::new(),
-            hasher: DefaultHashBuilder::default(),
+            statements: Statements::default(),
             moved: Attributes::default(),
         }
     }
@@ -127,26 +139,8 @@ impl Redactor {
         {
             return None;
         }
-        let masked = self.masked(mask, name, system)?;
+        let masked = self.statements.masked(&self.redaction, mask, name, system)?;
         (masked.as_bytes() != name).then_some(masked)
-    }
-
-    fn masked(&mut self, mask: MaskStatement, text: &[u8], system: Option<&str>) -> Option<String> {
-        let text = std::str::from_utf8(text).ok()?;
-        let masked = || mask(system, text, &|literal| self.redaction.key.hash_literal(literal));
-        if text.len() > STATEMENT_BYTES_MAX {
-            return Some(masked());
-        }
-        let place = self.hasher.hash_one((system, text)) as usize % STATEMENTS_MAX;
-        let is_it = |of: &&Masked| of.text == text && of.system.as_deref() == system;
-        if let Some(known) = self.masked.get(place).and_then(Option::as_ref).filter(is_it) {
-            return Some(known.instead.clone());
-        }
-        let instead = masked();
-        let (system, text) = (system.map(str::to_owned), text.to_owned());
-        self.masked.resize_with(STATEMENTS_MAX, || None);
-        self.masked[place] = Some(Masked { system, text, instead: instead.clone() });
-        Some(instead)
     }
 
     /// Redacts the rows from `rows` on, the one that is being written included.
@@ -203,7 +197,7 @@ impl Redactor {
         kind: u8,
         system: Option<&str>,
     ) -> Redacted {
-        let redaction = Arc::clone(&self.redaction);
+        let redaction = &self.redaction;
         let hash = || format!("{:032x}", redaction.key.hash(value));
         match (verdict, kind) {
             (Verdict::Act(Action::Drop), _) => Redacted::Dropped,
@@ -211,13 +205,41 @@ impl Redactor {
             (Verdict::Act(Action::Mask), _) => Redacted::Replaced(MASK.into()),
             (Verdict::Statement, kind::STRING) => {
                 let mask = redaction.statements;
-                let masked = mask.and_then(|mask| self.masked(mask, value, system));
+                let masked =
+                    mask.and_then(|mask| self.statements.masked(redaction, mask, value, system));
                 Redacted::Replaced(masked.unwrap_or_else(hash).into())
             }
             (Verdict::Act(Action::Hash) | Verdict::Statement, _) => {
                 Redacted::Replaced(hash().into())
             }
         }
+    }
+}
+
+impl Statements {
+    /// Returns a statement without its literals; `None` for bytes that are no text.
+    fn masked(
+        &mut self,
+        redaction: &Redaction,
+        mask: MaskStatement,
+        text: &[u8],
+        system: Option<&str>,
+    ) -> Option<String> {
+        let text = std::str::from_utf8(text).ok()?;
+        let masked = || mask(system, text, &|literal| redaction.key.hash_literal(literal));
+        if text.len() + system.map_or(0, str::len) > STATEMENT_BYTES_MAX {
+            return Some(masked());
+        }
+        let place = self.hasher.hash_one((system, text)) as usize % STATEMENTS_MAX;
+        let is_it = |of: &&Masked| of.text == text && of.system.as_deref() == system;
+        if let Some(known) = self.masked.get(place).and_then(Option::as_ref).filter(is_it) {
+            return Some(known.instead.clone());
+        }
+        let instead = masked();
+        let (system, text) = (system.map(str::to_owned), text.to_owned());
+        self.masked.resize_with(STATEMENTS_MAX, || None);
+        self.masked[place] = Some(Masked { system, text, instead: instead.clone() });
+        Some(instead)
     }
 }
 
