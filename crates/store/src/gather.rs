@@ -1,8 +1,8 @@
-//! [`gather`]: rows of some batches as one, each value copied once.
+//! [`gather`], [`arrange`], [`join`]: rows of some batches as one, each value copied once at most.
 //!
 //! Batches of spans have many columns, and most of them are NULL in all rows of most batches: such
-//! columns are made without a look at the rows. Texts are copied into one buffer a column, so that
-//! the rows hold no memory of others.
+//! columns are made without a look at the rows. `gather` copies texts into one buffer a column, so
+//! that the rows hold no memory of others.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -114,15 +114,15 @@ fn gather_texts(
     let views: Vec<&[u128]> = columns.iter().map(|column| &column.views()[..]).collect();
     let has_nulls = columns.iter().any(|column| column.null_count() > 0);
     let is_null = |(batch, row): Place| has_nulls && columns[batch].is_null(row);
-    let long = rows.iter().filter(|place| !is_null(**place));
-    let lengths = long.map(|(batch, row)| views[*batch][*row] as u32);
-    let bytes: usize = lengths.filter(|n| *n > INLINE_BYTES_MAX).map(|n| n as usize).sum();
-    let block = bytes.clamp(1, BUFFER_BYTES_MAX) as u32;
-    let mut texts = StringViewBuilder::with_capacity(rows.len()).with_fixed_block_size(block);
     // Neighbours often share a text: it is copied once.
     let is_same = |a: &Place, b: &Place| {
         a.0 == b.0 && views[a.0][a.1] == views[b.0][b.1] && is_null(*a) == is_null(*b)
     };
+    let texts = rows.chunk_by(is_same).map(|run| run[0]).filter(|place| !is_null(*place));
+    let lengths = texts.map(|(batch, row)| views[batch][row] as u32);
+    let bytes: usize = lengths.filter(|n| *n > INLINE_BYTES_MAX).map(|n| n as usize).sum();
+    let block = bytes.clamp(1, BUFFER_BYTES_MAX) as u32;
+    let mut texts = StringViewBuilder::with_capacity(rows.len()).with_fixed_block_size(block);
     for run in rows.chunk_by(is_same) {
         let (batch, row) = run[0];
         if is_null(run[0]) {
@@ -265,6 +265,30 @@ shop SERVER GET/cart-of-a-customer/{i} 0ms 120ms x20 http.request.method=GET
             assert_eq!(gather(&schema, &batches, rows).unwrap(), expected);
             assert_eq!(arrange(&schema, &batches, rows).unwrap(), expected);
         }
+    }
+
+    /// Views of a text that is NULL and of one that is empty are the same, and a map that is NULL may
+    /// have entries.
+    #[test]
+    fn nulls_are_no_values() {
+        let texts = StringViewArray::from(vec![Some(""), None, Some(""), None]);
+        let keys: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "c"]));
+        let DataType::Map(entries, _) = batches()[0]["attributes"].data_type().clone() else {
+            panic!("attributes are a map")
+        };
+        let DataType::Struct(fields) = entries.data_type() else { panic!("of entries") };
+        let structs = StructArray::new(fields.clone(), vec![Arc::clone(&keys), keys], None);
+        let ends = OffsetBuffer::from_lengths([1, 1, 0, 1]);
+        let nulls = NullBuffer::from(vec![true, false, true, true]);
+        let maps = MapArray::new(entries, ends, structs, Some(nulls), false);
+        let columns: [(&str, ArrayRef); 2] = [("text", Arc::new(texts)), ("map", Arc::new(maps))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let schema = batch.schema();
+        let rows = [(0, 3), (0, 2), (0, 1), (0, 0), (0, 1)];
+        let expected = interleave_record_batch(&[&batch], &rows).unwrap();
+        let batches = [batch];
+        assert_eq!(gather(&schema, &batches, &rows).unwrap(), expected);
+        assert_eq!(arrange(&schema, &batches, &rows).unwrap(), expected);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! An exporter that got no answer sends its spans again, and they may have been taken. A span is
 //! the same by its ids, its kind and its start: a client and a server may share their ids (Zipkin).
 
+use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
@@ -26,8 +27,15 @@ pub(crate) const KEY_COLUMNS: [&str; 4] = ["trace_id", "span_id", "kind", START]
 const START: &str = "start_time_unix_nano";
 
 /// Makes keys of spans.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Hashers(SipHasher13);
+
+/// Its key is secret.
+impl fmt::Debug for Hashers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hashers").finish_non_exhaustive()
+    }
+}
 
 impl Default for Hashers {
     fn default() -> Self {
