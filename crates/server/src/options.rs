@@ -107,7 +107,8 @@ pub struct StoreOptions {
     pub durability: Durability,
     /// What is in the log goes into the tables after so long at most.
     pub flush_after: Duration,
-    /// It goes sooner once it holds so many bytes of memory, about.
+    /// It goes sooner once it holds so many bytes of memory, about; a twentieth of the receiver's
+    /// memory, where that is less.
     pub flush_bytes: u64,
     /// Rows go once they are so old, by the hour.
     pub keep: Duration,
@@ -127,7 +128,7 @@ impl Default for StoreOptions {
         Self {
             durability: Durability::default(),
             flush_after: Duration::from_mins(1),
-            flush_bytes: 128 * MIB as u64,
+            flush_bytes: 256 * MIB as u64,
             keep: Duration::from_secs(30 * DAY),
             bytes_max: None,
             bucket: None,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::{Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -25,6 +25,9 @@ const ROW_GROUP_ROWS: usize = 1 << 17;
 
 /// Rows of a page, about: a trace in the middle of a table is found by reading so many.
 const PAGE_ROWS: usize = 1 << 13;
+
+/// Rows that are arranged at a time: they are written while the processor still has them at hand.
+const WRITTEN_ROWS: usize = 1 << 14;
 
 /// Bytes of a value that the table's log says of a file; it says nothing of a column with longer
 /// ones.
@@ -91,7 +94,9 @@ pub(crate) fn files(
 ) -> Result<Vec<NewFile>, Refused> {
     let file = |(hour, rows): (Option<i64>, Vec<Place>)| {
         let mut file = FileWriter::new(layout, schema, hour.map(hour_text))?;
-        file.write(&arrange(schema, batches, &rows)?)?;
+        for rows in rows.chunks(WRITTEN_ROWS) {
+            file.write(&arrange(schema, batches, rows)?)?;
+        }
         file.finish()
     };
     sorted_by_hour(layout, batches)?.into_iter().map(file).collect()
@@ -265,7 +270,10 @@ fn properties(layout: &Layout, schema: &Schema) -> WriterProperties {
         .set_created_by(concat!("timesink ", env!("CARGO_PKG_VERSION")).to_owned());
     for field in schema.fields().iter().filter(|field| !field.data_type().is_nested()) {
         let is_id = layout.ids.contains(&field.name().as_str());
-        let statistics = if is_id { EnabledStatistics::None } else { EnabledStatistics::Chunk };
+        // Rows lie by trace: the texts of a row group are from A to Z, all but a few.
+        let is_told = !is_text(field) || layout.bounded.contains(&field.name().as_str());
+        let is_told = is_told && !is_id;
+        let statistics = if is_told { EnabledStatistics::Chunk } else { EnabledStatistics::None };
         let column = ColumnPath::from(field.name().as_str());
         properties = properties
             .set_column_statistics_enabled(column.clone(), statistics)
@@ -286,6 +294,10 @@ fn properties(layout: &Layout, schema: &Schema) -> WriterProperties {
             .set_column_statistics_enabled(column, EnabledStatistics::Page);
     }
     properties.build()
+}
+
+fn is_text(field: &Field) -> bool {
+    matches!(field.data_type(), DataType::Utf8View)
 }
 
 fn bounds(column: &ArrayRef) -> (Option<Bound>, Option<Bound>) {

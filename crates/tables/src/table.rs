@@ -45,11 +45,22 @@ const CHECKPOINTS: &str = "20";
 /// How long commits before a checkpoint are kept: nobody goes back to them.
 const HISTORY: &str = "interval 1 days";
 
-/// Bytes of a file, about: smaller ones are joined.
+/// Bytes of a file of joined rows, about.
 const FILE_BYTES: u64 = 64 << 20;
 
-/// So many small files of an hour are joined though more may come.
-const SMALL_FILES_MIN: usize = 8;
+/// Which files are small, and how many are joined.
+#[derive(Debug, Clone, Copy)]
+struct Small {
+    bytes: u64,
+    files_min: usize,
+}
+
+/// Of an hour that is over. Larger ones stay: to write their rows once more costs more than queries
+/// gain.
+const SMALL: Small = Small { bytes: FILE_BYTES / 4, files_min: 2 };
+
+/// Of an hour that goes on: rows of larger ones are written once more when it is over, not twice.
+const SMALL_YET: Small = Small { bytes: FILE_BYTES / 16, files_min: 8 };
 
 /// A file that weighs so many times what the others do is not joined with them.
 const HEAVIER_MAX: u64 = 4;
@@ -62,11 +73,13 @@ const JOINED_FILES_MAX: usize = 32;
 pub struct Layout {
     /// The time, ns since the epoch, by whose hour files are cut.
     pub hour_of: Option<&'static str>,
+    /// A text, a time and a text, none of which is NULL; or nothing.
     pub sorted_by: &'static [&'static str],
     /// Single rows are looked up by them.
     pub found_by: &'static [&'static str],
     /// Ids, which are there a few times and close to each other: a dictionary of them is larger
-    /// than they are, and the least and the greatest of many tell nothing.
+    /// than they are, and the least and the greatest of many tell nothing, but of those that rows are
+    /// sorted by.
     pub ids: &'static [&'static str],
     /// Numbers that are there about once each.
     pub measured: &'static [&'static str],
@@ -556,7 +569,7 @@ impl Table {
     }
 
     /// Joins small files of one hour, the first that has some; their order stays. Of hours before
-    /// `settled` two files are joined, of others only many. It holds the files, some rows of each
+    /// `settled` two files are joined, of others only many that are very small. It holds the files, some rows of each
     /// and the joined ones: at most about 500 MiB. Where nothing is to be joined, none were.
     ///
     /// # Errors
@@ -579,14 +592,14 @@ impl Table {
     /// written on one day.
     fn small_files(&self, settled: &str) -> Result<Option<Vec<LiveFile>>, Error> {
         let mut by_hour: BTreeMap<(Option<String>, String), Vec<LiveFile>> = BTreeMap::new();
-        for file in self.files()?.into_iter().filter(|file| file.bytes < FILE_BYTES / 2) {
+        for file in self.files()? {
             let day = if file.hour.is_some() { String::new() } else { file.day().to_owned() };
             by_hour.entry((file.hour.clone(), day)).or_default().push(file);
         }
         let of_hour = |((hour, _), files): ((Option<String>, String), Vec<LiveFile>)| {
             let is_settled = hour.as_ref().is_some_and(|hour| hour.as_str() < settled);
             let is_readable = !self.unreadable.contains(&hour);
-            let files = joined_next(files, if is_settled { 2 } else { SMALL_FILES_MIN });
+            let files = joined_next(files, if is_settled { SMALL } else { SMALL_YET });
             files.filter(|_| is_readable)
         };
         Ok(by_hour.into_iter().find_map(of_hour))
@@ -732,9 +745,10 @@ pub(crate) fn location(name: &str) -> Result<Url, DeltaTableError> {
     location.map_err(|cause| DeltaTableError::generic(cause.to_string()))
 }
 
-/// Returns the files that are to be joined next, if there are at least so many. What was joined is
-/// read again as seldom as can be: only once the others weigh a good part of it.
-fn joined_next(mut files: Vec<LiveFile>, least: usize) -> Option<Vec<LiveFile>> {
+/// Returns the small files that are to be joined next, if there are enough. What was joined is read
+/// again as seldom as can be: only once the others weigh a good part of it.
+fn joined_next(mut files: Vec<LiveFile>, small: Small) -> Option<Vec<LiveFile>> {
+    files.retain(|file| file.bytes < small.bytes);
     files.sort_unstable_by(|a, b| (a.bytes, &a.path).cmp(&(b.bytes, &b.path)));
     let mut bytes = 0;
     let fits = |file: &&LiveFile| {
@@ -748,7 +762,7 @@ fn joined_next(mut files: Vec<LiveFile>, least: usize) -> Option<Vec<LiveFile>> 
     {
         files.pop();
     }
-    (files.len() >= least).then_some(files)
+    (files.len() >= small.files_min).then_some(files)
 }
 
 /// Returns the columns as Delta's log lists them.
@@ -784,3 +798,6 @@ fn joined(
     done.extend(file.map(FileWriter::finish).transpose()?);
     Ok(done)
 }
+
+#[cfg(test)]
+mod tests;

@@ -265,6 +265,12 @@ async fn a_power_cut_costs_nothing_and_doubles_nothing() {
     }
 }
 
+/// Opens a table as it is now.
+async fn snapshot(disk: &Arc<dyn Disk>, table: &Table) -> Snapshot {
+    let store = DiskStore::new(Arc::clone(disk), Path::new(DATA).join(TABLES));
+    Snapshot::open(Arc::new(store), table).await.expect("it is there")
+}
+
 /// Scenario: the file with the first spans of a trace is damaged or gone, and others of it come
 /// late.
 /// Guarantee: it is named, once; facts of what waits are given up, spans are kept, and the log can
@@ -278,12 +284,8 @@ async fn facts_are_given_up_for_a_damaged_file() {
         let mut tables = open(&disk, Path::new(DATA)).await.expect("it is made");
         tables.append(&[&record(1, spans.slice(0, 50))]).await.expect("it works");
         tables.settle(Settle::AtOnce).await.expect("it works");
-        let snapshot = async |table: &Table| {
-            let store = DiskStore::new(Arc::clone(&disk), Path::new(DATA).join(TABLES));
-            Snapshot::open(Arc::new(store), table).await.expect("it is there")
-        };
         let table = timesink_model::schema::spans::table();
-        let file = snapshot(&table).await.files().expect("they are listed").remove(0);
+        let file = snapshot(&disk, &table).await.files().expect("they are listed").remove(0);
         let path = Path::new(DATA).join(TABLES).join(table.name).join(&file.path);
         if is_gone {
             whole.remove(&path).expect("it was there");
@@ -295,9 +297,9 @@ async fn facts_are_given_up_for_a_damaged_file() {
         assert!(said.contains(&file.path), "{said}");
         assert_eq!((tables.settled_through(), tables.unsettled_bytes()), (2, 0));
         tables.settle(Settle::AtOnce).await.expect("nothing waits");
-        let whole_since = snapshot(&facts::stored()).await.whole_since().await;
+        let whole_since = snapshot(&disk, &facts::stored()).await.whole_since().await;
         assert_eq!(whole_since.expect("it is read").as_deref(), Some("2026-11-28T13"));
-        let after = snapshot(&table).await;
+        let after = snapshot(&disk, &table).await;
         let files = after.files().expect("they are listed");
         let rows: u64 = files.iter().filter_map(|file| file.rows).sum();
         assert_eq!((after.through(), rows), (2, 100));
@@ -314,11 +316,7 @@ async fn a_damaged_file_of_gaps_doubles_no_facts() {
     let mut tables = open(&disk, Path::new(DATA)).await.expect("it is made");
     tables.append(&[&record(1, spans.slice(0, 100))]).await.expect("it works");
     tables.settle(Settle::AtOnce).await.expect("it works");
-    let snapshot = async |table: &Table| {
-        let store = DiskStore::new(Arc::clone(&disk), Path::new(DATA).join(TABLES));
-        Snapshot::open(Arc::new(store), table).await.expect("it is there")
-    };
-    let file = snapshot(&gaps::stored()).await.files().expect("they are listed").remove(0);
+    let file = snapshot(&disk, &gaps::stored()).await.files().expect("they are listed").remove(0);
     let path = Path::new(DATA).join(TABLES).join("gaps").join(&file.path);
     whole.damage(&path, |bytes| bytes.fill(0));
     for (number, from) in [(2, 100), (3, 150)] {
@@ -326,7 +324,7 @@ async fn a_damaged_file_of_gaps_doubles_no_facts() {
         let said = tables.settle(Settle::AtOnce).await.expect_err("it is damaged").to_string();
         assert!(said.contains(&file.path), "{said}");
         assert_eq!((tables.settled_through(), tables.unsettled_bytes()), (number, 0));
-        let facts = snapshot(&facts::stored()).await;
+        let facts = snapshot(&disk, &facts::stored()).await;
         let mut ids = Vec::new();
         for file in facts.files().expect("they are listed") {
             for batch in facts.read(&file, &Columns::All).await.expect("it is there") {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
 };
+use parquet::basic::Type as PhysicalType;
 use parquet::file::metadata::{
     PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
 };
@@ -165,8 +166,11 @@ fn a_file_is_made_to_be_looked_up() {
             let name = chunk.column_path().string();
             assert!(matches!(chunk.compression(), Compression::ZSTD(_)), "{name}");
             assert_eq!(chunk.bloom_filter_offset().is_some(), name == "trace_id", "{name}");
-            // Of what lies inside a value, and of ids that nobody looks up, nothing is told.
-            let is_bare = name.contains('.') || name.ends_with("span_id");
+            // Of what lies inside a value, of texts but the service, and of ids that nobody looks
+            // up nothing is told.
+            let is_text = chunk.column_type() == PhysicalType::BYTE_ARRAY;
+            let is_told = !is_text || matches!(name.as_str(), "trace_id" | "service_name");
+            let is_bare = name.contains('.') || !is_told;
             assert_eq!(chunk.statistics().is_none(), is_bare, "{name}");
             let index = &metadata.column_index().unwrap()[number][at];
             let is_indexed = !matches!(index, ColumnIndexMetaData::NONE);
@@ -186,7 +190,7 @@ fn a_file_is_made_to_be_looked_up() {
     assert!(in_vain < 5, "{in_vain} of 20");
 }
 
-/// Guarantee: what a layout names is in its table.
+/// Guarantee: what a layout names is in its table, and rows are sorted by columns without NULLs.
 #[test]
 fn layouts_name_columns_that_are_there() {
     let layouts = [
@@ -201,6 +205,10 @@ fn layouts_name_columns_that_are_there() {
         for name in named.into_iter().chain(hour_of) {
             assert!(schema.index_of(name).is_ok(), "{}: {name}", table.name);
         }
+        let sorted_by = sorted_by.iter().map(|name| schema.field_with_name(name).unwrap());
+        let sorted_by: Vec<_> = sorted_by.map(|f| (f.data_type(), f.is_nullable())).collect();
+        let (text, time) = (&DataType::Utf8View, &DataType::Int64);
+        assert_eq!(sorted_by, [(text, false), (time, false), (text, false)], "{}", table.name);
     }
 }
 

@@ -317,7 +317,8 @@ pub(crate) struct StoreOptions {
 
     /// Memory of the spans that one flush takes, in MiB, about: with so many they go sooner
     ///
-    /// Writing them takes about three times as much. Default: 128. Example: `flush_mib = 32`.
+    /// Never more than a twentieth of `receiver.memory_mib_max`; writing them takes about three
+    /// times as much. Default: 256. Example: `flush_mib = 32`.
     #[arg(id = "store.flush_mib", long = "store-flush-mib", value_name = "MIB")]
     #[arg(env = "TIMESINK_STORE_FLUSH_MIB", hide_short_help = true)]
     pub(crate) flush_mib: Option<u64>,
