@@ -14,6 +14,9 @@ use crate::workspace::target;
 /// How far a copy lies before the one before it: longer than any recording took.
 const COPY_NANOS: u64 = 3_600_000_000_000;
 
+/// When recordings begin that are joined as if they had been made together: 25 November 2025.
+const BEGIN_UNIX_NANO: u64 = 1_764_028_800_000_000_000;
+
 /// The joined file, and its bytes.
 pub(crate) struct Input {
     pub(crate) path: PathBuf,
@@ -33,10 +36,9 @@ pub(crate) fn join(folder: &Path) -> Result<Input> {
     join_with(folder, |_| {})
 }
 
-/// The same, with all of them begun at one time, ns since the epoch, as if they had been recorded
-/// side by side.
-pub(crate) fn join_begun_at(folder: &Path, begin_unix_nano: u64) -> Result<Input> {
-    join_with(folder, |json| begin_at(json, begin_unix_nano))
+/// The same, with all of them begun at one time, as if they had been recorded side by side.
+pub(crate) fn join_begun_together(folder: &Path) -> Result<Input> {
+    join_with(folder, |json| begin_at(json, BEGIN_UNIX_NANO))
 }
 
 fn join_with(folder: &Path, change: impl Fn(&mut [u8])) -> Result<Input> {
@@ -70,7 +72,11 @@ fn join_with(folder: &Path, change: impl Fn(&mut [u8])) -> Result<Input> {
 /// Writes the recordings several times over, each copy with ids and times of its own.
 pub(super) fn copies(input: &Input, count: u8) -> Result<PathBuf> {
     written("bench-copies.jsonl", |file| {
-        (0..count).try_for_each(|number| file.write_all(&copy(&input.bytes, number)))
+        (0..count).try_for_each(|number| {
+            let mut copy = copy(&input.bytes, number);
+            put_times(&mut copy, |nanos| nanos.saturating_sub(COPY_NANOS * u64::from(number)));
+            file.write_all(&copy)
+        })
     })
 }
 
@@ -102,33 +108,46 @@ fn written(
     Ok(path)
 }
 
-/// Returns a copy of OTLP JSON, the first as it is: ids are others, and all times lie some hours
-/// earlier.
+/// Returns a copy of OTLP JSON, the first as it is: traces, spans and instances of services are
+/// others.
 pub(crate) fn copy(json: &[u8], number: u8) -> Vec<u8> {
+    const INSTANCE: &[u8] = br#""service.instance.id","value":{"stringValue":""#;
     let mut copy = json.to_vec();
     let ends_with = |end: usize, key: &[u8]| json[..end].ends_with(key);
     for at in 0..json.len() {
         if ends_with(at, b"Id\":\"") {
-            let digits = json[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+            let digits = hex_digits(&json[at..]);
             for start in (0..digits).step_by(ID_DIGITS).filter(|_| matches!(digits, 16 | 32)) {
                 let part = at + start..at + start + ID_DIGITS;
                 copy[part.clone()].copy_from_slice(other_id(&json[part], number).as_bytes());
             }
+        } else if ends_with(at, INSTANCE) && hex_digits(&json[at..]) == UUID_DIGITS {
+            let part = at..at + UUID_DIGITS;
+            let other = other_id(&json[part.clone()], number);
+            copy[part].copy_from_slice(&other.as_bytes()[other.len() - UUID_DIGITS..]);
         }
-    }
-    for (digits, nanos) in times(json) {
-        put(&mut copy[digits], nanos.saturating_sub(COPY_NANOS * u64::from(number)));
     }
     copy
 }
 
-/// Moves all times of a recording by as much as puts the first of them at a time.
-fn begin_at(json: &mut [u8], begin_unix_nano: u64) {
-    // A time that is not known is 0.
-    let times: Vec<_> = times(json).filter(|(_, nanos)| *nanos > 0).collect();
-    let first = times.iter().map(|(_, nanos)| *nanos).min().unwrap_or_default();
-    for (digits, nanos) in times {
-        put(&mut json[digits], nanos - first + begin_unix_nano);
+fn hex_digits(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| byte.is_ascii_hexdigit()).count()
+}
+
+/// Moves all times of recordings by as much as puts the first of them at a time, ns since the
+/// epoch.
+pub(crate) fn begin_at(json: &mut [u8], begin_unix_nano: u64) {
+    let first = times(json).map(|(_, nanos)| nanos).filter(|nanos| *nanos > 0).min();
+    let first = first.unwrap_or_default();
+    put_times(json, |nanos| nanos - first + begin_unix_nano);
+}
+
+/// Puts others in the place of times that are known: one that is not is 0.
+fn put_times(json: &mut [u8], other: impl Fn(u64) -> u64) {
+    for (digits, nanos) in times(json).collect::<Vec<_>>() {
+        if nanos > 0 {
+            put(&mut json[digits], other(nanos));
+        }
     }
 }
 
@@ -153,6 +172,9 @@ fn put(digits: &mut [u8], number: u64) {
 
 /// Hex digits of a span's id; a trace's has twice as many.
 const ID_DIGITS: usize = 16;
+
+/// Hex digits of a UUID before its first dash.
+const UUID_DIGITS: usize = 8;
 
 /// Returns hex digits that look as random as those of an id do: each number has its own for each.
 fn other_id(digits: &[u8], number: u8) -> String {
@@ -184,9 +206,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_has_ids_and_times_of_its_own() {
+    fn a_copy_has_ids_of_its_own() {
         let json = concat!(
-            r#"{"traceId":"00ff0000000000000000000000000001","spanId":"0100000000000001","#,
+            r#"{"key":"service.instance.id","value":{"stringValue":"d083f4bf-f30d"},"#,
+            r#""traceId":"00ff0000000000000000000000000001","spanId":"0100000000000001","#,
             r#""name":"\"Id\":\"x","startTimeUnixNano":"7200000000001"}"#,
         );
         assert_eq!(copy(json.as_bytes(), 0), json.as_bytes());
@@ -194,7 +217,9 @@ mod tests {
         let copied: serde_json::Value = serde_json::from_slice(&copied).expect("JSON");
         let (trace, span) = (&copied["traceId"], &copied["spanId"]);
         assert_eq!(copied["name"], "\"Id\":\"x");
-        assert_eq!(copied["startTimeUnixNano"], "0000000000001");
+        assert_eq!(copied["startTimeUnixNano"], "7200000000001");
+        let instance = copied["value"]["stringValue"].as_str().expect("text");
+        assert!(instance.ends_with("-f30d") && instance != "d083f4bf-f30d", "{instance}");
         let digits = |id: &serde_json::Value| id.as_str().map(str::len);
         assert_eq!((digits(trace), digits(span)), (Some(32), Some(16)));
         assert!(trace != "00ff0000000000000000000000000001" && span != "0100000000000001");

@@ -19,6 +19,24 @@ pub(crate) struct Serving {
     web: String,
 }
 
+/// Returns the time on all cores of the commands that this process has run and waited for.
+pub(crate) fn cpu_time_of_commands() -> Result<Duration> {
+    // cutime and cstime.
+    cpu_time("self", [16, 17])
+}
+
+/// Returns the sum of two times of a process, by the numbers of their fields in `/proc/PID/stat`.
+fn cpu_time(process: &str, fields: [usize; 2]) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The second field is a name in parentheses.
+    let rest = stat.rsplit_once(')').context("a name in parentheses")?.1;
+    let rest: Vec<&str> = rest.split_whitespace().collect();
+    let ticks = |field: usize| rest.get(field - 3).and_then(|field| field.parse::<u64>().ok());
+    let [first, second] = fields.map(ticks);
+    let ticks = first.zip(second).map(|(first, second)| first + second);
+    Ok(Duration::from_millis(ticks.context("times")? * 1000 / TICKS_A_SECOND))
+}
+
 impl Serving {
     /// Starts it on free ports, with room for a whole run.
     pub(crate) fn start(options: &[&str]) -> Result<Self> {
@@ -44,13 +62,8 @@ impl Serving {
 
     /// Returns the time on all cores since it started.
     pub(crate) fn cpu_time(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // Behind the name in parentheses: utime and stime are fields 14 and 15 (proc(5)).
-        let rest = stat.rsplit_once(')').context("a name in parentheses")?.1;
-        let fields: Vec<&str> = rest.split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
-        let ticks = ticks(11).zip(ticks(12)).map(|(user, system)| user + system);
-        Ok(Duration::from_millis(ticks.context("times")? * 1000 / TICKS_A_SECOND))
+        // utime and stime (proc(5)).
+        cpu_time(&self.child.id().to_string(), [14, 15])
     }
 
     /// Ends it by a signal, and returns the time on all cores since it started.

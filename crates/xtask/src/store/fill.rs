@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use timesink_otlp::{ReadOptions, encode_protobuf, read};
@@ -10,7 +10,7 @@ use timesink_server::Exporter;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::bench::input::{Input, copy};
+use crate::bench::input::{Input, begin_at, copy};
 use crate::ingest::process::Serving;
 
 /// Exporters at a time.
@@ -19,15 +19,20 @@ const EXPORTERS: usize = 8;
 /// Spans of a message, as SDKs export them.
 const MESSAGE_SPANS: usize = 512;
 
-/// The year 2100: no recording lies in its future.
-const NOW_UNIX_NANO: i64 = 4_102_444_800_000_000_000;
+/// The first of what is sent began so long ago: the longest recording is over.
+const BEGUN_BEFORE: Duration = Duration::from_mins(10);
 
 /// The window holds what it can meanwhile, as it does in use.
 const OPTIONS: [&str; 2] = ["--receiver-memory-mib-max", "4096"];
 
-/// Returns a copy of the recordings as protobuf messages, and how many spans they hold.
+/// Returns a copy of the recordings, as if they had been made just now, as protobuf messages, and
+/// how many spans they hold.
+#[expect(clippy::disallowed_methods, reason = "the server goes by the system's clock")]
 pub(super) fn messages(input: &Input, number: u8) -> Result<(Vec<Vec<u8>>, usize)> {
-    let content = read(copy(&input.bytes, number).as_slice(), &ReadOptions::new(NOW_UNIX_NANO))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let mut json = copy(&input.bytes, number);
+    begin_at(&mut json, now.saturating_sub(BEGUN_BEFORE).as_nanos() as u64);
+    let content = read(json.as_slice(), &ReadOptions::new(now.as_nanos() as i64))?;
     let mut messages = Vec::new();
     let mut spans = 0;
     for batch in &content.decoded.spans {
@@ -110,7 +115,7 @@ pub(super) fn at_rate(input: &Input, data: &Path, rate: usize, time: Duration) -
     }
     let each = spans as f64 / all.len() as f64;
     let between = Duration::from_secs_f64(each / rate as f64);
-    let runtime = Runtime::new()?;
+    let (runtime, cpu) = (Runtime::new()?, serving.cpu_time()?);
     let mut times = runtime.block_on(async {
         let client = Exporter::connect(&serving.grpc).await?;
         let mut tasks = JoinSet::new();
@@ -129,6 +134,7 @@ pub(super) fn at_rate(input: &Input, data: &Path, rate: usize, time: Duration) -
         }
         Ok::<_, anyhow::Error>(times)
     })?;
+    let cpu = serving.end()?.saturating_sub(cpu).as_secs_f64();
     times.sort_unstable();
     let at = |share: f64| {
         times
@@ -137,11 +143,12 @@ pub(super) fn at_rate(input: &Input, data: &Path, rate: usize, time: Duration) -
     };
     println!(
         "{rate} spans a second for {} s, each answer after a sync: median {:.1} ms, p99 {:.1} ms, \
-         the slowest {:.1} ms",
+         the slowest {:.1} ms; {:.0} spans for a second of the server's CPU",
         time.as_secs(),
         at(0.5),
         at(0.99),
         times.last().map_or(0.0, |time| time.as_secs_f64() * 1e3),
+        times.len() as f64 * each / cpu,
     );
     Ok(())
 }

@@ -1,9 +1,8 @@
 //! `store`: what keeping spans costs, how much room they take, and how fast they are found again.
 //!
-//! The release binary takes the recordings over gRPC, again and again with ids and times of their
-//! own, each export safe on the disk before it is answered. What it wrote is measured then. As
-//! services send what happens now, each time they are all of one hour, the next time of the one
-//! before.
+//! The release binary takes the recordings over gRPC, again and again, each time as those of other
+//! processes that run now, each export safe on the disk before it is answered. What it wrote is
+//! measured then.
 
 mod fill;
 mod history;
@@ -13,11 +12,12 @@ mod restart;
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::bench::input;
+use crate::ingest::process::cpu_time_of_commands;
 use crate::workspace::{cargo, release_binary, root, run as run_command, target};
 
 /// The recordings lie beside the repository.
@@ -65,7 +65,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     let made = folder.path().join("data");
     let data = keep.map_or(made.as_path(), Path::new);
     if !data.exists() {
-        let input = input::join_begun_at(&root().join(TRACES), an_hour_ago()?)?;
+        let input = input::join_begun_together(&root().join(TRACES))?;
         for rate in RATES.iter().filter(|_| is_wanted("rates")) {
             let at_rate = folder.path().join(format!("at-{rate}"));
             fill::at_rate(&input, &at_rate, *rate, RATE_TIME)?;
@@ -84,21 +84,15 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         }
         fill::all(&input, data, spans)?;
         say_size(&binary, data, "as it was flushed")?;
-        let began = Instant::now();
+        let (began, cpu) = (Instant::now(), cpu_time_of_commands()?);
         run_command(Command::new(&binary).args(["store", "compact", "--data"]).arg(data))?;
-        println!("joined in {:.1} s", began.elapsed().as_secs_f64());
+        let (took, cpu) = (began.elapsed(), cpu_time_of_commands()?.saturating_sub(cpu));
+        println!("joined in {:.1} s, {:.1} s of CPU", took.as_secs_f64(), cpu.as_secs_f64());
     }
     say_size(&binary, data, "joined")?;
     look_up(&binary, data)?;
     history::both_ways(&binary, data, folder.path())?;
     queries::side_by_side(data)
-}
-
-/// Returns the begin of the hour that is over, ns since the epoch.
-#[expect(clippy::disallowed_methods, reason = "the server goes by the system's clock")]
-fn an_hour_ago() -> Result<u64> {
-    let hours = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 3600;
-    Ok((hours - 1) * 3600 * 1_000_000_000)
 }
 
 /// Prints rows and bytes of a data directory.
