@@ -18,7 +18,7 @@ pub enum Error {
     #[error("no rule is named `{name}`{}", suggestion(nearest.as_deref()))]
     UnknownRule { name: String, nearest: Option<String> },
     /// The trace is not among the spans at hand.
-    #[error("trace `{trace_id}` is not in these files: they hold {traces} traces")]
+    #[error("trace `{trace_id}` is not there: {traces} traces were read")]
     UnknownTrace { trace_id: String, traces: usize },
     /// A query failed or reached a limit.
     #[error(transparent)]

@@ -71,7 +71,7 @@ fn trace_id(database: &Database, prefix: &str) -> Result<String> {
         }
         (None, _) => {
             let traces = database.traces();
-            bail!("trace `{prefix}` is not in these files: they hold {traces} other traces")
+            bail!("trace `{prefix}` is not there: {traces} other traces were read")
         }
     }
 }

@@ -75,7 +75,7 @@ fn refuses_a_trace_that_is_not_there() {
     place.write("in.json", one_span("shop", "GET /"));
     check_refusal(
         &place.run(&["explain", "ffff", "--rule", "n-plus-one-query", "in.json"]),
-        "error: trace `ffff` is not in these files: they hold 1 other traces\n",
+        "error: trace `ffff` is not there: 1 other traces were read\n",
     );
     check_refusal(
         &place.run(&["explain", "xyz", "--rule", "n-plus-one-query", "in.json"]),
