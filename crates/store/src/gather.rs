@@ -267,8 +267,8 @@ shop SERVER GET/cart-of-a-customer/{i} 0ms 120ms x20 http.request.method=GET
         }
     }
 
-    /// Views of a text that is NULL and of one that is empty are the same, and a map that is NULL may
-    /// have entries.
+    /// Views of a text that is NULL and of one that is empty are the same, and a map that is NULL
+    /// may have entries.
     #[test]
     fn nulls_are_no_values() {
         let texts = StringViewArray::from(vec![Some(""), None, Some(""), None]);

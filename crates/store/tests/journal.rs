@@ -122,3 +122,50 @@ fn what_a_later_version_wrote_is_named() {
     assert!(refused.contains("record 1 of the log") && refused.contains("kind 99"), "{refused}");
     open(folder.path(), Some(1));
 }
+
+/// Scenario: a file of the log is damaged, or goes, while what it held is read again.
+/// Guarantee: that is told as damage each time; passed by, its records are lost, and the others are
+/// read.
+#[test]
+fn what_is_gone_is_passed_by() {
+    for is_gone in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (first, second) = (
+            notation::spans(TRACES),
+            notation::spans("web SERVER GET/other 7ms 5ms x3 http.request.method=GET"),
+        );
+        // One record each.
+        let options = LogOptions { segment_bytes: 1 };
+        let open = || Journal::open(disk(), folder.path(), options, None).expect("it opens");
+        let (mut journal, _) = open();
+        for spans in [&first, &second] {
+            journal.append(spans, &[]).expect("it works");
+            journal.sync().expect("it works");
+        }
+        drop(journal);
+        let (_journal, mut recovery) = open();
+        let log = folder.path().join("log");
+        let names = std::fs::read_dir(&log).expect("it is there");
+        let mut paths: Vec<_> = names.map(|name| name.expect("a name").path()).collect();
+        paths.sort();
+        if is_gone {
+            std::fs::remove_file(&paths[0]).expect("it was there");
+        } else {
+            std::fs::write(&paths[0], [0; 100]).expect("it is written");
+        }
+        let mut read = Vec::new();
+        while let Some(next) = recovery.next_logged().transpose() {
+            match next {
+                Ok(logged) => read.push(logged),
+                Err(error) => {
+                    assert!(error.is_damage(), "{error}");
+                    assert!(recovery.next_logged().is_err(), "it stays so");
+                    recovery.pass_by();
+                }
+            }
+        }
+        assert_eq!(recovery.bytes(), 0);
+        assert_eq!(recovery.replayed.records_lost(), first.len() as u64);
+        assert_eq!(spans_of(read), second);
+    }
+}

@@ -78,8 +78,8 @@ pub struct Layout {
     /// Single rows are looked up by them.
     pub found_by: &'static [&'static str],
     /// Ids, which are there a few times and close to each other: a dictionary of them is larger
-    /// than they are, and the least and the greatest of many tell nothing, but of those that rows are
-    /// sorted by.
+    /// than they are, and the least and the greatest of many tell nothing, but of those that rows
+    /// are sorted by.
     pub ids: &'static [&'static str],
     /// Numbers that are there about once each.
     pub measured: &'static [&'static str],
@@ -569,8 +569,9 @@ impl Table {
     }
 
     /// Joins small files of one hour, the first that has some; their order stays. Of hours before
-    /// `settled` two files are joined, of others only many that are very small. It holds the files, some rows of each
-    /// and the joined ones: at most about 500 MiB. Where nothing is to be joined, none were.
+    /// `settled` two files are joined, of others only many that are very small. It holds the files,
+    /// some rows of each and the joined ones: at most about 500 MiB. Where nothing is to be joined,
+    /// none were.
     ///
     /// # Errors
     ///

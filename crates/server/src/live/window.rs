@@ -224,8 +224,9 @@ impl Window {
         Ok(gone)
     }
 
-    /// Lets quarantined spans go, then traces, until the rest holds about `bytes_max`. What comes of
-    /// them later goes, too: a part of a trace passes for a whole one. Returns how many traces went.
+    /// Lets quarantined spans go, then traces, until the rest holds about `bytes_max`. What comes
+    /// of them later goes, too: a part of a trace passes for a whole one. Returns how many traces
+    /// went.
     pub(crate) fn shrink(&mut self, bytes_max: u64, shed: Shed) -> Result<usize, ArrowError> {
         while self.bytes() > bytes_max && self.quarantine.pop_front().is_some() {}
         let bytes = self.bytes();
