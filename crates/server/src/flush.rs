@@ -214,13 +214,9 @@ impl Work {
             }
             let left = recovery.bytes();
             if !has_failed {
-                match caught(|| read(&mut recovery)) {
-                    Ok(Read::Part(part)) => self.take_again(part, left, recovery.bytes()),
-                    Ok(Read::Damaged(cause)) => {
-                        self.tell("read the log", &cause);
-                        self.lose(&mut recovery);
-                    }
-                    Ok(Read::End) => break,
+                match caught(|| recovery.next_logged().map_err(timesink_tables::Error::from)) {
+                    Ok(Some(part)) => self.take_again(part, left, recovery.bytes()),
+                    Ok(None) => break,
                     Err(cause) => {
                         self.tell("read the log", &cause);
                         has_failed = true;
@@ -241,15 +237,6 @@ impl Work {
             self.take(part);
         }
         true
-    }
-
-    /// Passes by a record that is not to be had any more.
-    fn lose(&mut self, recovery: &mut Recovery) {
-        recovery.pass_by();
-        self.metrics.record_lost();
-        let lost = recovery.replayed.clone();
-        let note = async |tables: &mut Tables| tables.note_lost(&lost).await;
-        self.try_to("note that facts are missing", note);
     }
 
     /// Takes a part of what the log held, of which so many bytes were left before it and after it.
@@ -517,22 +504,6 @@ impl Work {
             }
             self.troubles.insert(what, cause.to_owned());
         }
-    }
-}
-
-/// What came of reading what the log held.
-enum Read {
-    Part(Logged),
-    /// The next record cannot be read, also later.
-    Damaged(String),
-    End,
-}
-
-fn read(recovery: &mut Recovery) -> Result<Read, timesink_tables::Error> {
-    match recovery.next_logged() {
-        Ok(part) => Ok(part.map_or(Read::End, Read::Part)),
-        Err(error) if error.is_damage() => Ok(Read::Damaged(error.to_string())),
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -313,11 +313,6 @@ impl Metrics {
         self.0.log_records_lost.inc_by(replayed.records_lost());
     }
 
-    /// Counts a record that was there when the log was opened, and cannot be read any more.
-    pub(crate) fn record_lost(&self) {
-        self.0.log_records_lost.inc();
-    }
-
     /// Counts what went from the log into the tables.
     pub(crate) fn flushed(&self, took: Duration) {
         self.0.flush_time.observe(took.as_secs_f64());

@@ -36,17 +36,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns whether what was to be read is gone or damaged: it is not to be had later, either.
-    pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Io { cause, .. } => {
-                matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData)
-            }
-            Self::Record { .. } => true,
-            _ => false,
-        }
-    }
-
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, cause: io::Error) -> Self {
         Self::Io { action, path: path.into(), cause }
     }

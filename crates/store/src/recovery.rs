@@ -36,7 +36,6 @@ pub struct Recovery {
 #[derive(Debug)]
 struct Held {
     place: Place,
-    sequence: u64,
     bytes: u64,
     /// The rows that had not come before, unless that is all.
     new: Option<BooleanArray>,
@@ -52,8 +51,7 @@ impl Recovery {
     ///
     /// # Errors
     ///
-    /// Those of [`Journal::open`](crate::Journal::open); it can be tried again, unless it
-    /// [is damage](Error::is_damage).
+    /// Those of [`Journal::open`](crate::Journal::open); it can be tried again.
     pub fn next_logged(&mut self) -> Result<Option<Logged>, Error> {
         let Some(held) = self.records.front() else { return Ok(None) };
         let record = self.segments.record(&*self.disk, held.place)?;
@@ -68,14 +66,6 @@ impl Recovery {
         self.bytes -= held.bytes;
         self.records.pop_front();
         Ok(Some(logged))
-    }
-
-    /// Gives up the next record: it is lost.
-    pub fn pass_by(&mut self) {
-        if let Some(held) = self.records.pop_front() {
-            self.bytes -= held.bytes;
-            self.replayed.lost.push(held.sequence..=held.sequence);
-        }
     }
 }
 
@@ -151,7 +141,7 @@ impl Marked<'_> {
             let is_new = self.seen.mark(&keys);
             let are_all = is_new.iter().all(|is_new| *is_new);
             let new = (!are_all).then(|| BooleanArray::from(is_new));
-            self.records.push_back(Held { place: job.place, sequence: job.sequence, bytes, new });
+            self.records.push_back(Held { place: job.place, bytes, new });
             self.bytes += bytes;
         }
         Ok(())

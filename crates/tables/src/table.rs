@@ -597,8 +597,8 @@ impl Table {
             let day = if file.hour.is_some() { String::new() } else { file.day().to_owned() };
             by_hour.entry((file.hour.clone(), day)).or_default().push(file);
         }
-        let of_hour = |((hour, _), files): ((Option<String>, String), Vec<LiveFile>)| {
-            let is_settled = hour.as_ref().is_some_and(|hour| hour.as_str() < settled);
+        let of_hour = |((hour, day), files): ((Option<String>, String), Vec<LiveFile>)| {
+            let is_settled = is_over(hour.as_deref().unwrap_or(&day), settled);
             let is_readable = !self.unreadable.contains(&hour);
             let files = joined_next(files, if is_settled { SMALL } else { SMALL_YET });
             files.filter(|_| is_readable)
@@ -744,6 +744,11 @@ pub(crate) fn failed(action: &'static str, table: &str, cause: DeltaTableError) 
 pub(crate) fn location(name: &str) -> Result<Url, DeltaTableError> {
     let location = Url::parse(&format!("memory:///{name}/"));
     location.map_err(|cause| DeltaTableError::generic(cause.to_string()))
+}
+
+/// Returns whether an hour or a day, `2026-11-28T15` or `2026-11-28`, lies before an hour.
+fn is_over(time: &str, settled: &str) -> bool {
+    time < settled.get(..time.len()).unwrap_or(settled)
 }
 
 /// Returns the small files that are to be joined next, if there are enough. What was joined is read

@@ -103,8 +103,8 @@ impl Live {
         let shared = Arc::new(Shared {
             options,
             rules: engine.rules().clone(),
+            window: Mutex::new(Window::new(intake.memory_bytes_max())),
             intake,
-            window: Mutex::default(),
             snapshot: RwLock::default(),
             has_gone: AtomicBool::new(false),
             broken: AtomicUsize::new(0),

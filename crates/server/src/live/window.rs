@@ -37,7 +37,7 @@ const ROW_BYTES: u64 = 16;
 const OVERDUE_TIMES: u32 = 6;
 
 /// Spans, by the time they came.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Window {
     chunks: Vec<Chunk>,
     traces: HashMap<u128, Trace>,
@@ -95,6 +95,12 @@ pub(crate) struct Settled {
 }
 
 impl Window {
+    /// A window that may hold so many bytes.
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        let (chunks, traces) = (Vec::new(), HashMap::new());
+        Self { chunks, traces, gone: Gone::new(bytes_max), quarantine: VecDeque::new() }
+    }
+
     /// Adds spans that came now and hold about so many bytes.
     pub(crate) fn add(
         &mut self,
@@ -238,7 +244,7 @@ impl Window {
         going.truncate((self.traces.len() as f64 * excess).ceil() as usize);
         for id in &going {
             self.traces.remove(id);
-            self.gone.add(*id, bytes_max);
+            self.gone.add(*id);
         }
         self.compact(SHRINK_BELOW)?;
         Ok(going.len())
@@ -393,7 +399,7 @@ mod tests {
     }
 
     fn window(at: Instant, arrivals: &[(u64, &[u128])]) -> Window {
-        let mut window = Window::default();
+        let mut window = Window::new(4_000_000);
         for (seconds, traces) in arrivals {
             let now = at + Duration::from_secs(*seconds);
             window.add(spans(traces), Vec::new(), 100, now).unwrap();
@@ -428,7 +434,7 @@ mod tests {
         let at = Instant::now();
         let after = |seconds| at + Duration::from_secs(seconds);
         let all: Vec<u128> = (1..=200).collect();
-        let mut window = Window::default();
+        let mut window = Window::new(4_000_000);
         for seconds in 0..30 {
             let now: Vec<u128> = all.iter().map(|id| id + u128::from(seconds) * 1000).collect();
             window.add(spans(&now), Vec::new(), 20_000, after(seconds)).unwrap();
@@ -445,7 +451,7 @@ mod tests {
     fn a_part_of_a_trace_is_not_analyzed() {
         let at = Instant::now();
         let after = |seconds| at + Duration::from_secs(seconds);
-        let mut window = Window::default();
+        let mut window = Window::new(4_000_000);
         let of = |seconds: u64| (1..=200).map(move |id| id + u128::from(seconds) * 1000);
         for seconds in 0..30 {
             let (first, second) = (of(seconds), of(seconds.saturating_sub(5)));

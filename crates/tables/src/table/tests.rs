@@ -36,3 +36,11 @@ fn small_files_are_joined() {
     assert_eq!(many.len() as u64, 2 * FILE_BYTES / (10 * MIB));
     assert_eq!(next(&[1; 100], SMALL).map(|files| files.len()), Some(JOINED_FILES_MAX));
 }
+
+/// Rows that begin in several hours are in files of the day on which they were written.
+#[test]
+fn an_hour_or_a_day_is_over() {
+    let settled = "2026-11-28T15";
+    assert!(is_over("2026-11-28T14", settled) && !is_over("2026-11-28T15", settled));
+    assert!(is_over("2026-11-27", settled) && !is_over("2026-11-28", settled));
+}
