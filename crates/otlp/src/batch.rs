@@ -66,7 +66,7 @@ impl Common {
 }
 
 /// Columns of a batch, one value a span, and the draft of the next span.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Batch {
     kept: Arc<Kept>,
     pub(crate) draft: Draft,
@@ -128,7 +128,23 @@ struct ResourceColumns {
 
 impl Batch {
     pub(crate) fn new(kept: Arc<Kept>) -> Self {
-        Self { kept, ..Self::default() }
+        Self {
+            kept,
+            draft: Draft::default(),
+            arena: Arena::default(),
+            attributes: Attributes::default(),
+            events: None,
+            links: None,
+            arena_start: 0,
+            rows: 0,
+            scope_rows: 0,
+            resource_rows: 0,
+            span: SpanColumns::default(),
+            scope: ScopeColumns::default(),
+            resource: ResourceColumns::default(),
+            quarantined: Vec::new(),
+            last_trace_id: None,
+        }
     }
 
     pub(crate) fn rows(&self) -> usize {

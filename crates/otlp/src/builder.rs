@@ -57,7 +57,7 @@ pub(crate) struct Builder {
 
 impl Builder {
     pub(crate) fn new(options: DecoderOptions, budget: Arc<Budget>) -> Self {
-        let kept = Arc::new(Kept::new(&options.columns));
+        let kept = Kept::of(&options.columns);
         let redactor = options.redaction.clone().map(|redaction| Redactor::new(redaction).into());
         Self {
             options,

@@ -1,6 +1,6 @@
 //! [`Kept`]: which columns a decoder makes, looked up once.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use hashbrown::HashMap;
@@ -29,8 +29,18 @@ pub(crate) struct Kept {
     pub(crate) of_resource: [bool; COLUMNS_MAX],
 }
 
+/// Made once: a receiver has a new decoder for each group of messages.
+static ALL: LazyLock<Arc<Kept>> = LazyLock::new(|| Arc::new(Kept::new(&Columns::All)));
+
 impl Kept {
-    pub(crate) fn new(columns: &Columns) -> Self {
+    pub(crate) fn of(columns: &Columns) -> Arc<Self> {
+        match columns {
+            Columns::All => Arc::clone(&ALL),
+            Columns::Named(_) => Arc::new(Self::new(columns)),
+        }
+    }
+
+    fn new(columns: &Columns) -> Self {
         let schema = columns.schema(&spans::table());
         let reason = quarantine::table().schema();
         let reason = reason.fields().last().cloned();
@@ -48,12 +58,6 @@ impl Kept {
             of_span: promoted(columns, Level::Span),
             of_resource: promoted(columns, Level::Resource),
         }
-    }
-}
-
-impl Default for Kept {
-    fn default() -> Self {
-        Self::new(&Columns::All)
     }
 }
 
