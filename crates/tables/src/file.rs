@@ -269,12 +269,12 @@ fn properties(layout: &Layout, schema: &Schema) -> WriterProperties {
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_created_by(concat!("timesink ", env!("CARGO_PKG_VERSION")).to_owned());
     for field in schema.fields().iter().filter(|field| !field.data_type().is_nested()) {
-        let is_id = layout.ids.contains(&field.name().as_str());
+        let name = field.name().as_str();
+        let is_id = layout.ids.contains(&name);
         // Rows lie by trace: the texts of a row group are from A to Z, all but a few.
-        let is_told = !is_text(field) || layout.bounded.contains(&field.name().as_str());
-        let is_told = is_told && !is_id;
+        let is_told = !is_id && (!is_text(field) || layout.bounded.contains(&name));
         let statistics = if is_told { EnabledStatistics::Chunk } else { EnabledStatistics::None };
-        let column = ColumnPath::from(field.name().as_str());
+        let column = ColumnPath::from(name);
         properties = properties
             .set_column_statistics_enabled(column.clone(), statistics)
             .set_column_dictionary_enabled(column, !is_id);
