@@ -55,10 +55,19 @@ pub fn arrange(
     batches: &[RecordBatch],
     rows: &[Place],
 ) -> Result<RecordBatch, ArrowError> {
-    each_column(schema, batches, rows.len(), |columns| match all(columns, TextMap::of) {
-        Some(maps) => Ok(Arc::new(gather_maps(&maps, rows)?) as _),
+    each_column(schema, batches, rows.len(), |columns| arrange_column(columns, rows))
+}
+
+/// Returns rows of a column that some batches have, in the order given; texts stay where they are.
+///
+/// # Errors
+///
+/// Arrow's, when they are not of one type.
+pub fn arrange_column(columns: &[&dyn Array], rows: &[Place]) -> Result<ArrayRef, ArrowError> {
+    match all(columns, TextMap::of) {
+        Some(maps) => Ok(Arc::new(gather_maps(&maps, rows)?)),
         None => interleave(columns, rows),
-    })
+    }
 }
 
 /// Returns all rows of some batches as one; texts stay where they are.

@@ -19,7 +19,7 @@ mod whole;
 pub use batch::memory_bytes;
 pub use disk::{Disk, DiskFile, Entry, LocalDisk};
 pub use error::Error;
-pub use gather::{Place, arrange, gather, join};
+pub use gather::{Place, arrange, arrange_column, gather, join};
 pub use ids::{parse_trace_id, trace_ids};
 pub use journal::{Appended, Journal, Logged, Recovered};
 pub use lock::{Holder, WriterLock};

@@ -1,9 +1,12 @@
 //! Rows as Parquet files: sorted, cut by hour, with what readers need to pass them by.
 
+mod sorted;
+mod told;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
@@ -11,9 +14,9 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
-use serde_json::{Map, Value};
-use timesink_store::{Place, arrange};
+use timesink_store::Place;
 
+use self::told::Told;
 use crate::Error;
 use crate::order::order;
 use crate::table::Layout;
@@ -25,13 +28,6 @@ const ROW_GROUP_ROWS: usize = 1 << 17;
 
 /// Rows of a page, about: a trace in the middle of a table is found by reading so many.
 const PAGE_ROWS: usize = 1 << 13;
-
-/// Rows that are arranged at a time: they are written while the processor still has them at hand.
-const WRITTEN_ROWS: usize = 1 << 14;
-
-/// Bytes of a value that the table's log says of a file; it says nothing of a column with longer
-/// ones.
-const BOUND_BYTES_MAX: usize = 256;
 
 /// Hours of which an append makes files of their own, the latest: clocks can be far off, and a
 /// hostile sender could ask for a file a span. Rows of others share one.
@@ -93,11 +89,8 @@ pub(crate) fn files(
     batches: &[RecordBatch],
 ) -> Result<Vec<NewFile>, Refused> {
     let file = |(hour, rows): (Option<i64>, Vec<Place>)| {
-        let mut file = FileWriter::new(layout, schema, hour.map(hour_text))?;
-        for rows in rows.chunks(WRITTEN_ROWS) {
-            file.write(&arrange(schema, batches, rows)?)?;
-        }
-        file.finish()
+        let (bytes, statistics) = sorted::write(layout, schema, batches, &rows)?;
+        Ok(NewFile { bytes, hour: hour.map(hour_text), statistics })
     };
     sorted_by_hour(layout, batches)?.into_iter().map(file).collect()
 }
@@ -164,22 +157,7 @@ pub(crate) struct FileWriter<'l> {
     layout: &'l Layout,
     writer: ArrowWriter<Vec<u8>>,
     hour: Option<String>,
-    rows: usize,
-    bounds: Vec<Bounds>,
-}
-
-/// Where the values of a column lie.
-#[derive(Debug, Clone, Default)]
-struct Bounds {
-    least: Option<Bound>,
-    greatest: Option<Bound>,
-    nulls: usize,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Bound {
-    Number(i64),
-    Text(String),
+    told: Told<'l>,
 }
 
 impl<'l> FileWriter<'l> {
@@ -188,17 +166,14 @@ impl<'l> FileWriter<'l> {
         schema: &SchemaRef,
         hour: Option<String>,
     ) -> Result<Self, Refused> {
-        let properties = Some(properties(layout, schema));
-        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), properties)?;
-        let bounds = vec![Bounds::default(); layout.bounded.len()];
-        Ok(Self { layout, writer, hour, rows: 0, bounds })
+        Ok(Self { layout, writer: writer(layout, schema)?, hour, told: Told::new(layout) })
     }
 
     pub(crate) fn write(&mut self, rows: &RecordBatch) -> Result<(), Refused> {
-        for (bounds, column) in self.bounds.iter_mut().zip(self.layout.bounded) {
-            bounds.widen(named(rows, column)?);
+        for name in self.layout.bounded {
+            self.told.widen(name, named(rows, name)?);
         }
-        self.rows += rows.num_rows();
+        self.told.rows += rows.num_rows();
         Ok(self.writer.write(rows)?)
     }
 
@@ -208,56 +183,14 @@ impl<'l> FileWriter<'l> {
     }
 
     pub(crate) fn finish(self) -> Result<NewFile, Refused> {
-        let statistics = self.statistics();
+        let statistics = self.told.statistics();
         Ok(NewFile { bytes: self.writer.into_inner()?, hour: self.hour, statistics })
     }
-
-    /// Returns what Delta's log says of a file: how many rows it has, and where they lie.
-    fn statistics(&self) -> String {
-        let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
-        for (column, bounds) in self.layout.bounded.iter().zip(&self.bounds) {
-            let (Some(low), Some(high)) = (&bounds.least, &bounds.greatest) else { continue };
-            if low.bytes().max(high.bytes()) > BOUND_BYTES_MAX {
-                continue;
-            }
-            least.insert((*column).to_owned(), low.value());
-            greatest.insert((*column).to_owned(), high.value());
-            nulls.insert((*column).to_owned(), bounds.nulls.into());
-        }
-        let statistics = serde_json::json!({
-            "numRecords": self.rows,
-            "minValues": least,
-            "maxValues": greatest,
-            "nullCount": nulls,
-        });
-        statistics.to_string()
-    }
 }
 
-impl Bounds {
-    fn widen(&mut self, column: &ArrayRef) {
-        self.nulls += column.null_count();
-        let (least, greatest) = bounds(column);
-        let of = |old: Option<Bound>, new: Option<Bound>| [old, new].into_iter().flatten();
-        self.least = of(self.least.take(), least).min();
-        self.greatest = of(self.greatest.take(), greatest).max();
-    }
-}
-
-impl Bound {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Number(_) => size_of::<i64>(),
-            Self::Text(text) => text.len(),
-        }
-    }
-
-    fn value(&self) -> Value {
-        match self {
-            Self::Number(number) => (*number).into(),
-            Self::Text(text) => text.as_str().into(),
-        }
-    }
+fn writer(layout: &Layout, schema: &SchemaRef) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
+    let properties = Some(properties(layout, schema));
+    ArrowWriter::try_new(Vec::new(), Arc::clone(schema), properties)
 }
 
 fn properties(layout: &Layout, schema: &Schema) -> WriterProperties {
@@ -298,20 +231,6 @@ fn properties(layout: &Layout, schema: &Schema) -> WriterProperties {
 
 fn is_text(field: &Field) -> bool {
     matches!(field.data_type(), DataType::Utf8View)
-}
-
-fn bounds(column: &ArrayRef) -> (Option<Bound>, Option<Bound>) {
-    if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
-        let (low, high) = (arrow::compute::min(numbers), arrow::compute::max(numbers));
-        (low.map(Bound::Number), high.map(Bound::Number))
-    } else if let Some(texts) = column.as_string_view_opt() {
-        let (low, high) =
-            (arrow::compute::min_string_view(texts), arrow::compute::max_string_view(texts));
-        let bound = |text: &str| Bound::Text(text.to_owned());
-        (low.map(bound), high.map(bound))
-    } else {
-        (None, None)
-    }
 }
 
 #[cfg(test)]

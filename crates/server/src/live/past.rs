@@ -33,6 +33,8 @@ pub(crate) struct Past {
     /// When it may be read.
     read_at: Instant,
     hour: Option<Hour>,
+    /// Whether an hour was over since this process began.
+    has_closed: bool,
 }
 
 /// What was found in an hour until now.
@@ -50,7 +52,9 @@ impl Past {
         tables: Sender<ToTables>,
         troubles: Option<SyncSender<String>>,
     ) -> Self {
-        Self { data, clock, tables, troubles, history: None, read_at: Instant::now(), hour: None }
+        let read_at = Instant::now();
+        let (history, hour, has_closed) = (None, None, false);
+        Self { data, clock, tables, troubles, history, read_at, hour, has_closed }
     }
 
     /// Says what goes wrong.
@@ -110,6 +114,11 @@ impl Past {
         if period.end_unix_nano <= period.start_unix_nano {
             return Ok(());
         }
+        // A process before this one may have been killed in this hour: what it found nobody wrote.
+        let closed = history.closed_until_unix_nano();
+        let is_known = self.has_closed || closed.is_some_and(|end| end > period.start_unix_nano);
+        let traffic = if is_known { traffic } else { Traffic::default() };
+        self.has_closed = true;
         let findings: Vec<Finding> = findings.into_values().collect();
         let rows = history.close(period, &findings, &traffic);
         if rows.is_empty() {
@@ -235,6 +244,32 @@ mod tests {
             rows.extend(of_batch.iter().map(row));
         }
         rows
+    }
+
+    /// Scenario: a finding was there in the hour before, the server is killed and starts again in
+    /// the middle of an hour, and does not find it.
+    /// Guarantee: that it is gone is said of the next hour: it may have been found before the kill.
+    #[test]
+    fn an_hour_that_began_before_the_server_does_not_say_what_is_gone() {
+        let before =
+            Finding { window_end_unix_nano: 11 * HOUR, status: Status::Ongoing, ..finding(10) };
+        let stopped = Finding { window_end_unix_nano: 11 * HOUR + 1, ..before.clone() };
+        for (last, expected) in [
+            (before, &[(11, "not_seen"), (12, "resolved")][..]),
+            // Ended, it would have written what it found.
+            (stopped, &[(11, "resolved")]),
+        ] {
+            let mut past = Past::new(PathBuf::new(), || 12 * HOUR, channel().0, None);
+            let (sender, tables) = channel();
+            (past.tables, past.history) = (sender, Some(History::new([last])));
+            for hour in [11, 12] {
+                let period = Period::containing(hour * HOUR, PERIOD_SECONDS);
+                let new = Hour { period, findings: BTreeMap::new(), traffic: Traffic::default() };
+                past.hour.insert(new).note(&analysis(hour, 1000, false));
+                past.close(None).expect("the history is known");
+            }
+            assert_eq!(sent(&tables), expected);
+        }
     }
 
     /// Scenario: a finding is there for some hours, is not, and comes back; a mute begins and ends.

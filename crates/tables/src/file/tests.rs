@@ -64,10 +64,23 @@ shop SERVER GET/cart 0ms 120ms http.request.method=GET
     RecordBatch::try_new(schema(), columns.collect()).unwrap()
 }
 
-fn file_of(rows: &RecordBatch) -> Bytes {
+/// Returns sorted rows as a file of joined ones.
+fn joined(rows: &RecordBatch) -> NewFile {
     let mut file = FileWriter::new(&Layout::SPANS, &schema(), None).unwrap();
     file.write(rows).unwrap();
-    file.finish().unwrap().bytes.into()
+    file.finish().unwrap()
+}
+
+/// Returns rows, which came in some other order, as a file.
+fn flushed(rows: &RecordBatch) -> NewFile {
+    let count = rows.num_rows();
+    let scattered: UInt32Array = (0..count).map(|row| (row * 7919 % count) as u32).collect();
+    let scattered = take_record_batch(rows, &scattered).unwrap();
+    let parts = (0..count).step_by(10_000);
+    let parts = parts.map(|at| scattered.slice(at, 10_000.min(count - at))).collect::<Vec<_>>();
+    let mut files = files(&Layout::SPANS, &schema(), &parts).unwrap();
+    assert_eq!(files.len(), 1, "they are of one hour");
+    files.remove(0)
 }
 
 /// A file that counts the bytes which are read of it.
@@ -155,9 +168,14 @@ fn look_up(file: &Bytes, id: &str) -> (usize, usize, usize) {
 /// and an index of pages; and a lookup by trace id reads a small part of the file.
 #[test]
 fn a_file_is_made_to_be_looked_up() {
-    let file = file_of(&rows());
+    for file in [joined(&rows()), flushed(&rows())] {
+        check_lookups(&file.bytes.into());
+    }
+}
+
+fn check_lookups(file: &Bytes) {
     let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
-    let metadata = reader.parse_and_finish(&file).unwrap();
+    let metadata = reader.parse_and_finish(file).unwrap();
     let groups: Vec<i64> = metadata.row_groups().iter().map(RowGroupMetaData::num_rows).collect();
     assert_eq!(groups, [ROW_GROUP_ROWS as i64, 20_000]);
     let indexed = [Layout::SPANS.found_by, Layout::SPANS.rising].concat();
@@ -179,15 +197,28 @@ fn a_file_is_made_to_be_looked_up() {
         }
     }
     for number in [0, ROWS / TRACE_SPANS / 2, ROWS / TRACE_SPANS - 1] {
-        let (groups, found, read) = look_up(&file, &trace_id(number));
+        let (groups, found, read) = look_up(file, &trace_id(number));
         assert_eq!((groups, found), (1, TRACE_SPANS), "trace {number}");
         // Most of it is filters and the index, which do not grow with what else rows hold.
         assert!(read * 4 < file.len(), "{read} of {} bytes", file.len());
     }
     // Of others 5 in 100 are looked for in vain, by the bloom filter.
     let others = (0..20).map(|number| trace_id(ROWS + number));
-    let in_vain = others.filter(|id| look_up(&file, id).0 > 0).count();
+    let in_vain = others.filter(|id| look_up(file, id).0 > 0).count();
     assert!(in_vain < 5, "{in_vain} of 20");
+}
+
+/// Guarantee: a file is the same whether its rows came sorted or not.
+#[test]
+fn rows_that_are_flushed_lie_as_joined_ones_do() {
+    let rows = rows();
+    let (joined, flushed) = (joined(&rows), flushed(&rows));
+    assert_eq!(joined.statistics, flushed.statistics);
+    for file in [joined, flushed] {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(file.bytes)).unwrap();
+        let read = reader.build().unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+        assert_eq!(concat_batches(&schema(), &read).unwrap(), rows);
+    }
 }
 
 /// Guarantee: what a layout names is in its table, and rows are sorted by columns without NULLs.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 use timesink_testkit::notation;
 
-use crate::data::{end, files_below, rows, store};
-use crate::support::{PATIENCE, Serve};
+use crate::data::{copy_folder, end, files_below, rows, store};
+use crate::support::{PATIENCE, Serve, root};
 
 /// A server looks once a minute at which files are to be joined.
 const LOOKS_WITHIN: Duration = Duration::from_secs(150);
@@ -76,4 +76,29 @@ fn files_are_joined_meanwhile() {
     let of_files = "SELECT count(*) AS n, count(DISTINCT trace_id) AS traces FROM spans";
     assert_eq!(rows(of_files, &data), json!([{"n": 2, "traces": 2}]));
     end(serve);
+}
+
+/// Scenario: a server goes on with a store whose spans are from another day, and more come.
+/// Guarantee: by `store.keep_days` the old ones go from every table while it serves, and what was
+/// found, and the new ones, stay.
+#[test]
+fn old_rows_go_while_it_serves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = folder.path().join("data");
+    // Written on 2026-11-28.
+    copy_folder(&root().join("tests/stores/0.1.0"), &copy);
+    let data = copy.to_string_lossy().into_owned();
+    let counts = || {
+        let tables = ["spans", "facts", "quarantine", "findings"];
+        let counts = tables.map(|table| format!("(SELECT count(*) FROM {table}) AS {table}"));
+        rows(&format!("SELECT {}", counts.join(", ")), &data)
+    };
+    let before = json!([{"spans": 72, "facts": 72, "quarantine": 1, "findings": 1}]);
+    assert_eq!(counts(), before);
+    let serve = Serve::start(&["--store-keep-days", "1", "--data", &data]);
+    serve.post(&span(1000, 0));
+    let after = json!([{"spans": 1, "facts": 1, "quarantine": 0, "findings": 1}]);
+    wait_until("old rows are gone", LOOKS_WITHIN, || counts() == after);
+    end(serve);
+    assert_eq!(counts(), after);
 }
