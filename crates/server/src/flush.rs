@@ -3,6 +3,7 @@
 //! A table says with each commit up to which record of the log it has everything: after a crash,
 //! what is behind that is appended, and nothing else.
 
+mod spare;
 mod steady;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,6 +17,7 @@ use timesink_store::{Logged, Recovery, WriterLock, memory_bytes};
 use timesink_tables::{Settle, Tables};
 use tokio::runtime::{Builder, Runtime};
 
+use self::spare::Spare;
 use self::steady::Steady;
 use crate::Error;
 use crate::intake::Intake;
@@ -140,6 +142,8 @@ impl Flusher {
             settled: Instant::now(),
             settle,
             is_joining: false,
+            spare: Spare::new(Instant::now()),
+            has_time: true,
             troubles: BTreeMap::new(),
             unsettled_since: None,
             is_recovering: true,
@@ -194,6 +198,10 @@ struct Work {
     settle: Duration,
     /// Whether there may be files to join.
     is_joining: bool,
+    /// How much of its time the thread needs for what comes.
+    spare: Spare,
+    /// Whether some was left in the last minute.
+    has_time: bool,
     /// What was told last of what went wrong, by what was to be done.
     troubles: BTreeMap<&'static str, String>,
     /// Since when traces cannot be settled.
@@ -362,6 +370,7 @@ impl Work {
         // Some at a time: spans come first.
         if self.is_joining {
             let over = self.tables.now().saturating_sub(HOUR_OVER_AFTER.as_nanos() as i64);
+            let over = self.has_time.then_some(over);
             let joined = self.try_to("join small files", async |tables| tables.join(over).await);
             self.is_joining = joined.is_some_and(|joined| joined.files_before > 0);
         }
@@ -373,6 +382,7 @@ impl Work {
             self.maintained = Instant::now();
             let is_steady = self.clock.look(self.maintained, self.tables.now());
             self.is_joining = true;
+            self.has_time = self.spare.look(self.maintained);
             let ago = |time: Duration| self.tables.now().saturating_sub(time.as_nanos() as i64);
             let (kept, unused) = (ago(self.options.keep), ago(SWEEP_AFTER));
             let bytes_max = self.options.bytes_max;
@@ -432,6 +442,7 @@ impl Work {
         self.since = Instant::now();
         self.troubles.remove(FLUSH);
         self.metrics.flushed(began.elapsed());
+        self.spare.worked(began.elapsed());
         // What is still to come of the log the tables lack.
         if self.caught_up.elapsed() >= CATCH_UP_EVERY && !self.is_recovering {
             self.catch_up();
@@ -470,8 +481,10 @@ impl Work {
 
     /// Walks traces; returns whether it could.
     fn settle(&mut self, settle: Settle) -> bool {
+        let began = Instant::now();
         let settled = self.try_to("keep facts", async |tables| tables.settle(settle).await);
         self.settled = Instant::now();
+        self.spare.worked(began.elapsed());
         self.intake.unsettled(self.tables.unsettled_bytes());
         self.intake.flushed(self.tables.settled_through(), 0);
         settled.is_some()

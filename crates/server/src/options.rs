@@ -107,7 +107,7 @@ pub struct StoreOptions {
     pub durability: Durability,
     /// What is in the log goes into the tables after so long at most.
     pub flush_after: Duration,
-    /// It goes sooner once it holds so many bytes of memory, about; a twentieth of the receiver's
+    /// It goes sooner once it holds so many bytes of memory, about; 7.5 % of the receiver's
     /// memory, where that is less.
     pub flush_bytes: u64,
     /// Rows go once they are so old, by the hour.
@@ -128,7 +128,7 @@ impl Default for StoreOptions {
         Self {
             durability: Durability::default(),
             flush_after: Duration::from_mins(1),
-            flush_bytes: 256 * MIB as u64,
+            flush_bytes: 512 * MIB as u64,
             keep: Duration::from_secs(30 * DAY),
             bytes_max: None,
             bucket: None,

@@ -91,7 +91,7 @@ pub enum Purpose {
 /// What spans may hold of the memory that a server may take: the rest is for the analysis, for what
 /// is written to tables, and for what tells spans that come again.
 const SPANS_SHARE: f64 = 0.5;
-const SPANS_SHARE_WITH_TABLES: f64 = 0.2;
+const SPANS_SHARE_WITH_TABLES: f64 = 0.3;
 
 /// The share that tells spans that come again.
 const KNOWN_SHARE: f64 = 0.07;

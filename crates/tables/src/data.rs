@@ -241,14 +241,15 @@ impl Tables {
         self.sweep(i64::MAX).await
     }
 
-    /// Joins some small files, of hours that were over at a time, ns since the epoch, also few;
-    /// where nothing is to be joined, none were.
+    /// Joins some small files, of hours that were over at a time, ns since the epoch, also few and
+    /// larger ones; without a time, only many very small ones. Where nothing is to be joined, none
+    /// were.
     ///
     /// # Errors
     ///
     /// As [`Table::compact`].
-    pub async fn join(&mut self, over: i64) -> Result<Compacted, Error> {
-        let over = hour_of(over);
+    pub async fn join(&mut self, over: Option<i64>) -> Result<Compacted, Error> {
+        let over = over.map(hour_of).unwrap_or_default();
         let mut all = self.spans.compact(&over).await?;
         for table in self.others() {
             let joined = table.compact(&over).await?;

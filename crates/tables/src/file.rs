@@ -9,9 +9,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use timesink_store::Place;
@@ -111,6 +113,12 @@ fn sorted_by_hour(
     Ok(by_hour)
 }
 
+/// Returns how many rows a file has.
+pub(crate) fn rows_of(file: &Bytes) -> Result<usize, ParquetError> {
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(file)?;
+    Ok(metadata.file_metadata().num_rows() as usize)
+}
+
 /// Returns the hour of a time, ns since the epoch, as the partition column has it: `2026-11-28T15`.
 pub fn hour_of(nanos: i64) -> String {
     hour_text(nanos.div_euclid(NANOS_PER_HOUR))
@@ -177,9 +185,9 @@ impl<'l> FileWriter<'l> {
         Ok(self.writer.write(rows)?)
     }
 
-    /// Returns how many bytes were written, about.
-    pub(crate) fn bytes(&self) -> usize {
-        self.writer.bytes_written() + self.writer.in_progress_size()
+    /// Returns how many rows were written.
+    pub(crate) fn rows(&self) -> usize {
+        self.told.rows
     }
 
     pub(crate) fn finish(self) -> Result<NewFile, Refused> {

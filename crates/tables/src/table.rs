@@ -22,7 +22,7 @@ use url::Url;
 use crate::Error;
 use crate::commits;
 use crate::disk_store::UNFINISHED;
-use crate::file::{FileWriter, NewFile, Refused, files};
+use crate::file::{FileWriter, NewFile, Refused, files, rows_of};
 use crate::found::{SpanIds, may_have};
 use crate::merge::merge;
 use crate::snapshot::{self, LiveFile, Snapshot, read_bytes, read_file, rows_in};
@@ -781,13 +781,19 @@ fn columns(schema: &Schema, layout: Layout) -> Result<Vec<StructField>, DeltaTab
     Ok(columns)
 }
 
-/// Returns the rows of sorted files in files of about [`FILE_BYTES`].
+/// Returns the rows of sorted files in files of about [`FILE_BYTES`], which are fewer.
 fn joined(
     layout: &Layout,
     schema: &SchemaRef,
     contents: Vec<Bytes>,
     hour: Option<&String>,
 ) -> Result<Vec<NewFile>, Refused> {
+    let bytes: u64 = contents.iter().map(|content| content.len() as u64).sum();
+    let mut rows_max = 0;
+    for content in &contents {
+        rows_max += rows_of(content)?;
+    }
+    rows_max = rows_max.div_ceil(bytes.div_ceil(FILE_BYTES).max(1) as usize);
     let mut done = Vec::new();
     let mut file = None;
     merge(layout, schema, contents, |rows| {
@@ -796,7 +802,7 @@ fn joined(
             none => none.insert(FileWriter::new(layout, schema, hour.cloned())?),
         };
         writer.write(rows)?;
-        if writer.bytes() as u64 >= FILE_BYTES {
+        if writer.rows() >= rows_max {
             done.extend(file.take().map(FileWriter::finish).transpose()?);
         }
         Ok(())

@@ -33,8 +33,11 @@ pub(crate) struct Past {
     /// When it may be read.
     read_at: Instant,
     hour: Option<Hour>,
-    /// Whether an hour was over since this process began.
-    has_closed: bool,
+    /// Since when everything that was found is known, ns since the epoch: what was found before, in
+    /// the same hour, may be in no row.
+    since_unix_nano: i64,
+    /// Whether the hour has grown into the next.
+    has_grown: bool,
 }
 
 /// What was found in an hour until now.
@@ -52,9 +55,9 @@ impl Past {
         tables: Sender<ToTables>,
         troubles: Option<SyncSender<String>>,
     ) -> Self {
-        let read_at = Instant::now();
-        let (history, hour, has_closed) = (None, None, false);
-        Self { data, clock, tables, troubles, history, read_at, hour, has_closed }
+        let (read_at, since_unix_nano) = (Instant::now(), clock());
+        let (history, hour, has_grown) = (None, None, false);
+        Self { data, clock, tables, troubles, history, read_at, hour, since_unix_nano, has_grown }
     }
 
     /// Says what goes wrong.
@@ -107,7 +110,10 @@ impl Past {
 
     fn close(&mut self, end: Option<i64>) -> Result<(), Error> {
         // Until the table is known an hour grows into the next.
-        let Some(history) = &mut self.history else { return Ok(()) };
+        let Some(history) = &mut self.history else {
+            self.has_grown = true;
+            return Ok(());
+        };
         let Some(hour) = self.hour.take() else { return Ok(()) };
         let Hour { mut period, findings, traffic } = hour;
         period.end_unix_nano = end.unwrap_or(period.end_unix_nano);
@@ -115,10 +121,11 @@ impl Past {
             return Ok(());
         }
         // A process before this one may have been killed in this hour: what it found nobody wrote.
-        let closed = history.closed_until_unix_nano();
-        let is_known = self.has_closed || closed.is_some_and(|end| end > period.start_unix_nano);
+        let is_known = self.since_unix_nano <= period.start_unix_nano;
         let traffic = if is_known { traffic } else { Traffic::default() };
-        self.has_closed = true;
+        if std::mem::take(&mut self.has_grown) {
+            self.since_unix_nano = (self.clock)();
+        }
         let findings: Vec<Finding> = findings.into_values().collect();
         let rows = history.close(period, &findings, &traffic);
         if rows.is_empty() {
@@ -246,22 +253,23 @@ mod tests {
         rows
     }
 
-    /// Scenario: a finding was there in the hour before, the server is killed and starts again in
-    /// the middle of an hour, and does not find it.
-    /// Guarantee: that it is gone is said of the next hour: it may have been found before the kill.
+    /// Scenario: a server starts in the middle of an hour, and does not find what another had found;
+    /// or the table was not known until then.
+    /// Guarantee: that it is gone is said of the next hour: before the start it may have been found,
+    /// and the process killed.
     #[test]
-    fn an_hour_that_began_before_the_server_does_not_say_what_is_gone() {
+    fn an_hour_that_is_not_known_from_its_beginning_does_not_say_what_is_gone() {
         let before =
             Finding { window_end_unix_nano: 11 * HOUR, status: Status::Ongoing, ..finding(10) };
-        let stopped = Finding { window_end_unix_nano: 11 * HOUR + 1, ..before.clone() };
-        for (last, expected) in [
-            (before, &[(11, "not_seen"), (12, "resolved")][..]),
-            // Ended, it would have written what it found.
-            (stopped, &[(11, "resolved")]),
+        for (began, has_grown, expected) in [
+            (11 * HOUR + 1, false, &[(11, "not_seen"), (12, "resolved")][..]),
+            (11 * HOUR, false, &[(11, "resolved")]),
+            (10 * HOUR, true, &[(11, "resolved")]),
         ] {
-            let mut past = Past::new(PathBuf::new(), || 12 * HOUR, channel().0, None);
             let (sender, tables) = channel();
-            (past.tables, past.history) = (sender, Some(History::new([last])));
+            let mut past = Past::new(PathBuf::new(), || 12 * HOUR + 1, sender, None);
+            past.history = Some(History::new([before.clone()]));
+            (past.since_unix_nano, past.has_grown) = (began, has_grown);
             for hour in [11, 12] {
                 let period = Period::containing(hour * HOUR, PERIOD_SECONDS);
                 let new = Hour { period, findings: BTreeMap::new(), traffic: Traffic::default() };
@@ -269,6 +277,7 @@ mod tests {
                 past.close(None).expect("the history is known");
             }
             assert_eq!(sent(&tables), expected);
+            assert_eq!(past.since_unix_nano, if has_grown { 12 * HOUR + 1 } else { began });
         }
     }
 

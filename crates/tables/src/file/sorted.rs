@@ -31,7 +31,7 @@ pub(super) fn write(
         let mut group = file.next_row_group()?;
         let mut writers = groups.create_column_writers(number)?.into_iter();
         for (at, field) in schema.fields().iter().enumerate() {
-            let column = Column::new(field, batches, at, rows.len());
+            let column = Column::new(field, batches, at, rows.len())?;
             let mut own: Vec<ArrowColumnWriter> = Vec::new();
             for rows in rows.chunks(WRITTEN_ROWS) {
                 let values = column.arranged(rows)?;
@@ -61,12 +61,27 @@ enum Column<'b> {
 }
 
 impl<'b> Column<'b> {
-    fn new(field: &Field, batches: &'b [RecordBatch], at: usize, rows: usize) -> Self {
+    /// Fails when a batch has something else in its place: it would be written as something.
+    fn new(
+        field: &Field,
+        batches: &'b [RecordBatch],
+        at: usize,
+        rows: usize,
+    ) -> Result<Self, ArrowError> {
         let columns = || batches.iter().map(|batch| batch.column(at).as_ref());
-        if columns().all(|column| column.null_count() == column.len()) {
-            return Self::AllNull(new_null_array(field.data_type(), rows.min(WRITTEN_ROWS)));
+        let is_of_it = |column: &dyn Array| {
+            column.data_type() == field.data_type()
+                && (field.is_nullable() || column.null_count() == 0)
+        };
+        if !columns().all(is_of_it) {
+            let refused = format!("`{}` is of another type, or has a NULL", field.name());
+            return Err(ArrowError::SchemaError(refused));
         }
-        Self::Of(columns().collect())
+        if columns().all(|column| column.null_count() == column.len()) {
+            let nulls = new_null_array(field.data_type(), rows.min(WRITTEN_ROWS));
+            return Ok(Self::AllNull(nulls));
+        }
+        Ok(Self::Of(columns().collect()))
     }
 
     fn arranged(&self, rows: &[Place]) -> Result<ArrayRef, ArrowError> {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{StringViewArray, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
@@ -208,17 +208,52 @@ fn check_lookups(file: &Bytes) {
     assert!(in_vain < 5, "{in_vain} of 20");
 }
 
+/// Guarantee: rows come back as they came, sorted, whatever columns they have; and what is not of
+/// the table is refused.
+#[test]
+fn rows_of_many_kinds_come_back() {
+    let text = "\
+shop SERVER GET/cart/{i} 0ms 120ms http.request.method=GET http.route=/cart
+  shop CLIENT Q 5ms 10ms x3/1ms db.system.name=mysql event=exception event.exception.type=KeyError
+--- x40 every 1ms
+mail CONSUMER take 0ms 7ms thread.id=7 messaging.system=kafka
+--- x9 every 1ms
+";
+    let mut parts = notation::spans(text);
+    let last = parts.pop().unwrap();
+    let half = last.num_rows() / 2;
+    parts.extend([last.slice(half, last.num_rows() - half), last.slice(0, half)]);
+    parts.push(last.slice(0, 0));
+    let all = concat_batches(&schema(), &parts).unwrap();
+    let key =
+        |name: &str| SortColumn { values: Arc::clone(named(&all, name).unwrap()), options: None };
+    let keys = Layout::SPANS.sorted_by.iter().map(|name| key(name)).collect::<Vec<_>>();
+    let sorted = take_record_batch(&all, &lexsort_to_indices(&keys, None).unwrap()).unwrap();
+    let mut files = files(&Layout::SPANS, &schema(), &parts).unwrap();
+    assert_eq!(files.len(), 1, "they are of one hour");
+    assert_eq!(read(files.remove(0)), sorted);
+    let column = all.schema().index_of("thread_id").unwrap();
+    let mut fields = schema().fields().to_vec();
+    fields[column] = Arc::new(fields[column].as_ref().clone().with_nullable(false));
+    let strict: SchemaRef = Arc::new(Schema::new(fields));
+    let refused = super::files(&Layout::SPANS, &strict, &parts).unwrap_err().of_table("spans");
+    assert!(refused.to_string().contains("`thread_id`"), "{refused}");
+}
+
+fn read(file: NewFile) -> RecordBatch {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(file.bytes)).unwrap();
+    let read = reader.build().unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+    concat_batches(&schema(), &read).unwrap()
+}
+
 /// Guarantee: a file is the same whether its rows came sorted or not.
 #[test]
 fn rows_that_are_flushed_lie_as_joined_ones_do() {
     let rows = rows();
     let (joined, flushed) = (joined(&rows), flushed(&rows));
     assert_eq!(joined.statistics, flushed.statistics);
-    for file in [joined, flushed] {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(file.bytes)).unwrap();
-        let read = reader.build().unwrap().collect::<Result<Vec<_>, _>>().unwrap();
-        assert_eq!(concat_batches(&schema(), &read).unwrap(), rows);
-    }
+    assert_eq!(read(joined), rows);
+    assert_eq!(read(flushed), rows);
 }
 
 /// Guarantee: what a layout names is in its table, and rows are sorted by columns without NULLs.

@@ -8,7 +8,8 @@ mod power;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringViewArray};
+use arrow::datatypes::{DataType, FieldRef};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use timesink_model::schema::spans;
 use timesink_store::{Disk, LocalDisk};
@@ -286,4 +287,36 @@ async fn what_expired_goes_and_nothing_else() {
     assert_eq!(ids(&disk, folder, &table).len(), 30, "what is live stays");
     assert_eq!(table.expire(Some(LATER), None).await.expect("it works").len(), 1);
     assert_eq!((table.files().expect("it is read").len(), table.through()), (0, 2));
+}
+
+/// Returns rows with a text of its own, which is long and compresses well, in each column of texts
+/// that may be NULL.
+fn wide(rows: &RecordBatch) -> RecordBatch {
+    let schema = rows.schema();
+    let column = |(field, old): (&FieldRef, &ArrayRef)| -> ArrayRef {
+        if field.data_type() != &DataType::Utf8View || !field.is_nullable() {
+            return Arc::clone(old);
+        }
+        let texts = (0..rows.num_rows()).map(|row| format!("{row:04}{:01020}", 0));
+        Arc::new(StringViewArray::from_iter_values(texts))
+    };
+    let columns = schema.fields().iter().zip(rows.columns()).map(column).collect();
+    RecordBatch::try_new(Arc::clone(&schema), columns).expect("of the table")
+}
+
+/// Scenario: rows take much memory while they are encoded, and little once they are.
+/// Guarantee: what is joined becomes fewer files, so that joining comes to an end.
+#[tokio::test]
+async fn files_of_wide_rows_become_fewer() {
+    let text = "shop SERVER GET/cart 0ms 120ms x2000 http.request.method=GET\n";
+    let schema = Arc::new(spans::table().schema());
+    let rows = arrow::compute::concat_batches(&schema, &notation::spans(text)).expect("one schema");
+    let disk = ForgetfulDisk::default();
+    let mut table = open(Arc::new(disk.clone()), Path::new(ROOT)).await.expect("it is made");
+    for part in 0..2 {
+        let rows = wide(&rows.slice(part * 1000, 1000));
+        append(&mut table, &[rows], part as u64 + 1).await.expect("it works");
+    }
+    let joined = table.compact(LATER).await.expect("it works");
+    assert_eq!(joined, Compacted { files_before: 2, files_after: 1 });
 }

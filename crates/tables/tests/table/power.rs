@@ -305,7 +305,7 @@ async fn what_was_acknowledged_is_in_the_log_or_in_the_tables() {
             _ => {}
         }
     }
-    assert!(server.tables.join(i64::MAX).await.expect("it works").files_before > 1);
+    assert!(server.tables.join(Some(i64::MAX)).await.expect("it works").files_before > 1);
     assert!(server.tables.sweep_now().await.expect("it works") > 1);
     server.tables.catch_up().await.expect("it works");
     assert_eq!(found(&whole, "at last").await, ids_in(&exports));

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 use timesink_testkit::notation;
 
-use crate::data::{copy_folder, end, files_below, rows, store};
-use crate::support::{PATIENCE, Serve, root};
+use crate::data::{end, files_below, rows, store};
+use crate::support::{PATIENCE, Serve};
 
 /// A server looks once a minute at which files are to be joined.
 const LOOKS_WITHIN: Duration = Duration::from_secs(150);
@@ -78,27 +78,52 @@ fn files_are_joined_meanwhile() {
     end(serve);
 }
 
-/// Scenario: a server goes on with a store whose spans are from another day, and more come.
-/// Guarantee: by `store.keep_days` the old ones go from every table while it serves, and what was
-/// found, and the new ones, stay.
+/// Makes the files of a data directory look as if they had been written so many days ago.
+fn written_days_ago(data: &str, days: u64) {
+    let mut made = 0;
+    for commit in files_below(&Path::new(data).join("tables"), ".json") {
+        let text = std::fs::read_to_string(&commit).expect("a commit");
+        let mut parts = text.split(MODIFIED);
+        let mut older = parts.next().expect("the first").to_owned();
+        for part in parts {
+            let digits = part.find(|c: char| !c.is_ascii_digit()).expect("an object goes on");
+            let written: u64 = part[..digits].parse().expect("a time");
+            let written = written - days * 24 * HOUR_SECONDS * 1000;
+            older.extend([MODIFIED, &written.to_string(), &part[digits..]]);
+            made += 1;
+        }
+        std::fs::write(&commit, older).expect("it is written");
+    }
+    assert!(made > 0, "there are files");
+}
+
+/// Where Delta's log says when a file was written, ms since the epoch.
+const MODIFIED: &str = "\"modificationTime\":";
+
+/// Scenario: a server goes on with a store whose spans came a month ago, and more come.
+/// Guarantee: by `store.keep_days` the old ones go from the tables while it serves, and the new
+/// ones stay.
 #[test]
 fn old_rows_go_while_it_serves() {
     let folder = tempfile::tempdir().expect("a folder");
-    let copy = folder.path().join("data");
-    // Written on 2026-11-28.
-    copy_folder(&root().join("tests/stores/0.1.0"), &copy);
-    let data = copy.to_string_lossy().into_owned();
-    let counts = || {
-        let tables = ["spans", "facts", "quarantine", "findings"];
-        let counts = tables.map(|table| format!("(SELECT count(*) FROM {table}) AS {table}"));
-        rows(&format!("SELECT {}", counts.join(", ")), &data)
-    };
-    let before = json!([{"spans": 72, "facts": 72, "quarantine": 1, "findings": 1}]);
-    assert_eq!(counts(), before);
-    let serve = Serve::start(&["--store-keep-days", "1", "--data", &data]);
-    serve.post(&span(1000, 0));
-    let after = json!([{"spans": 1, "facts": 1, "quarantine": 0, "findings": 1}]);
-    wait_until("old rows are gone", LOOKS_WITHIN, || counts() == after);
+    let data = folder.path().join("data").to_string_lossy().into_owned();
+    let options = ["--store-keep-days", "7", "--data", &data];
+    let serve = Serve::start(&options);
+    serve.post(&span(1, 31 * 24));
+    serve.post(&span(2, 0));
     end(serve);
-    assert_eq!(counts(), after);
+    written_days_ago(&data, 31);
+    let kept =
+        || rows("SELECT span_id FROM spans UNION ALL SELECT span_id FROM facts ORDER BY 1", &data);
+    let twice = |numbers: &[u64]| {
+        let ids = numbers.iter().flat_map(|number| [number, number]);
+        ids.map(|number| json!({"span_id": format!("{number:016x}")})).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(), json!(twice(&[1, 2])));
+    let serve = Serve::start(&options);
+    serve.post(&span(3, 0));
+    let left = json!(twice(&[2, 3]));
+    wait_until("old rows are gone", LOOKS_WITHIN, || kept() == left);
+    end(serve);
+    assert_eq!(kept(), left);
 }
