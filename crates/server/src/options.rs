@@ -107,8 +107,8 @@ pub struct StoreOptions {
     pub durability: Durability,
     /// What is in the log goes into the tables after so long at most.
     pub flush_after: Duration,
-    /// It goes sooner once it holds so many bytes of memory, about; 7.5 % of the receiver's
-    /// memory, where that is less.
+    /// It goes sooner once it holds so many bytes of memory, about, or a quarter of what spans may
+    /// hold, where that is less.
     pub flush_bytes: u64,
     /// Rows go once they are so old, by the hour.
     pub keep: Duration,

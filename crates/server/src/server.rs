@@ -91,7 +91,12 @@ pub enum Purpose {
 /// What spans may hold of the memory that a server may take: the rest is for the analysis, for what
 /// is written to tables, and for what tells spans that come again.
 const SPANS_SHARE: f64 = 0.5;
-const SPANS_SHARE_WITH_TABLES: f64 = 0.3;
+
+/// With tables, they may hold this share of so many bytes, which everything else needs most of,
+/// however few spans there are, and this share of what is above.
+const SPANS_SHARE_WITH_TABLES: f64 = 0.2;
+const BASE_BYTES: u64 = 1 << 30;
+const SPANS_SHARE_ABOVE: f64 = 1.0 / 3.0;
 
 /// The share that tells spans that come again.
 const KNOWN_SHARE: f64 = 0.07;
@@ -100,12 +105,12 @@ const KNOWN_SHARE: f64 = 0.07;
 const FLUSHES: u64 = 4;
 
 impl Purpose {
-    /// Returns which share of the memory spans may hold.
-    fn share_of_spans(&self, has_tables: bool) -> f64 {
+    /// Returns what spans may hold of so much memory.
+    fn spans_bytes_max(&self, memory_bytes: u64, has_tables: bool) -> u64 {
         match self {
-            Self::Collect => 1.0,
-            Self::Live { .. } if has_tables => SPANS_SHARE_WITH_TABLES,
-            Self::Live { .. } => SPANS_SHARE,
+            Self::Collect => memory_bytes,
+            Self::Live { .. } if has_tables => beside_tables(memory_bytes),
+            Self::Live { .. } => (memory_bytes as f64 * SPANS_SHARE) as u64,
         }
     }
 
@@ -113,6 +118,13 @@ impl Purpose {
     fn ends_by_signal(&self) -> bool {
         matches!(self, Self::Live { .. })
     }
+}
+
+/// Returns what spans may hold of so much memory where there are tables.
+fn beside_tables(memory_bytes: u64) -> u64 {
+    let base = memory_bytes.min(BASE_BYTES);
+    let above = memory_bytes - base;
+    (base as f64 * SPANS_SHARE_WITH_TABLES + above as f64 * SPANS_SHARE_ABOVE) as u64
 }
 
 impl std::fmt::Debug for Purpose {
@@ -147,8 +159,8 @@ impl Server {
             Addresses { otlp: addresses(&otlp)?, web: addresses(&web_listener)?.first().copied() };
         let metrics = Metrics::new();
         let limits = &options.receiver;
-        let share = purpose.share_of_spans(options.data.is_some());
-        let spans_bytes_max = (limits.memory_bytes_max as f64 * share) as u64;
+        let spans_bytes_max =
+            purpose.spans_bytes_max(limits.memory_bytes_max, options.data.is_some());
         let store = options.data.as_deref();
         let bucket = options.store.bucket.as_ref();
         let store = store.map(|folder| open_store(folder, bucket, options.clock)).transpose()?;
@@ -412,4 +424,18 @@ fn signals(runtime: &Runtime, are_wanted: bool) -> Result<watch::Receiver<u32>, 
         });
     }
     Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantee: spans may hold what docs/options.md says.
+    #[test]
+    fn spans_have_a_fifth_of_the_first_gib_and_a_third_of_the_rest() {
+        const MIB: u64 = 1 << 20;
+        assert_eq!(beside_tables(500 * MIB), 100 * MIB);
+        assert_eq!(beside_tables(1024 * MIB) >> 20, 204);
+        assert_eq!(beside_tables((1024 + 3000) * MIB) >> 20, 1204);
+    }
 }

@@ -608,11 +608,14 @@ impl Table {
 
     /// Writes the rows of files as larger ones in their place; returns how many these are.
     async fn join(&mut self, files: &[LiveFile]) -> Result<usize, Error> {
-        let mut contents = Vec::new();
+        let (mut contents, mut rows) = (Vec::new(), 0);
         for file in files {
-            contents.push(read_bytes(&self.store(), self.name, file).await?);
+            let content = read_bytes(&self.store(), self.name, file).await?;
+            let of_file = |cause| Refused::Parquet(cause).of_file(self.name, &file.path);
+            rows += rows_of(&content).map_err(of_file)?;
+            contents.push(content);
         }
-        let joined = joined(&self.layout, &self.schema, contents, files[0].hour.as_ref());
+        let joined = joined(&self.layout, &self.schema, contents, rows, files[0].hour.as_ref());
         let joined = joined.map_err(|refused| self.refused(refused))?;
         let count = joined.len();
         // The rows are no younger than they were.
@@ -781,19 +784,17 @@ fn columns(schema: &Schema, layout: Layout) -> Result<Vec<StructField>, DeltaTab
     Ok(columns)
 }
 
-/// Returns the rows of sorted files in files of about [`FILE_BYTES`], which are fewer.
+/// Returns the rows of sorted files, so many in all, in files of about [`FILE_BYTES`], which are
+/// fewer.
 fn joined(
     layout: &Layout,
     schema: &SchemaRef,
     contents: Vec<Bytes>,
+    rows: usize,
     hour: Option<&String>,
 ) -> Result<Vec<NewFile>, Refused> {
     let bytes: u64 = contents.iter().map(|content| content.len() as u64).sum();
-    let mut rows_max = 0;
-    for content in &contents {
-        rows_max += rows_of(content)?;
-    }
-    rows_max = rows_max.div_ceil(bytes.div_ceil(FILE_BYTES).max(1) as usize);
+    let rows_max = rows.div_ceil(bytes.div_ceil(FILE_BYTES).max(1) as usize);
     let mut done = Vec::new();
     let mut file = None;
     merge(layout, schema, contents, |rows| {

@@ -253,10 +253,10 @@ mod tests {
         rows
     }
 
-    /// Scenario: a server starts in the middle of an hour, and does not find what another had found;
-    /// or the table was not known until then.
-    /// Guarantee: that it is gone is said of the next hour: before the start it may have been found,
-    /// and the process killed.
+    /// Scenario: a server starts in the middle of an hour, and does not find what another had
+    /// found; or the table was not known until then.
+    /// Guarantee: that it is gone is said of the next hour: before the start it may have been
+    /// found, and the process killed.
     #[test]
     fn an_hour_that_is_not_known_from_its_beginning_does_not_say_what_is_gone() {
         let before =

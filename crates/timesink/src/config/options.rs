@@ -255,8 +255,8 @@ pub(crate) struct ReceiverOptions {
     #[arg(hide_short_help = true)]
     pub(crate) request_seconds_max: Option<u64>,
 
-    /// Memory that the receiver may take, in MiB, about: spans half of it, with a data directory
-    /// three tenths
+    /// Memory that the receiver may take, in MiB, about: spans half of it, with a data directory a
+    /// fifth of the first GiB and a third of the rest
     ///
     /// The rest is for their analysis and for writing them. At the limit exporters are told to try
     /// again. Under `run`, which analyzes in the end, spans may hold all of it. Default: 2048.
@@ -317,9 +317,9 @@ pub(crate) struct StoreOptions {
 
     /// Memory of the spans that one flush takes, in MiB, about: with so many they go sooner
     ///
-    /// Never more than 7.5 % of `receiver.memory_mib_max`. The larger it is, the larger are the
-    /// files: small ones are written once more when their hour is over. Default: 512. Example:
-    /// `flush_mib = 32`.
+    /// Never more than a quarter of what spans may hold (`receiver.memory_mib_max`). The larger it
+    /// is, the larger are the files: small ones are written once more when their hour is over.
+    /// Default: 512. Example: `flush_mib = 32`.
     #[arg(id = "store.flush_mib", long = "store-flush-mib", value_name = "MIB")]
     #[arg(env = "TIMESINK_STORE_FLUSH_MIB", hide_short_help = true)]
     pub(crate) flush_mib: Option<u64>,
