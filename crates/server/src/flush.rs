@@ -33,6 +33,10 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Between two looks at which files are to be joined, and which rows to go.
 const MAINTAIN_EVERY: Duration = Duration::from_mins(1);
 
+/// With more files of spans, some are joined with each look, also where there is no time: each of
+/// them makes every query and commit slower.
+const FILES_MAX: usize = 5000;
+
 /// An hour is taken as over so long after its end: spans come late.
 const HOUR_OVER_AFTER: Duration = Duration::from_mins(10);
 
@@ -143,7 +147,7 @@ impl Flusher {
             settle,
             is_joining: false,
             spare: Spare::new(Instant::now()),
-            has_time: true,
+            joins: Joins::All,
             troubles: BTreeMap::new(),
             unsettled_since: None,
             is_recovering: true,
@@ -163,6 +167,17 @@ impl Flusher {
     pub(crate) fn has_ended(&self) -> bool {
         self.thread.is_finished()
     }
+}
+
+/// Which small files are joined, once there are any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joins {
+    /// All of them: there is time.
+    All,
+    /// Some with each look: there is none, and there are many.
+    Some,
+    /// The smallest.
+    Smallest,
 }
 
 struct Work {
@@ -200,8 +215,8 @@ struct Work {
     is_joining: bool,
     /// How much of its time the thread needs for what comes.
     spare: Spare,
-    /// Whether some was left in the last minute.
-    has_time: bool,
+    /// What of it is for joining files.
+    joins: Joins,
     /// What was told last of what went wrong, by what was to be done.
     troubles: BTreeMap<&'static str, String>,
     /// Since when traces cannot be settled.
@@ -370,9 +385,10 @@ impl Work {
         // Some at a time: spans come first.
         if self.is_joining {
             let over = self.tables.now().saturating_sub(HOUR_OVER_AFTER.as_nanos() as i64);
-            let over = self.has_time.then_some(over);
+            let over = (self.joins != Joins::Smallest).then_some(over);
             let joined = self.try_to("join small files", async |tables| tables.join(over).await);
-            self.is_joining = joined.is_some_and(|joined| joined.files_before > 0);
+            self.is_joining =
+                joined.is_some_and(|joined| joined.files_before > 0) && self.joins != Joins::Some;
         }
     }
 
@@ -382,7 +398,13 @@ impl Work {
             self.maintained = Instant::now();
             let is_steady = self.clock.look(self.maintained, self.tables.now());
             self.is_joining = true;
-            self.has_time = self.spare.look(self.maintained);
+            let has_time = self.spare.look(self.maintained);
+            let has_many = || self.tables.files_of_spans().is_ok_and(|files| files > FILES_MAX);
+            self.joins = match has_time {
+                true => Joins::All,
+                false if has_many() => Joins::Some,
+                false => Joins::Smallest,
+            };
             let ago = |time: Duration| self.tables.now().saturating_sub(time.as_nanos() as i64);
             let (kept, unused) = (ago(self.options.keep), ago(SWEEP_AFTER));
             let bytes_max = self.options.bytes_max;
@@ -429,7 +451,9 @@ impl Work {
             self.waiting.iter().take_while(is_in).map(|(logged, _)| logged).collect();
         let count = parts.len();
         // A panic is a failure like others: what it was about is in the log.
-        if let Err(cause) = caught(|| self.runtime.block_on(self.tables.append(&parts))) {
+        let appended = caught(|| self.runtime.block_on(self.tables.append(&parts)));
+        self.spare.worked(began.elapsed());
+        if let Err(cause) = appended {
             self.metrics.not_flushed();
             self.not_before = Instant::now() + TRY_AGAIN_AFTER;
             self.tell(FLUSH, &cause);
@@ -442,7 +466,6 @@ impl Work {
         self.since = Instant::now();
         self.troubles.remove(FLUSH);
         self.metrics.flushed(began.elapsed());
-        self.spare.worked(began.elapsed());
         // What is still to come of the log the tables lack.
         if self.caught_up.elapsed() >= CATCH_UP_EVERY && !self.is_recovering {
             self.catch_up();

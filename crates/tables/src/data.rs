@@ -241,6 +241,15 @@ impl Tables {
         self.sweep(i64::MAX).await
     }
 
+    /// Returns how many files `spans` has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::files`].
+    pub fn files_of_spans(&self) -> Result<usize, Error> {
+        Ok(self.spans.files()?.len())
+    }
+
     /// Joins some small files, of hours that were over at a time, ns since the epoch, also few and
     /// larger ones; without a time, only many very small ones. Where nothing is to be joined, none
     /// were.

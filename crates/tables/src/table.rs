@@ -461,12 +461,10 @@ impl Table {
         traces: &HashSet<u128>,
         written_since: i64,
     ) -> Result<Vec<LiveFile>, Error> {
-        let mut files = self.files()?;
         let ends = traces.iter().min().zip(traces.iter().max());
-        files.retain(|file| {
-            file.modified >= written_since
-                && ends.is_some_and(|(first, last)| file.may_have_traces(*first, *last))
-        });
+        let Some((first, last)) = ends else { return Ok(Vec::new()) };
+        let mut files = self.files()?;
+        files.retain(|file| file.modified >= written_since && file.may_have_traces(*first, *last));
         Ok(files)
     }
 

@@ -33,9 +33,8 @@ pub(crate) struct Past {
     /// When it may be read.
     read_at: Instant,
     hour: Option<Hour>,
-    /// Since when everything that was found is known, ns since the epoch: what was found before, in
-    /// the same hour, may be in no row.
-    since_unix_nano: i64,
+    /// Whether this process saw the hour before the next one begin.
+    has_begun: bool,
     /// Whether the hour has grown into the next.
     has_grown: bool,
 }
@@ -46,6 +45,9 @@ struct Hour {
     /// By id, as they were found last.
     findings: BTreeMap<String, Finding>,
     traffic: Traffic,
+    /// Whether this process saw it begin: else one before it may have been killed in it, and what
+    /// that found nobody wrote.
+    is_whole: bool,
 }
 
 impl Past {
@@ -55,9 +57,9 @@ impl Past {
         tables: Sender<ToTables>,
         troubles: Option<SyncSender<String>>,
     ) -> Self {
-        let (read_at, since_unix_nano) = (Instant::now(), clock());
-        let (history, hour, has_grown) = (None, None, false);
-        Self { data, clock, tables, troubles, history, read_at, hour, since_unix_nano, has_grown }
+        let (read_at, history, hour) = (Instant::now(), None, None);
+        let (has_begun, has_grown) = (false, false);
+        Self { data, clock, tables, troubles, history, read_at, hour, has_begun, has_grown }
     }
 
     /// Says what goes wrong.
@@ -88,8 +90,16 @@ impl Past {
         if self.hour.as_ref().is_some_and(|hour| hour.period != period) {
             self.close(None)?;
         }
-        let new = || Hour { period, findings: BTreeMap::new(), traffic: Traffic::default() };
-        self.hour.get_or_insert_with(new).note(analysis);
+        let hour = match &mut self.hour {
+            Some(hour) => hour,
+            none => none.insert(Hour {
+                period,
+                findings: BTreeMap::new(),
+                traffic: Traffic::default(),
+                is_whole: std::mem::replace(&mut self.has_begun, true),
+            }),
+        };
+        hour.note(analysis);
         read
     }
 
@@ -115,17 +125,14 @@ impl Past {
             return Ok(());
         };
         let Some(hour) = self.hour.take() else { return Ok(()) };
-        let Hour { mut period, findings, traffic } = hour;
+        let Hour { mut period, findings, traffic, is_whole } = hour;
         period.end_unix_nano = end.unwrap_or(period.end_unix_nano);
         if period.end_unix_nano <= period.start_unix_nano {
             return Ok(());
         }
-        // A process before this one may have been killed in this hour: what it found nobody wrote.
-        let is_known = self.since_unix_nano <= period.start_unix_nano;
-        let traffic = if is_known { traffic } else { Traffic::default() };
-        if std::mem::take(&mut self.has_grown) {
-            self.since_unix_nano = (self.clock)();
-        }
+        let traffic = if is_whole { traffic } else { Traffic::default() };
+        // The next one begins in its middle: its beginning went to this one.
+        self.has_begun &= !std::mem::take(&mut self.has_grown);
         let findings: Vec<Finding> = findings.into_values().collect();
         let rows = history.close(period, &findings, &traffic);
         if rows.is_empty() {
@@ -259,25 +266,28 @@ mod tests {
     /// found, and the process killed.
     #[test]
     fn an_hour_that_is_not_known_from_its_beginning_does_not_say_what_is_gone() {
+        static HOURS: AtomicI64 = AtomicI64::new(0);
+        let runtime = Builder::new_current_thread().build().expect("a runtime");
         let before =
             Finding { window_end_unix_nano: 11 * HOUR, status: Status::Ongoing, ..finding(10) };
-        for (began, has_grown, expected) in [
-            (11 * HOUR + 1, false, &[(11, "not_seen"), (12, "resolved")][..]),
-            (11 * HOUR, false, &[(11, "resolved")]),
-            (10 * HOUR, true, &[(11, "resolved")]),
+        for (has_begun, known_at, expected) in [
+            (false, 11, &[(11, "not_seen"), (12, "resolved")][..]),
+            (true, 11, &[(11, "resolved")]),
+            (false, 13, &[(11, "not_seen"), (14, "resolved")]),
         ] {
             let (sender, tables) = channel();
-            let mut past = Past::new(PathBuf::new(), || 12 * HOUR + 1, sender, None);
-            past.history = Some(History::new([before.clone()]));
-            (past.since_unix_nano, past.has_grown) = (began, has_grown);
-            for hour in [11, 12] {
-                let period = Period::containing(hour * HOUR, PERIOD_SECONDS);
-                let new = Hour { period, findings: BTreeMap::new(), traffic: Traffic::default() };
-                past.hour.insert(new).note(&analysis(hour, 1000, false));
-                past.close(None).expect("the history is known");
+            let clock = || HOURS.load(Ordering::Relaxed) * HOUR + HOUR / 2;
+            let mut past = Past::new(PathBuf::new(), clock, sender, None);
+            past.read_at = Instant::now() + READ_AGAIN_AFTER;
+            past.has_begun = has_begun;
+            for hour in 11..16 {
+                if hour == known_at {
+                    past.history = Some(History::new([before.clone()]));
+                }
+                HOURS.store(hour, Ordering::Relaxed);
+                past.note(&analysis(hour, 1000, false), &runtime).expect("it is not read");
             }
             assert_eq!(sent(&tables), expected);
-            assert_eq!(past.since_unix_nano, if has_grown { 12 * HOUR + 1 } else { began });
         }
     }
 

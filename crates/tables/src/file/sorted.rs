@@ -70,7 +70,7 @@ impl<'b> Column<'b> {
     ) -> Result<Self, ArrowError> {
         let columns = || batches.iter().map(|batch| batch.column(at).as_ref());
         let is_of_it = |column: &dyn Array| {
-            column.data_type() == field.data_type()
+            field.data_type().equals_datatype(column.data_type())
                 && (field.is_nullable() || column.null_count() == 0)
         };
         if !columns().all(is_of_it) {
