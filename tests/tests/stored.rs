@@ -4,12 +4,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, UInt64Array};
 use arrow::util::pretty::pretty_format_batches;
 use timesink_model::schema::spans;
 use timesink_query::{Database, Limits, Session, StoredDatabase, StoredTable};
 use timesink_store::LocalDisk;
-use timesink_tables::{DiskStore, Layout, Snapshot, Table};
+use timesink_tables::{DiskStore, Joining, Layout, Snapshot, Table};
 use timesink_testkit::notation;
 
 /// Twenty requests, one every twenty minutes: each hour has some.
@@ -94,6 +94,17 @@ async fn rows_are_those_of_tables_in_memory() {
     assert_eq!(StoredDatabase::tables_for(joined), ["facts", "gaps"]);
 }
 
+/// Queries that go along the order of rows.
+const BY_TRACE: [&str; 4] = [
+    "SELECT trace_id, count(*) AS n, max(end_time_unix_nano) AS last FROM spans \
+     GROUP BY trace_id ORDER BY trace_id",
+    "SELECT trace_id, start_time_unix_nano, span_id FROM spans \
+     ORDER BY trace_id, start_time_unix_nano, span_id",
+    "SELECT n, count(*) AS traces FROM (SELECT trace_id, count(*) AS n FROM spans \
+     GROUP BY trace_id) GROUP BY n ORDER BY n",
+    "SELECT DISTINCT trace_id FROM spans ORDER BY trace_id LIMIT 3",
+];
+
 /// Scenario: all rows are in files, each in the order of the table, and these overlap.
 /// Guarantee: a query that goes along that order counts each trace once, whatever files it is in.
 #[tokio::test]
@@ -102,20 +113,10 @@ async fn the_order_of_files_is_used_and_is_true() {
     let rows = traces();
     // Halves of each trace: all files hold all trace ids.
     let even = rows.num_rows() / 2 * 2;
-    let order = (0..even as u64).step_by(2).chain((1..even as u64).step_by(2));
-    let order: arrow::array::UInt64Array = order.collect();
-    let rows = arrow::compute::take_record_batch(&rows, &order).expect("its rows");
+    let rows = halved(&rows.slice(0, even));
     let stored = stored(folder.path(), &rows, 0).await;
     let memory = Database::open(vec![rows], Limits::default()).expect("it opens");
-    for sql in [
-        "SELECT trace_id, count(*) AS n, max(end_time_unix_nano) AS last FROM spans \
-         GROUP BY trace_id ORDER BY trace_id",
-        "SELECT trace_id, start_time_unix_nano, span_id FROM spans \
-         ORDER BY trace_id, start_time_unix_nano, span_id",
-        "SELECT n, count(*) AS traces FROM (SELECT trace_id, count(*) AS n FROM spans \
-         GROUP BY trace_id) GROUP BY n ORDER BY n",
-        "SELECT DISTINCT trace_id FROM spans ORDER BY trace_id LIMIT 3",
-    ] {
+    for sql in BY_TRACE {
         let ours = answer(stored.session().expect("a session"), sql).await;
         let expected = answer(memory.session().expect("a session"), sql).await;
         assert_eq!(ours, expected, "{sql}");
@@ -123,6 +124,40 @@ async fn the_order_of_files_is_used_and_is_true() {
     let plan = "EXPLAIN SELECT trace_id, count(*) FROM spans GROUP BY trace_id";
     let plan = answer(stored.session().expect("a session"), plan).await.expect("a plan");
     assert!(plan.contains("ordering_mode=Sorted"), "{plan}");
+}
+
+/// Returns each other row, then the others.
+fn halved(rows: &RecordBatch) -> RecordBatch {
+    let count = rows.num_rows() as u64;
+    let order: UInt64Array = (0..count).step_by(2).chain((1..count).step_by(2)).collect();
+    arrow::compute::take_record_batch(rows, &order).expect("its rows")
+}
+
+/// Scenario: two large files of an hour were spliced, each of which had a half of each trace.
+/// Guarantee: each trace is counted once.
+#[tokio::test]
+async fn spliced_files_are_not_taken_as_sorted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rows = notation::spans(
+        "shop SERVER GET/cart 0ms 1ms\n  shop INTERNAL work 0ms 1ms\n--- x33000 every 100ms\n",
+    );
+    let rows = arrow::compute::concat_batches(&rows[0].schema(), &rows).expect("one schema");
+    drop(stored(folder.path(), &halved(&rows), 0).await);
+    let table = spans::table();
+    let opened = Table::open(store(folder.path()), &table, Layout::SPANS, || 1).await;
+    let mut written = opened.expect("it is there");
+    let joined = written.compact("9999", Joining::Splice).await.expect("it works");
+    assert_eq!((joined.files_before, joined.files_after), (2, 1));
+    let snapshot = Snapshot::open(store(folder.path()), &table).await.expect("it is there");
+    let behind = Vec::new();
+    let tables = vec![StoredTable { name: table.name, layout: Layout::SPANS, snapshot, behind }];
+    let spliced = StoredDatabase::new(tables, Limits::default()).expect("it opens");
+    let memory = Database::open(vec![rows], Limits::default()).expect("it opens");
+    for sql in BY_TRACE {
+        let ours = answer(spliced.session().expect("a session"), sql).await;
+        let expected = answer(memory.session().expect("a session"), sql).await;
+        assert!(ours == expected && expected.is_ok(), "{sql}");
+    }
 }
 
 /// Scenario: the files of other hours are gone.

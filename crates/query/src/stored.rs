@@ -138,25 +138,37 @@ struct Provider {
     /// The order of the rows of a file.
     order: Option<LexOrdering>,
     location: ObjectStoreUrl,
-    files: Vec<PartitionedFile>,
+    files: Vec<File>,
     behind: Vec<RecordBatch>,
+}
+
+#[derive(Debug, Clone)]
+struct File {
+    file: PartitionedFile,
+    /// Whether all its rows are, and not only those of each row group.
+    is_sorted: bool,
+}
+
+impl File {
+    fn new(schema: &SchemaRef, file: &LiveFile) -> Self {
+        let statistics = Arc::new(statistics(schema, file));
+        let of_engine = PartitionedFile::new(file.path.as_str(), file.bytes);
+        Self { file: of_engine.with_statistics(statistics), is_sorted: file.is_sorted() }
+    }
 }
 
 impl Provider {
     fn new(table: StoredTable, location: ObjectStoreUrl) -> Result<Self, Error> {
         let schema = table.snapshot.schema();
         let files = table.snapshot.files().map_err(|error| Error::Execution(error.to_string()))?;
-        let files = files.iter().map(|file| {
-            let statistics = Arc::new(statistics(&schema, file));
-            PartitionedFile::new(file.path.as_str(), file.bytes).with_statistics(statistics)
-        });
+        let files = files.iter().map(|file| File::new(&schema, file));
         let order = order(&schema, table.layout.sorted_by);
         let order = order.map_err(|error| Error::Internal(error.to_string()))?;
         Ok(Self { files: files.collect(), schema, order, location, behind: table.behind })
     }
 
     /// Returns the files that can hold rows for which filters are true.
-    fn files(&self, state: &dyn Planning, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
+    fn files(&self, state: &dyn Planning, filters: &[Expr]) -> Result<Vec<File>> {
         let Some(filter) = conjunction(filters.iter().cloned()) else {
             return Ok(self.files.clone());
         };
@@ -164,7 +176,7 @@ impl Provider {
         let filter = state.create_physical_expr(filter, &columns)?;
         let predicate = PruningPredicateBuilder::new();
         let predicate = predicate.with_file_schema(Arc::clone(&self.schema)).try_build(filter)?;
-        let statistics = self.files.iter().filter_map(|file| file.statistics.clone());
+        let statistics = self.files.iter().filter_map(|file| file.file.statistics.clone());
         let statistics = PrunableStatistics::new(statistics.collect(), Arc::clone(&self.schema));
         let kept = predicate.prune(&statistics)?;
         let files = self.files.iter().zip(kept).filter(|(_, is_kept)| *is_kept);
@@ -173,7 +185,7 @@ impl Provider {
 
     fn scan_files(
         &self,
-        files: Vec<PartitionedFile>,
+        files: Vec<File>,
         projection: Option<&Vec<usize>>,
         limit: Option<usize>,
         partitions: usize,
@@ -183,14 +195,16 @@ impl Provider {
         options.global.reorder_filters = true;
         let source = ParquetSource::new(Arc::clone(&self.schema));
         let source = Arc::new(source.with_table_parquet_options(options));
-        let rows = files.iter().filter_map(|file| file.statistics.as_deref());
+        let rows = files.iter().filter_map(|file| file.file.statistics.as_deref());
         let rows = Statistics::try_merge_iter(rows, &self.schema)?;
         // Rows of a file come in its order: traces are then told apart without a table of them.
-        let is_ordered = files.len() <= partitions * ORDERED_FILES_MAX;
+        let is_ordered = files.len() <= partitions * ORDERED_FILES_MAX
+            && files.iter().all(|file| file.is_sorted);
         let order = self.order.iter().filter(|_| is_ordered).cloned().collect();
         let groups = if is_ordered { files.len() } else { partitions };
+        let files = files.into_iter().map(|file| file.file);
         let scan = FileScanConfigBuilder::new(self.location.clone(), source)
-            .with_file_groups(FileGroup::new(files).split_files(groups))
+            .with_file_groups(FileGroup::new(files.collect()).split_files(groups))
             .with_output_ordering(order)
             .with_statistics(rows)
             .with_projection_indices(projection.cloned())?

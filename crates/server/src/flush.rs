@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use timesink_store::{Logged, Recovery, WriterLock, memory_bytes};
-use timesink_tables::{Settle, Tables};
+use timesink_tables::{Joining, Settle, Tables};
 use tokio::runtime::{Builder, Runtime};
 
 use self::spare::Spare;
@@ -32,10 +32,6 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Between two looks at which files are to be joined, and which rows to go.
 const MAINTAIN_EVERY: Duration = Duration::from_mins(1);
-
-/// With more files of spans, some are joined with each look, also where there is no time: each of
-/// them makes every query and commit slower.
-const FILES_MAX: usize = 5000;
 
 /// An hour is taken as over so long after its end: spans come late.
 const HOUR_OVER_AFTER: Duration = Duration::from_mins(10);
@@ -147,7 +143,7 @@ impl Flusher {
             settle,
             is_joining: false,
             spare: Spare::new(Instant::now()),
-            joins: Joins::All,
+            joining: Joining::Splice,
             troubles: BTreeMap::new(),
             unsettled_since: None,
             is_recovering: true,
@@ -167,17 +163,6 @@ impl Flusher {
     pub(crate) fn has_ended(&self) -> bool {
         self.thread.is_finished()
     }
-}
-
-/// Which small files are joined, once there are any.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Joins {
-    /// All of them: there is time.
-    All,
-    /// Some with each look: there is none, and there are many.
-    Some,
-    /// The smallest.
-    Smallest,
 }
 
 struct Work {
@@ -215,8 +200,8 @@ struct Work {
     is_joining: bool,
     /// How much of its time the thread needs for what comes.
     spare: Spare,
-    /// What of it is for joining files.
-    joins: Joins,
+    /// How files are joined in what is left of it.
+    joining: Joining,
     /// What was told last of what went wrong, by what was to be done.
     troubles: BTreeMap<&'static str, String>,
     /// Since when traces cannot be settled.
@@ -385,10 +370,10 @@ impl Work {
         // Some at a time: spans come first.
         if self.is_joining {
             let over = self.tables.now().saturating_sub(HOUR_OVER_AFTER.as_nanos() as i64);
-            let over = (self.joins != Joins::Smallest).then_some(over);
-            let joined = self.try_to("join small files", async |tables| tables.join(over).await);
-            self.is_joining =
-                joined.is_some_and(|joined| joined.files_before > 0) && self.joins != Joins::Some;
+            let joining = self.joining;
+            let joined =
+                self.try_to("join small files", async |tables| tables.join(over, joining).await);
+            self.is_joining = joined.is_some_and(|joined| joined.files_before > 0);
         }
     }
 
@@ -399,12 +384,7 @@ impl Work {
             let is_steady = self.clock.look(self.maintained, self.tables.now());
             self.is_joining = true;
             let has_time = self.spare.look(self.maintained);
-            let has_many = || self.tables.files_of_spans().is_ok_and(|files| files > FILES_MAX);
-            self.joins = match has_time {
-                true => Joins::All,
-                false if has_many() => Joins::Some,
-                false => Joins::Smallest,
-            };
+            self.joining = if has_time { Joining::Merge } else { Joining::Splice };
             let ago = |time: Duration| self.tables.now().saturating_sub(time.as_nanos() as i64);
             let (kept, unused) = (ago(self.options.keep), ago(SWEEP_AFTER));
             let bytes_max = self.options.bytes_max;

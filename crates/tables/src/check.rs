@@ -5,10 +5,9 @@ use arrow::datatypes::Int64Type;
 use arrow::error::ArrowError;
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use serde_json::Value;
-use timesink_model::schema::Columns;
 
 use crate::file::named;
-use crate::snapshot::{Bounds, LiveFile, Snapshot};
+use crate::snapshot::{Bounds, LiveFile, Snapshot, read_bytes, rows_in, runs};
 use crate::{Error, Layout};
 
 impl Snapshot {
@@ -20,19 +19,23 @@ impl Snapshot {
     /// [`Error::Read`] when it is not there, [`Error::File`] when it is damaged or another one.
     pub async fn check(&self, file: &LiveFile, layout: &Layout) -> Result<(), Error> {
         let broken = |cause: String| self.broken(file, cause);
-        let mut order = Order::new(layout);
-        let mut rows = 0;
-        for batch in self.read(file, &Columns::All).await? {
-            let batch = batch?;
-            rows += batch.num_rows() as u64;
-            order.check(&batch).map_err(broken)?;
-            for (column, bounds) in &file.bounds {
-                check_bounds(&batch, column, bounds).map_err(broken)?;
+        let bytes = read_bytes(&self.store(), self.name(), file).await?;
+        let runs = runs(file, &bytes).map_err(|cause| broken(cause.to_string()))?;
+        let mut count = 0;
+        for rows in runs {
+            let mut order = Order::new(layout);
+            for batch in rows_in(bytes.clone(), self.name(), &self.schema(), file, rows)? {
+                let batch = batch?;
+                count += batch.num_rows() as u64;
+                order.check(&batch).map_err(broken)?;
+                for (column, bounds) in &file.bounds {
+                    check_bounds(&batch, column, bounds).map_err(broken)?;
+                }
             }
         }
         match file.rows {
-            Some(logged) if rows != logged => {
-                Err(broken(format!("it has {rows} rows, {logged} by the table's log")))
+            Some(logged) if count != logged => {
+                Err(broken(format!("it has {count} rows, {logged} by the table's log")))
             }
             _ => Ok(()),
         }

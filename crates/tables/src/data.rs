@@ -14,7 +14,9 @@ use timesink_store::{Journal, LocalDisk, Logged};
 use crate::snapshot;
 use crate::table::NANOS_PER_MILLI;
 use crate::walked::Walked;
-use crate::{Compacted, Error, Layout, LiveFile, Location, Settle, Snapshot, Table, hour_of};
+use crate::{
+    Compacted, Error, Joining, Layout, LiveFile, Location, Settle, Snapshot, Table, hour_of,
+};
 
 /// Findings are kept for thirteen months, ns: to be compared with the same time of the last year.
 const FINDINGS_KEPT_NANOS: i64 = 400 * 24 * 3600 * 1_000_000_000;
@@ -241,27 +243,17 @@ impl Tables {
         self.sweep(i64::MAX).await
     }
 
-    /// Returns how many files `spans` has.
-    ///
-    /// # Errors
-    ///
-    /// As [`Table::files`].
-    pub fn files_of_spans(&self) -> Result<usize, Error> {
-        Ok(self.spans.files()?.len())
-    }
-
     /// Joins some small files, of hours that were over at a time, ns since the epoch, also few and
-    /// larger ones; without a time, only many very small ones. Where nothing is to be joined, none
-    /// were.
+    /// larger ones. Where nothing is to be joined, none were.
     ///
     /// # Errors
     ///
     /// As [`Table::compact`].
-    pub async fn join(&mut self, over: Option<i64>) -> Result<Compacted, Error> {
-        let over = over.map(hour_of).unwrap_or_default();
-        let mut all = self.spans.compact(&over).await?;
+    pub async fn join(&mut self, over: i64, joining: Joining) -> Result<Compacted, Error> {
+        let over = hour_of(over);
+        let mut all = self.spans.compact(&over, joining).await?;
         for table in self.others() {
-            let joined = table.compact(&over).await?;
+            let joined = table.compact(&over, joining).await?;
             all.files_before += joined.files_before;
             all.files_after += joined.files_after;
         }

@@ -1,6 +1,7 @@
 //! Rows as Parquet files: sorted, cut by hour, with what readers need to pass them by.
 
 mod sorted;
+mod splice;
 mod told;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use timesink_store::Place;
 
+pub(crate) use self::splice::Splicer;
 use self::told::Told;
 use crate::Error;
 use crate::order::order;
@@ -41,6 +43,8 @@ pub(crate) struct NewFile {
     pub(crate) bytes: Vec<u8>,
     /// `2026-11-28T15`; `None` for rows of several hours.
     pub(crate) hour: Option<String>,
+    /// Whether all its rows are, and not only those of each row group.
+    pub(crate) is_sorted: bool,
     /// As Delta's protocol has it (Per-file Statistics).
     pub(crate) statistics: String,
 }
@@ -92,7 +96,7 @@ pub(crate) fn files(
 ) -> Result<Vec<NewFile>, Refused> {
     let file = |(hour, rows): (Option<i64>, Vec<Place>)| {
         let (bytes, statistics) = sorted::write(layout, schema, batches, &rows)?;
-        Ok(NewFile { bytes, hour: hour.map(hour_text), statistics })
+        Ok(NewFile { bytes, hour: hour.map(hour_text), is_sorted: true, statistics })
     };
     sorted_by_hour(layout, batches)?.into_iter().map(file).collect()
 }
@@ -190,9 +194,15 @@ impl<'l> FileWriter<'l> {
         self.told.rows
     }
 
+    /// Begins the next row group, whose rows are sorted for themselves.
+    pub(crate) fn end_run(&mut self) -> Result<(), Refused> {
+        Ok(self.writer.flush()?)
+    }
+
     pub(crate) fn finish(self) -> Result<NewFile, Refused> {
         let statistics = self.told.statistics();
-        Ok(NewFile { bytes: self.writer.into_inner()?, hour: self.hour, statistics })
+        let Self { writer, hour, .. } = self;
+        Ok(NewFile { bytes: writer.into_inner()?, hour, is_sorted: true, statistics })
     }
 }
 

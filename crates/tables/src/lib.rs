@@ -26,6 +26,6 @@ pub use error::Error;
 pub use file::hour_of;
 pub use location::{Location, TABLES, claim};
 pub use snapshot::{Bounds, LiveFile, Snapshot};
-pub use table::{Compacted, Layout, Table};
+pub use table::{Compacted, Joining, Layout, Table};
 pub use unsettled::Settle;
 pub use walked::stored_columns;

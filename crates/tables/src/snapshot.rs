@@ -14,6 +14,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaDataReader;
 use serde_json::Value;
 use timesink_model::schema::{self, Columns};
 use timesink_store::{parse_trace_id, trace_ids};
@@ -22,7 +23,7 @@ use crate::Error;
 use crate::commits;
 use crate::file::{Refused, hour_of, hour_text};
 use crate::merge::fitted;
-use crate::table::{HOUR, LOG, NANOS_PER_MILLI, WHOLE, failed, location};
+use crate::table::{HOUR, LOG, NANOS_PER_MILLI, SPLICED, WHOLE, failed, location};
 
 /// Rows that are read at a time.
 const BATCH_ROWS: usize = 8192;
@@ -71,6 +72,11 @@ impl LiveFile {
     /// is kept as long as all else.
     pub(crate) fn age(&self) -> &str {
         self.hour.as_deref().map_or(&self.written, |hour| hour.max(&self.written))
+    }
+
+    /// Returns whether all its rows are sorted, and not only those of each row group.
+    pub fn is_sorted(&self) -> bool {
+        !self.path.rsplit('/').next().unwrap_or_default().starts_with(SPLICED)
     }
 
     /// Returns whether rows of traces between two can be in it.
@@ -188,7 +194,7 @@ impl Snapshot {
         columns: &Columns,
     ) -> Result<impl Iterator<Item = Result<RecordBatch, Error>>, Error> {
         let schema = Arc::new(columns.schema(&self.table));
-        read_file(&self.store(), self.table.name, &schema, file, None).await
+        read_file(&self.store(), self.table.name, &schema, file, Rows::All).await
     }
 
     /// Returns the rows of some traces that are in files written not long before the last one.
@@ -208,7 +214,7 @@ impl Snapshot {
         let mut rows = Vec::new();
         for file in files.iter().filter(|file| file.modified >= since) {
             let store = self.store();
-            let of_traces = Some(Arc::clone(traces));
+            let of_traces = Rows::OfTraces(Arc::clone(traces));
             for batch in read_file(&store, self.table.name, &schema, file, of_traces).await? {
                 rows.push(batch?);
             }
@@ -224,16 +230,34 @@ pub(crate) fn recent(files: &[LiveFile], now_millis: i64) -> i64 {
     last.min(now_millis) - RECENT_MILLIS
 }
 
-/// Returns the rows of a file, with the columns of a schema, those of some traces if any are named.
+/// Which rows of a file are read.
+#[derive(Debug, Clone)]
+pub(crate) enum Rows {
+    All,
+    OfTraces(Arc<HashSet<u128>>),
+    /// Those of a row group.
+    OfGroup(usize),
+}
+
+/// Returns what of a file is sorted for itself.
+pub(crate) fn runs(file: &LiveFile, bytes: &Bytes) -> Result<Vec<Rows>, ParquetError> {
+    if file.is_sorted() {
+        return Ok(vec![Rows::All]);
+    }
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(bytes)?;
+    Ok((0..metadata.num_row_groups()).map(Rows::OfGroup).collect())
+}
+
+/// Returns some rows of a file, with the columns of a schema.
 pub(crate) async fn read_file(
     store: &Arc<dyn ObjectStore>,
     table: &'static str,
     schema: &SchemaRef,
     file: &LiveFile,
-    traces: Option<Arc<HashSet<u128>>>,
+    rows: Rows,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + use<>, Error> {
     let bytes = read_bytes(store, table, file).await?;
-    rows_in(bytes, table, schema, file, traces)
+    rows_in(bytes, table, schema, file, rows)
 }
 
 /// Returns a file as it is.
@@ -246,13 +270,13 @@ pub(crate) async fn read_bytes(
     get.await.map_err(|cause| Error::Read { table: table.to_owned(), cause })
 }
 
-/// Returns the rows of a file that was read.
+/// Returns some rows of a file that was read.
 pub(crate) fn rows_in(
     bytes: Bytes,
     table: &'static str,
     schema: &SchemaRef,
     file: &LiveFile,
-    traces: Option<Arc<HashSet<u128>>>,
+    rows: Rows,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + use<>, Error> {
     let path = file.path.clone();
     let broken = move |refused: Refused| refused.of_file(table, &path);
@@ -261,14 +285,18 @@ pub(crate) fn rows_in(
         let mut file = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
         let names = schema.fields().iter().map(|field| field.name().as_str());
         let mask = ProjectionMask::columns(file.parquet_schema(), names);
-        if let Some(traces) = traces {
-            let ids = ProjectionMask::columns(file.parquet_schema(), ["trace_id"]);
-            let is_of_them = move |batch: RecordBatch| {
-                let ids = trace_ids(&batch);
-                Ok(ids.iter().map(|id| Some(traces.contains(id))).collect::<BooleanArray>())
-            };
-            let of_traces = ArrowPredicateFn::new(ids, is_of_them);
-            file = file.with_row_filter(RowFilter::new(vec![Box::new(of_traces)]));
+        match rows {
+            Rows::All => {}
+            Rows::OfGroup(group) => file = file.with_row_groups(vec![group]),
+            Rows::OfTraces(traces) => {
+                let ids = ProjectionMask::columns(file.parquet_schema(), ["trace_id"]);
+                let is_of_them = move |batch: RecordBatch| {
+                    let ids = trace_ids(&batch);
+                    Ok(ids.iter().map(|id| Some(traces.contains(id))).collect::<BooleanArray>())
+                };
+                let of_traces = ArrowPredicateFn::new(ids, is_of_them);
+                file = file.with_row_filter(RowFilter::new(vec![Box::new(of_traces)]));
+            }
         }
         file.with_batch_size(BATCH_ROWS).with_projection(mask).build()
     };

@@ -1,12 +1,13 @@
 //! [`Table`]: one Delta table, written by one process.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod joining;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
-use bytes::Bytes;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake_core::kernel::{Action, Add, MetadataExt, StructField, StructType, Transaction};
@@ -19,13 +20,13 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use timesink_model::schema;
 use url::Url;
 
+pub use self::joining::{Compacted, Joining};
 use crate::Error;
 use crate::commits;
 use crate::disk_store::UNFINISHED;
-use crate::file::{FileWriter, NewFile, Refused, files, rows_of};
+use crate::file::{FileWriter, NewFile, Refused, files};
 use crate::found::{SpanIds, may_have};
-use crate::merge::merge;
-use crate::snapshot::{self, LiveFile, Snapshot, read_bytes, read_file, rows_in};
+use crate::snapshot::{self, LiveFile, Rows, Snapshot, read_bytes, read_file, rows_in, runs};
 
 /// Whose position the application transactions of a table say (Delta's protocol, Transaction
 /// Identifiers): the records of the write-ahead log.
@@ -45,28 +46,11 @@ const CHECKPOINTS: &str = "20";
 /// How long commits before a checkpoint are kept: nobody goes back to them.
 const HISTORY: &str = "interval 1 days";
 
-/// Bytes of a file of joined rows, about.
-const FILE_BYTES: u64 = 64 << 20;
+/// How the names of files begin whose rows are sorted.
+const PART: &str = "part";
 
-/// Which files are small, and how many are joined.
-#[derive(Debug, Clone, Copy)]
-struct Small {
-    bytes: u64,
-    files_min: usize,
-}
-
-/// Of an hour that is over. Larger ones stay: to write their rows once more costs more than queries
-/// gain.
-const SMALL: Small = Small { bytes: FILE_BYTES / 4, files_min: 2 };
-
-/// Of an hour that goes on: rows of larger ones are written once more when it is over, not twice.
-const SMALL_YET: Small = Small { bytes: FILE_BYTES / 16, files_min: 8 };
-
-/// A file that weighs so many times what the others do is not joined with them.
-const HEAVIER_MAX: u64 = 4;
-
-/// Files that are joined at a time: some rows of each are held in memory.
-const JOINED_FILES_MAX: usize = 32;
+/// How the names of files begin that were spliced: rows are sorted within each row group.
+pub(crate) const SPLICED: &str = "spliced";
 
 /// How the rows of a table lie in its files. Columns are named as they are in its schema.
 #[derive(Debug, Clone, Copy)]
@@ -171,13 +155,6 @@ pub struct Table {
     written: u64,
     /// Tells its files from those of other runs.
     run: u64,
-}
-
-/// What joining files did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Compacted {
-    pub files_before: usize,
-    pub files_after: usize,
 }
 
 impl Table {
@@ -390,17 +367,26 @@ impl Table {
             return Ok(None);
         }
         let bytes = read_bytes(&self.store(), self.name, file).await?;
-        for batch in rows_in(bytes, self.name, &self.schema, file, None)? {
-            let batch = batch?;
-            let is_kept: BooleanArray = spans.are_among(&batch).map(|is| Some(!is)).collect();
-            let kept = filter_record_batch(&batch, &is_kept).map_err(|e| of_file(e.into()))?;
-            is_changed |= kept.num_rows() < batch.num_rows();
-            is_left |= kept.num_rows() > 0;
+        for rows in runs(file, &bytes).map_err(|cause| of_file(cause.into()))? {
+            for batch in rows_in(bytes.clone(), self.name, &self.schema, file, rows)? {
+                let batch = batch?;
+                let is_kept: BooleanArray = spans.are_among(&batch).map(|is| Some(!is)).collect();
+                let kept = filter_record_batch(&batch, &is_kept).map_err(|e| of_file(e.into()))?;
+                is_changed |= kept.num_rows() < batch.num_rows();
+                is_left |= kept.num_rows() > 0;
+                if let Ok(writer) = &mut writer {
+                    writer.write(&kept).map_err(of_file)?;
+                }
+            }
             if let Ok(writer) = &mut writer {
-                writer.write(&kept).map_err(of_file)?;
+                writer.end_run().map_err(of_file)?;
             }
         }
-        let new = || writer.and_then(FileWriter::finish).map_err(|refused| self.refused(refused));
+        let new = || {
+            let new =
+                writer.and_then(FileWriter::finish).map_err(|refused| self.refused(refused))?;
+            Ok(NewFile { is_sorted: file.is_sorted(), ..new })
+        };
         is_changed.then(|| is_left.then(new).transpose()).transpose()
     }
 
@@ -415,7 +401,7 @@ impl Table {
         let mut rows = Vec::new();
         for file in self.files_with(traces, written_since)? {
             if may_have(&self.store(), self.name, &file, traces).await? {
-                let of_traces = Some(Arc::clone(traces));
+                let of_traces = Rows::OfTraces(Arc::clone(traces));
                 for batch in read_file(&self.store(), self.name, columns, &file, of_traces).await? {
                     rows.push(batch?);
                 }
@@ -453,7 +439,7 @@ impl Table {
         file: &LiveFile,
         columns: &SchemaRef,
     ) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + use<>, Error> {
-        read_file(&self.store(), self.name, columns, file, None).await
+        read_file(&self.store(), self.name, columns, file, Rows::All).await
     }
 
     fn files_with(
@@ -516,8 +502,9 @@ impl Table {
     }
 
     async fn write(&mut self, file: NewFile) -> Result<Add, Error> {
-        let NewFile { bytes, hour, statistics } = file;
-        let name = format!("part-{:016x}-{:06}.zstd.parquet", self.run, self.written);
+        let NewFile { bytes, hour, is_sorted, statistics } = file;
+        let kind = if is_sorted { PART } else { SPLICED };
+        let name = format!("{kind}-{:016x}-{:06}.zstd.parquet", self.run, self.written);
         self.written += 1;
         // The folder is for people: readers take the hour from the log.
         let path = match (&hour, self.layout.hour_of) {
@@ -564,68 +551,6 @@ impl Table {
         self.delta.update_state().await.map_err(failed)?;
         self.is_stale = false;
         Ok(())
-    }
-
-    /// Joins small files of one hour, the first that has some; their order stays. Of hours before
-    /// `settled` two files are joined, of others only many that are very small. It holds the files,
-    /// some rows of each and the joined ones: at most about 500 MiB. Where nothing is to be joined,
-    /// none were.
-    ///
-    /// # Errors
-    ///
-    /// The table's rows are as before. An hour with a file that cannot be read is passed by from
-    /// then on.
-    pub async fn compact(&mut self, settled: &str) -> Result<Compacted, Error> {
-        self.refresh().await?;
-        let Some(files) = self.small_files(settled)? else { return Ok(Compacted::default()) };
-        let joined = self.join(&files).await;
-        let is_lasting =
-            |error: &Error| error.is_damage() || matches!(error, Error::Parquet { .. });
-        if joined.as_ref().is_err_and(is_lasting) {
-            self.unreadable.insert(files[0].hour.clone());
-        }
-        Ok(Compacted { files_before: files.len(), files_after: joined? })
-    }
-
-    /// Returns small files of one hour that are to be joined; those that are of no hour were
-    /// written on one day.
-    fn small_files(&self, settled: &str) -> Result<Option<Vec<LiveFile>>, Error> {
-        let mut by_hour: BTreeMap<(Option<String>, String), Vec<LiveFile>> = BTreeMap::new();
-        for file in self.files()? {
-            let day = if file.hour.is_some() { String::new() } else { file.day().to_owned() };
-            by_hour.entry((file.hour.clone(), day)).or_default().push(file);
-        }
-        let of_hour = |((hour, day), files): ((Option<String>, String), Vec<LiveFile>)| {
-            let is_settled = is_over(hour.as_deref().unwrap_or(&day), settled);
-            let is_readable = !self.unreadable.contains(&hour);
-            let files = joined_next(files, if is_settled { SMALL } else { SMALL_YET });
-            files.filter(|_| is_readable)
-        };
-        Ok(by_hour.into_iter().find_map(of_hour))
-    }
-
-    /// Writes the rows of files as larger ones in their place; returns how many these are.
-    async fn join(&mut self, files: &[LiveFile]) -> Result<usize, Error> {
-        let (mut contents, mut rows) = (Vec::new(), 0);
-        for file in files {
-            let content = read_bytes(&self.store(), self.name, file).await?;
-            let of_file = |cause| Refused::Parquet(cause).of_file(self.name, &file.path);
-            rows += rows_of(&content).map_err(of_file)?;
-            contents.push(content);
-        }
-        let joined = joined(&self.layout, &self.schema, contents, rows, files[0].hour.as_ref());
-        let joined = joined.map_err(|refused| self.refused(refused))?;
-        let count = joined.len();
-        // The rows are no younger than they were.
-        let modified = files.iter().map(|file| file.modified).max();
-        let adds = self.write_all(joined, modified).await?;
-        let adds = adds.into_iter().map(|add| Add { data_change: false, ..add });
-        let mut actions: Vec<Action> = adds.map(Action::Add).collect();
-        actions.extend(self.removals(files, false)?);
-        let operation =
-            DeltaOperation::Optimize { predicate: None, target_size: FILE_BYTES as i64 };
-        self.commit(actions, CommitProperties::default(), operation).await?;
-        Ok(count)
     }
 
     /// Takes rows out of the table by the file: the hours before `first`, if one is named, then the
@@ -747,31 +672,6 @@ pub(crate) fn location(name: &str) -> Result<Url, DeltaTableError> {
     location.map_err(|cause| DeltaTableError::generic(cause.to_string()))
 }
 
-/// Returns whether an hour or a day, `2026-11-28T15` or `2026-11-28`, lies before an hour.
-fn is_over(time: &str, settled: &str) -> bool {
-    time < settled.get(..time.len()).unwrap_or(settled)
-}
-
-/// Returns the small files that are to be joined next, if there are enough. What was joined is read
-/// again as seldom as can be: only once the others weigh a good part of it.
-fn joined_next(mut files: Vec<LiveFile>, small: Small) -> Option<Vec<LiveFile>> {
-    files.retain(|file| file.bytes < small.bytes);
-    files.sort_unstable_by(|a, b| (a.bytes, &a.path).cmp(&(b.bytes, &b.path)));
-    let mut bytes = 0;
-    let fits = |file: &&LiveFile| {
-        bytes += file.bytes;
-        bytes <= 2 * FILE_BYTES
-    };
-    let count = files.iter().take(JOINED_FILES_MAX).take_while(fits).count();
-    files.truncate(count);
-    while let [others @ .., largest] = &files[..]
-        && largest.bytes > HEAVIER_MAX * others.iter().map(|file| file.bytes).sum::<u64>()
-    {
-        files.pop();
-    }
-    (files.len() >= small.files_min).then_some(files)
-}
-
 /// Returns the columns as Delta's log lists them.
 fn columns(schema: &Schema, layout: Layout) -> Result<Vec<StructField>, DeltaTableError> {
     let kernel: StructType = schema.try_into_kernel()?;
@@ -781,34 +681,3 @@ fn columns(schema: &Schema, layout: Layout) -> Result<Vec<StructField>, DeltaTab
     }
     Ok(columns)
 }
-
-/// Returns the rows of sorted files, so many in all, in files of about [`FILE_BYTES`], which are
-/// fewer.
-fn joined(
-    layout: &Layout,
-    schema: &SchemaRef,
-    contents: Vec<Bytes>,
-    rows: usize,
-    hour: Option<&String>,
-) -> Result<Vec<NewFile>, Refused> {
-    let bytes: u64 = contents.iter().map(|content| content.len() as u64).sum();
-    let rows_max = rows.div_ceil(bytes.div_ceil(FILE_BYTES).max(1) as usize);
-    let mut done = Vec::new();
-    let mut file = None;
-    merge(layout, schema, contents, |rows| {
-        let writer = match &mut file {
-            Some(writer) => writer,
-            none => none.insert(FileWriter::new(layout, schema, hour.cloned())?),
-        };
-        writer.write(rows)?;
-        if writer.rows() >= rows_max {
-            done.extend(file.take().map(FileWriter::finish).transpose()?);
-        }
-        Ok(())
-    })?;
-    done.extend(file.map(FileWriter::finish).transpose()?);
-    Ok(done)
-}
-
-#[cfg(test)]
-mod tests;

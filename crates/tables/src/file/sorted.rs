@@ -27,7 +27,9 @@ pub(super) fn write(
     let mut told = Told::new(layout);
     told.rows = rows.len();
     let (mut file, groups) = writer(layout, schema)?.into_serialized_writer()?;
-    for (number, rows) in rows.chunks(ROW_GROUP_ROWS).enumerate() {
+    // All of a size: a row group that is as small as a rest tells and packs little.
+    let each = rows.len().div_ceil(rows.len().div_ceil(ROW_GROUP_ROWS).max(1)).max(1);
+    for (number, rows) in rows.chunks(each).enumerate() {
         let mut group = file.next_row_group()?;
         let mut writers = groups.create_column_writers(number)?.into_iter();
         for (at, field) in schema.fields().iter().enumerate() {

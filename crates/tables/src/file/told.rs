@@ -4,6 +4,8 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::Int64Type;
 use serde_json::{Map, Value};
 
+use crate::LiveFile;
+use crate::snapshot;
 use crate::table::Layout;
 
 /// Bytes of a value that the table's log says of a file; it says nothing of a column with longer
@@ -23,6 +25,8 @@ struct Bounds {
     least: Option<Bound>,
     greatest: Option<Bound>,
     nulls: usize,
+    /// Whether values are among them of which nobody knows where they lie.
+    is_unknown: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,12 +48,27 @@ impl<'l> Told<'l> {
         }
     }
 
+    /// Adds what the table's log says of a file of so many rows.
+    pub(super) fn add(&mut self, file: &LiveFile, rows: usize) {
+        self.rows += rows;
+        for (column, bounds) in self.layout.bounded.iter().zip(&mut self.bounds) {
+            let of_file = file.bounds.get(*column);
+            let bound =
+                |of: fn(&snapshot::Bounds) -> &Value| of_file.and_then(|b| Bound::of(of(b)));
+            let (least, greatest) =
+                (bound(|bounds| &bounds.least), bound(|bounds| &bounds.greatest));
+            bounds.is_unknown |= least.is_none() || greatest.is_none();
+            bounds.nulls += of_file.map_or(0, |bounds| bounds.nulls as usize);
+            bounds.reach(least, greatest);
+        }
+    }
+
     /// Returns it as Delta's protocol has it (Per-file Statistics).
     pub(super) fn statistics(&self) -> String {
         let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
         for (column, bounds) in self.layout.bounded.iter().zip(&self.bounds) {
             let (Some(low), Some(high)) = (&bounds.least, &bounds.greatest) else { continue };
-            if low.bytes().max(high.bytes()) > BOUND_BYTES_MAX {
+            if bounds.is_unknown || low.bytes().max(high.bytes()) > BOUND_BYTES_MAX {
                 continue;
             }
             least.insert((*column).to_owned(), low.value());
@@ -70,6 +89,10 @@ impl Bounds {
     fn widen(&mut self, column: &ArrayRef) {
         self.nulls += column.null_count();
         let (least, greatest) = bounds(column);
+        self.reach(least, greatest);
+    }
+
+    fn reach(&mut self, least: Option<Bound>, greatest: Option<Bound>) {
         let of = |old: Option<Bound>, new: Option<Bound>| [old, new].into_iter().flatten();
         self.least = of(self.least.take(), least).min();
         self.greatest = of(self.greatest.take(), greatest).max();
@@ -77,6 +100,11 @@ impl Bounds {
 }
 
 impl Bound {
+    fn of(value: &Value) -> Option<Self> {
+        let number = value.as_i64().map(Self::Number);
+        number.or_else(|| value.as_str().map(|text| Self::Text(text.to_owned())))
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Number(_) => size_of::<i64>(),

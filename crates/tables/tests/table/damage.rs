@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use timesink_model::schema::{Columns, spans};
 use timesink_store::{Disk, LocalDisk};
-use timesink_tables::{Compacted, DiskStore, Error, Layout, Snapshot};
+use timesink_tables::{Compacted, DiskStore, Error, Joining, Layout, Snapshot};
 use timesink_testkit::disk::ForgetfulDisk;
 
 use super::{FOLDER, LATER, ROOT, append, batches, ids, ids_of, open, sorted, work};
@@ -67,9 +67,13 @@ async fn a_file_that_is_gone_or_cut_is_named() {
         let said = read_on(&disk).await.expect_err("it is damaged");
         assert!(said.contains(&files[0].path) && said.contains("`spans`"), "{number}: {said}");
         let mut table = open(Arc::new(disk.clone()), Path::new(ROOT)).await.expect("it opens");
-        let refused = table.compact(LATER).await.expect_err("it is damaged").to_string();
+        let refused =
+            table.compact(LATER, Joining::Merge).await.expect_err("it is damaged").to_string();
         assert!(refused.contains(&files[0].path), "{number}: {refused}");
-        assert_eq!(table.compact(LATER).await.expect("it is passed by"), Compacted::default());
+        assert_eq!(
+            table.compact(LATER, Joining::Merge).await.expect("it is passed by"),
+            Compacted::default()
+        );
         append(&mut table, &[batches[0].slice(0, 3)], 3).await.expect("it works");
         table.expire(Some(LATER), None).await.expect("it works");
         append(&mut table, &batches[1..], 4).await.expect("it works");

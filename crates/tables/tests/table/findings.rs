@@ -11,7 +11,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, TimeUnit, TimestampMicrosecondType};
 use timesink_model::schema::findings;
 use timesink_store::LocalDisk;
-use timesink_tables::{DiskStore, TABLES, Tables, stored_findings};
+use timesink_tables::{DiskStore, Joining, TABLES, Tables, stored_findings};
 
 use super::NOW;
 
@@ -107,7 +107,7 @@ async fn findings_of_many_hours_are_there_once() {
     let mut written = tables(data, days[1]).await;
     let mut joined = 0;
     loop {
-        let compacted = written.join(Some(written.now())).await.expect("it works");
+        let compacted = written.join(written.now(), Joining::Merge).await.expect("it works");
         if compacted.files_before == 0 {
             break;
         }

@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, FieldRef};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use timesink_model::schema::spans;
 use timesink_store::{Disk, LocalDisk};
-use timesink_tables::{Compacted, DiskStore, Error, Layout, Table};
+use timesink_tables::{Compacted, DiskStore, Error, Joining, Layout, Table};
 use timesink_testkit::disk::{Fault, ForgetfulDisk};
 use timesink_testkit::notation;
 
@@ -152,11 +152,11 @@ async fn a_fault_costs_one_try() {
             while let Err(error) = append(&mut table, &row, number as u64 + 1).await {
                 tries(&error.to_string(), &mut failed).await;
                 // Others go on meanwhile.
-                let _ = table.compact("").await;
+                let _ = table.compact("", Joining::Merge).await;
             }
         }
         loop {
-            match table.compact(LATER).await {
+            match table.compact(LATER, Joining::Merge).await {
                 Ok(done) if done.files_before == 0 => break,
                 Ok(_) => {}
                 Err(error) => tries(&error.to_string(), &mut failed).await,
@@ -205,7 +205,7 @@ async fn columns_are_added_and_never_lost() {
     let mut table =
         Table::open(store(), &spans::table(), Layout::SPANS, || NOW).await.expect("it opens");
     append(&mut table, &rows[1..], 2).await.expect("it works");
-    assert_eq!(table.compact(LATER).await.expect("it works").files_before, 2);
+    assert_eq!(table.compact(LATER, Joining::Merge).await.expect("it works").files_before, 2);
     assert_eq!(sorted(ids(&disk, Path::new(FOLDER), &table)), ids_of(&rows));
     let later = Table::open(store(), &older, Layout::SPANS, || NOW).await;
     let refused = later.expect_err("it is refused").to_string();
@@ -249,7 +249,7 @@ async fn small_files_are_joined_and_no_row_is_lost() {
     assert_eq!(work(&disk, &batches).await, 2);
     let join = async |disk: &ForgetfulDisk| {
         let mut table = open(Arc::new(disk.clone()), Path::new(ROOT)).await?;
-        table.compact(LATER).await
+        table.compact(LATER, Joining::Merge).await
     };
     let whole = disk.copied();
     let joined = join(&whole).await.expect("it works");
@@ -317,6 +317,6 @@ async fn files_of_wide_rows_become_fewer() {
         let rows = wide(&rows.slice(part * 1000, 1000));
         append(&mut table, &[rows], part as u64 + 1).await.expect("it works");
     }
-    let joined = table.compact(LATER).await.expect("it works");
+    let joined = table.compact(LATER, Joining::Merge).await.expect("it works");
     assert_eq!(joined, Compacted { files_before: 2, files_after: 1 });
 }

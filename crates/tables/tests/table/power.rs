@@ -9,7 +9,7 @@ use arrow::compute::{concat_batches, take_record_batch};
 use timesink_model::schema::{self, Columns, facts, quarantine, spans};
 use timesink_store::log::LogOptions;
 use timesink_store::{Disk, Journal, Logged};
-use timesink_tables::{DiskStore, Settle, Snapshot, Table, Tables};
+use timesink_tables::{DiskStore, Joining, Settle, Snapshot, Table, Tables};
 use timesink_testkit::disk::{Cut, ForgetfulDisk};
 use timesink_testkit::notation;
 
@@ -78,13 +78,14 @@ async fn joined_rows_are_not_lost_and_not_doubled() {
     let whole = ForgetfulDisk::default();
     assert_eq!(work(&whole, &batches).await, 2);
     whole.note_cuts();
-    let joined = opened(&whole, "at first").await.compact(LATER).await.expect("it works");
+    let joined =
+        opened(&whole, "at first").await.compact(LATER, Joining::Merge).await.expect("it works");
     assert_eq!(joined.files_after, 1);
     for cut in whole.cuts(CUTS) {
         let what = described(&cut);
         let mut table = opened(&cut.disk, &what).await;
         assert_eq!(ids_on(&cut.disk, &table), ids_of(&batches), "{what}");
-        table.compact(LATER).await.expect("it works");
+        table.compact(LATER, Joining::Merge).await.expect("it works");
         assert_eq!(table.files().expect("it is read").len(), 1, "{what}");
         assert_eq!(ids_on(&cut.disk, &table), ids_of(&batches), "{what}");
     }
@@ -133,7 +134,7 @@ async fn files_of_nobody_go_and_no_others() {
     let whole = ForgetfulDisk::default();
     assert_eq!(work(&whole, &batches).await, 2);
     let mut table = opened(&whole, "at first").await;
-    table.compact(LATER).await.expect("it works");
+    table.compact(LATER, Joining::Merge).await.expect("it works");
     let live = table.files().expect("it is read").remove(0).path;
     let left = Path::new(FOLDER).join(live.replace(".parquet", "-left.parquet.unfinished"));
     let mut file = whole.create(&left).expect("a new file");
@@ -305,7 +306,7 @@ async fn what_was_acknowledged_is_in_the_log_or_in_the_tables() {
             _ => {}
         }
     }
-    assert!(server.tables.join(Some(i64::MAX)).await.expect("it works").files_before > 1);
+    assert!(server.tables.join(i64::MAX, Joining::Merge).await.expect("it works").files_before > 1);
     assert!(server.tables.sweep_now().await.expect("it works") > 1);
     server.tables.catch_up().await.expect("it works");
     assert_eq!(found(&whole, "at last").await, ids_in(&exports));

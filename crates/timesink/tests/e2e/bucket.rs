@@ -193,6 +193,17 @@ fn tables_may_lie_in_a_bucket() {
     let counted = succeed(timesink().args(sql));
     assert_eq!(serde_json::from_slice::<Value>(&counted.stdout).expect("JSON"), after);
 
+    let file = folder.path().join("spans.jsonl").to_string_lossy().into_owned();
+    let export = ["store", "export", "--data", &data, "--output", &file];
+    let exported = succeed(&mut bucket.timesink(&export));
+    assert_eq!(text(&exported.stdout), format!("221 spans in `{file}`\n"));
+    let expire = ["store", "expire", "--data", &data, "--before", "2100-01-01T00:00:00Z"];
+    let expired = text(&succeed(&mut bucket.timesink(&expire)).stdout);
+    assert!(!expired.starts_with("the rows of 0 files"), "{expired}");
+    let left = bucket.rows(&data, "SELECT count(*) AS n FROM spans");
+    assert_eq!(left, serde_json::json!([{"n": 0}]));
+    succeed(&mut bucket.timesink(&["store", "verify", "--data", &data]));
+
     let other = ["serve", "--data", &data, "--store-bucket", "s3://traces/other"];
     let refused = bucket.timesink(&other).output().expect("it starts");
     let said = text(&refused.stderr);

@@ -458,6 +458,15 @@ fn an_operator_looks_after_a_store() {
     let (_, said, _) = store(&["export", "--data", &data, "--trace", &one, "--output", "-"]);
     assert_eq!(said.matches("\"spanId\"").count(), 20, "{said}");
 
+    let part = files_below(&Path::new(&backup).join("tables/spans"), ".zstd.parquet").remove(0);
+    let whole = std::fs::read(&part).expect("it is there");
+    std::fs::write(&part, &whole[..whole.len() / 2]).expect("it is written");
+    let (code, _, said) = store(&["restore", &backup, "--data", &restored]);
+    assert_eq!(code, Some(2), "{said}");
+    let name = part.file_name().expect("a name").to_string_lossy();
+    assert!(said.contains("nothing was restored") && said.contains(&*name), "{said}");
+    assert!(!Path::new(&restored).exists(), "a damaged backup leaves nothing behind");
+    std::fs::write(&part, &whole).expect("it is written");
     let (code, _, said) = store(&["restore", &backup, "--data", &restored]);
     assert_eq!(code, Some(0), "{said}");
     let (code, _, said) = store(&["restore", &backup, "--data", &restored]);

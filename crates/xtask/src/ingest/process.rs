@@ -25,6 +25,12 @@ pub(crate) fn cpu_time_of_commands() -> Result<Duration> {
     cpu_time("self", [16, 17])
 }
 
+/// Returns the time of this process on all cores.
+pub(crate) fn cpu_time_of_this_process() -> Result<Duration> {
+    // utime and stime.
+    cpu_time("self", [14, 15])
+}
+
 /// Returns the sum of two times of a process, by the numbers of their fields in `/proc/PID/stat`.
 fn cpu_time(process: &str, fields: [usize; 2]) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;

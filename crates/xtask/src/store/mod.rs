@@ -9,6 +9,7 @@ mod history;
 mod overload;
 mod queries;
 mod restart;
+mod spliced;
 
 use std::path::Path;
 use std::process::Command;
@@ -84,6 +85,12 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         }
         fill::all(&input, data, spans)?;
         say_size(&binary, data, "as it was flushed")?;
+        let copy = folder.path().join("spliced");
+        println!();
+        spliced::join(data, &copy)?;
+        say_size(&binary, &copy, "spliced")?;
+        look_up(&binary, &copy)?;
+        std::fs::remove_dir_all(&copy)?;
         let (began, cpu) = (Instant::now(), cpu_time_of_commands()?);
         run_command(Command::new(&binary).args(["store", "compact", "--data"]).arg(data))?;
         let (took, cpu) = (began.elapsed(), cpu_time_of_commands()?.saturating_sub(cpu));

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
-use timesink_tables::{Compacted, Tables};
+use timesink_tables::{Compacted, Joining, Tables};
 
 use super::{Held, counted, hold_made, look, note, runtime};
 use crate::cli::{DataArgs, StoreExpireArgs};
@@ -45,7 +45,7 @@ async fn join_all(tables: &mut Tables) -> (Compacted, Option<String>) {
     let mut all = Compacted::default();
     let mut problem: Option<String> = None;
     loop {
-        match tables.join(Some(i64::MAX)).await {
+        match tables.join(i64::MAX, Joining::Merge).await {
             Ok(Compacted { files_before: 0, .. }) => return (all, problem),
             Ok(joined) => {
                 all.files_before += joined.files_before;

@@ -1,0 +1,244 @@
+//! [`Table::compact`]: small files become larger ones.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use deltalake_core::kernel::transaction::CommitProperties;
+use deltalake_core::kernel::{Action, Add};
+use deltalake_core::protocol::DeltaOperation;
+
+use super::{Layout, Table};
+use crate::Error;
+use crate::file::{FileWriter, NewFile, Refused, Splicer, rows_of};
+use crate::merge::{Run, merge};
+use crate::snapshot::{LiveFile, Rows, read_bytes, runs};
+
+/// Bytes of a file of joined rows, about.
+const FILE_BYTES: u64 = 64 << 20;
+
+/// Which files are small, and how many are joined.
+#[derive(Debug, Clone, Copy)]
+struct Small {
+    bytes: u64,
+    files_min: usize,
+}
+
+/// Of an hour that is over. Larger ones stay: to write their rows once more costs more than queries
+/// gain.
+const SMALL: Small = Small { bytes: FILE_BYTES / 4, files_min: 2 };
+
+/// Of an hour that goes on: rows of larger ones are written once more when it is over, not twice.
+const SMALL_YET: Small = Small { bytes: FILE_BYTES / 16, files_min: 8 };
+
+/// A file that weighs so many times what the others do is not joined with them.
+const HEAVIER_MAX: u64 = 4;
+
+/// Files that are joined at a time: some rows of each are held in memory.
+const JOINED_FILES_MAX: usize = 32;
+
+/// Rows of a file that is spliced, at least: its row groups are large enough to stay as they are.
+const SPLICED_ROWS_MIN: u64 = 1 << 15;
+
+/// How small files become larger ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joining {
+    /// Their rows are sorted into each other: it costs as much as to write them did.
+    Merge,
+    /// Large row groups stay as they are, one file's behind the other's: it costs next to nothing.
+    /// Others are merged, once there are many.
+    Splice,
+}
+
+/// What joining files did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compacted {
+    pub files_before: usize,
+    pub files_after: usize,
+}
+
+impl Table {
+    /// Joins small files of one hour, the first that has some. Of hours before `settled` two files
+    /// are joined, of others only many that are very small. It holds the files, some rows of each
+    /// and the joined ones: at most about 500 MiB. Where nothing is to be joined, none were.
+    ///
+    /// # Errors
+    ///
+    /// The table's rows are as before. An hour with a file that cannot be read is passed by from
+    /// then on.
+    pub async fn compact(&mut self, settled: &str, joining: Joining) -> Result<Compacted, Error> {
+        self.refresh().await?;
+        let Some((files, joining)) = self.small_files(settled, joining)? else {
+            return Ok(Compacted::default());
+        };
+        let joined = self.join(&files, joining).await;
+        let is_lasting =
+            |error: &Error| error.is_damage() || matches!(error, Error::Parquet { .. });
+        if joined.as_ref().is_err_and(is_lasting) {
+            self.unreadable.insert(files[0].hour.clone());
+        }
+        Ok(Compacted { files_before: files.len(), files_after: joined? })
+    }
+
+    /// Returns small files of one hour that are to be joined, and how; those that are of no hour
+    /// were written on one day.
+    fn small_files(
+        &self,
+        settled: &str,
+        joining: Joining,
+    ) -> Result<Option<(Vec<LiveFile>, Joining)>, Error> {
+        let mut by_hour: BTreeMap<(Option<String>, String), Vec<LiveFile>> = BTreeMap::new();
+        for file in self.files()? {
+            let day = if file.hour.is_some() { String::new() } else { file.day().to_owned() };
+            by_hour.entry((file.hour.clone(), day)).or_default().push(file);
+        }
+        by_hour.retain(|(hour, _), _| !self.unreadable.contains(hour));
+        let of_hour = |((hour, day), files): ((Option<String>, String), Vec<LiveFile>)| {
+            let is_settled = is_over(hour.as_deref().unwrap_or(&day), settled);
+            joined_next(files, is_settled, joining)
+        };
+        Ok(by_hour.into_iter().find_map(of_hour))
+    }
+
+    /// Writes the rows of files as larger ones in their place; returns how many these are.
+    async fn join(&mut self, files: &[LiveFile], joining: Joining) -> Result<usize, Error> {
+        let mut contents = Vec::new();
+        for file in files {
+            contents.push(read_bytes(&self.store(), self.name, file).await?);
+        }
+        let spliced = match joining {
+            Joining::Splice => self.spliced(files, &contents)?,
+            Joining::Merge => None,
+        };
+        let joined = match spliced {
+            Some(spliced) => spliced,
+            None => self.merged(files, contents)?,
+        };
+        let count = joined.len();
+        // The rows are no younger than they were.
+        let modified = files.iter().map(|file| file.modified).max();
+        let adds = self.write_all(joined, modified).await?;
+        let adds = adds.into_iter().map(|add| Add { data_change: false, ..add });
+        let mut actions: Vec<Action> = adds.map(Action::Add).collect();
+        actions.extend(self.removals(files, false)?);
+        let operation =
+            DeltaOperation::Optimize { predicate: None, target_size: FILE_BYTES as i64 };
+        self.commit(actions, CommitProperties::default(), operation).await?;
+        Ok(count)
+    }
+
+    /// Returns the row groups of files of one hour as they are, in files of about [`FILE_BYTES`];
+    /// `None` when a file lacks a column.
+    fn spliced(
+        &self,
+        files: &[LiveFile],
+        contents: &[Bytes],
+    ) -> Result<Option<Vec<NewFile>>, Error> {
+        let refused = |cause| self.refused(Refused::Parquet(cause));
+        let new = || Splicer::new(&self.layout, &self.schema, files[0].hour.clone());
+        // What was written at one time lies together.
+        let mut parts: Vec<(&LiveFile, &Bytes)> = files.iter().zip(contents).collect();
+        parts.sort_unstable_by(|(a, _), (b, _)| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
+        let mut done = Vec::new();
+        let mut splicer = new().map_err(refused)?;
+        for (file, content) in parts {
+            if splicer.bytes() + file.bytes > FILE_BYTES && splicer.bytes() > 0 {
+                let full = std::mem::replace(&mut splicer, new().map_err(refused)?);
+                done.push(full.finish().map_err(refused)?);
+            }
+            let added = splicer.add(file, content);
+            if !added.map_err(|cause| Refused::Parquet(cause).of_file(self.name, &file.path))? {
+                return Ok(None);
+            }
+        }
+        done.push(splicer.finish().map_err(refused)?);
+        Ok(Some(done))
+    }
+
+    /// Returns the rows of files of one hour in files of about [`FILE_BYTES`], which are fewer.
+    fn merged(&self, files: &[LiveFile], contents: Vec<Bytes>) -> Result<Vec<NewFile>, Error> {
+        let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        let (mut sorted, mut count) = (Vec::new(), 0);
+        for (file, content) in files.iter().zip(contents) {
+            let of_file = |cause| Refused::Parquet(cause).of_file(self.name, &file.path);
+            count += rows_of(&content).map_err(of_file)?;
+            for rows in runs(file, &content).map_err(of_file)? {
+                let group = if let Rows::OfGroup(group) = rows { Some(group) } else { None };
+                sorted.push(Run { file: content.clone(), group });
+            }
+        }
+        let rows_max = count.div_ceil(bytes.div_ceil(FILE_BYTES).max(1) as usize);
+        let hour = files[0].hour.as_ref();
+        let joined = joined(&self.layout, &self.schema, sorted, rows_max, hour);
+        joined.map_err(|refused| self.refused(refused))
+    }
+}
+
+/// Returns whether an hour or a day, `2026-11-28T15` or `2026-11-28`, lies before an hour.
+fn is_over(time: &str, settled: &str) -> bool {
+    time < settled.get(..time.len()).unwrap_or(settled)
+}
+
+/// Returns the small files of an hour that are to be joined next, and how, if there are enough.
+fn joined_next(
+    files: Vec<LiveFile>,
+    is_settled: bool,
+    joining: Joining,
+) -> Option<(Vec<LiveFile>, Joining)> {
+    let small = if is_settled { SMALL } else { SMALL_YET };
+    if joining == Joining::Merge {
+        return enough(files, small).map(|files| (files, joining));
+    }
+    let is_large = |file: &LiveFile| file.rows.is_some_and(|rows| rows >= SPLICED_ROWS_MIN);
+    let (large, others) = files.into_iter().partition(is_large);
+    let spliced = enough(large, small).map(|files| (files, joining));
+    spliced.or_else(|| enough(others, SMALL_YET).map(|files| (files, Joining::Merge)))
+}
+
+/// Returns small files, if there are enough. What was joined is read again as seldom as can be:
+/// only once the others weigh a good part of it.
+fn enough(mut files: Vec<LiveFile>, small: Small) -> Option<Vec<LiveFile>> {
+    files.retain(|file| file.bytes < small.bytes);
+    files.sort_unstable_by(|a, b| (a.bytes, &a.path).cmp(&(b.bytes, &b.path)));
+    let mut bytes = 0;
+    let fits = |file: &&LiveFile| {
+        bytes += file.bytes;
+        bytes <= 2 * FILE_BYTES
+    };
+    let count = files.iter().take(JOINED_FILES_MAX).take_while(fits).count();
+    files.truncate(count);
+    while let [others @ .., largest] = &files[..]
+        && largest.bytes > HEAVIER_MAX * others.iter().map(|file| file.bytes).sum::<u64>()
+    {
+        files.pop();
+    }
+    (files.len() >= small.files_min).then_some(files)
+}
+
+/// Returns the rows of runs, sorted, in files of so many.
+fn joined(
+    layout: &Layout,
+    schema: &SchemaRef,
+    runs: Vec<Run>,
+    rows_max: usize,
+    hour: Option<&String>,
+) -> Result<Vec<NewFile>, Refused> {
+    let mut done = Vec::new();
+    let mut file = None;
+    merge(layout, schema, runs, |rows| {
+        let writer = match &mut file {
+            Some(writer) => writer,
+            none => none.insert(FileWriter::new(layout, schema, hour.cloned())?),
+        };
+        writer.write(rows)?;
+        if writer.rows() >= rows_max {
+            done.extend(file.take().map(FileWriter::finish).transpose()?);
+        }
+        Ok(())
+    })?;
+    done.extend(file.map(FileWriter::finish).transpose()?);
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests;
