@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt64Array};
+use arrow::array::{AsArray, RecordBatch, UInt64Array};
 use arrow::util::pretty::pretty_format_batches;
 use timesink_model::schema::spans;
 use timesink_query::{Database, Limits, Session, StoredDatabase, StoredTable};
@@ -152,6 +152,12 @@ async fn spliced_files_are_not_taken_as_sorted() {
     let behind = Vec::new();
     let tables = vec![StoredTable { name: table.name, layout: Layout::SPANS, snapshot, behind }];
     let spliced = StoredDatabase::new(tables, Limits::default()).expect("it opens");
+    let ids = rows.column(0).as_string_view().clone();
+    for row in [0, 1, 30_000, rows.num_rows() - 1] {
+        let sql = format!("SELECT count(*) AS n FROM spans WHERE trace_id = '{}'", ids.value(row));
+        let found = answer(spliced.session().expect("a session"), &sql).await.expect("an answer");
+        assert!(found.contains("| 2 |"), "{sql}: {found}");
+    }
     let memory = Database::open(vec![rows], Limits::default()).expect("it opens");
     for sql in BY_TRACE {
         let ours = answer(spliced.session().expect("a session"), sql).await;

@@ -20,7 +20,8 @@ impl Snapshot {
     pub async fn check(&self, file: &LiveFile, layout: &Layout) -> Result<(), Error> {
         let broken = |cause: String| self.broken(file, cause);
         let bytes = read_bytes(&self.store(), self.name(), file).await?;
-        let runs = runs(file, &bytes).map_err(|cause| broken(cause.to_string()))?;
+        let runs =
+            runs(file, &bytes).map_err(|refused| refused.of_file(self.name(), &file.path))?;
         let mut count = 0;
         for rows in runs {
             let mut order = Order::new(layout);

@@ -199,10 +199,11 @@ impl<'l> FileWriter<'l> {
         Ok(self.writer.flush()?)
     }
 
-    pub(crate) fn finish(self) -> Result<NewFile, Refused> {
+    /// Returns the file, of which all rows are sorted or only those of each row group.
+    pub(crate) fn finish(self, is_sorted: bool) -> Result<NewFile, Refused> {
         let statistics = self.told.statistics();
         let Self { writer, hour, .. } = self;
-        Ok(NewFile { bytes: writer.into_inner()?, hour, is_sorted: true, statistics })
+        Ok(NewFile { bytes: writer.into_inner()?, hour, is_sorted, statistics })
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`merge`]: sorted runs into one sorted row of batches, in bounded memory.
+//! [`merge`]: sorted files into one sorted row of batches, in bounded memory.
 
 use std::sync::Arc;
 
@@ -19,13 +19,7 @@ const BATCH_ROWS: usize = 4096;
 /// Bytes of each file that are held at a time, about: of rows that are large there are fewer.
 const BATCH_BYTES: i64 = 4 << 20;
 
-/// Rows that are sorted: those of a file, or of one of its row groups.
-pub(crate) struct Run {
-    pub(crate) file: Bytes,
-    pub(crate) group: Option<usize>,
-}
-
-/// A run that is being read, at a row.
+/// A file that is being read, at a row.
 struct Input {
     reader: ParquetRecordBatchReader,
     schema: SchemaRef,
@@ -37,14 +31,10 @@ struct Input {
 }
 
 impl Input {
-    /// Opens sorted rows; `None` when there are none.
-    fn open(layout: &Layout, schema: &SchemaRef, run: Run) -> Result<Option<Self>, Refused> {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(run.file)?;
+    /// Opens a file; `None` when it has no rows.
+    fn open(layout: &Layout, schema: &SchemaRef, file: Bytes) -> Result<Option<Self>, Refused> {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
         let rows = batch_rows(reader.metadata());
-        let reader = match run.group {
-            Some(group) => reader.with_row_groups(vec![group]),
-            None => reader,
-        };
         let reader = reader.with_batch_size(rows).build()?;
         let field =
             |name: &&str| Ok(SortField::new(schema.field_with_name(name)?.data_type().clone()));
@@ -90,23 +80,23 @@ pub(crate) fn fitted(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBa
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
-/// Gives the rows of runs to `write`, sorted. Of a table that is not sorted, one file after the
-/// other.
+/// Gives the rows of sorted files to `write`, sorted. Of a table that is not sorted, one file after
+/// the other.
 pub(crate) fn merge(
     layout: &Layout,
     schema: &SchemaRef,
-    runs: Vec<Run>,
+    files: Vec<Bytes>,
     mut write: impl FnMut(&RecordBatch) -> Result<(), Refused>,
 ) -> Result<(), Refused> {
     if layout.sorted_by.is_empty() {
-        for Run { file, .. } in runs {
+        for file in files {
             for batch in ParquetRecordBatchReaderBuilder::try_new(file)?.build()? {
                 write(&fitted(&batch?, schema)?)?;
             }
         }
         return Ok(());
     }
-    let inputs = runs.into_iter().map(|run| Input::open(layout, schema, run));
+    let inputs = files.into_iter().map(|file| Input::open(layout, schema, file));
     let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
     let mut inputs: Vec<Input> = inputs.into_iter().flatten().collect();
     let mut taken: Vec<Place> = Vec::new();

@@ -23,7 +23,7 @@ use crate::Error;
 use crate::commits;
 use crate::file::{Refused, hour_of, hour_text};
 use crate::merge::fitted;
-use crate::table::{HOUR, LOG, NANOS_PER_MILLI, SPLICED, WHOLE, failed, location};
+use crate::table::{ENDING, HOUR, LOG, NANOS_PER_MILLI, PART, WHOLE, failed, location};
 
 /// Rows that are read at a time.
 const BATCH_ROWS: usize = 8192;
@@ -74,9 +74,16 @@ impl LiveFile {
         self.hour.as_deref().map_or(&self.written, |hour| hour.max(&self.written))
     }
 
-    /// Returns whether all its rows are sorted, and not only those of each row group.
+    /// Returns whether all its rows are in the order of its table, if that has one, and not only
+    /// those of each row group: its name tells. What other programs write has other names.
     pub fn is_sorted(&self) -> bool {
-        !self.path.rsplit('/').next().unwrap_or_default().starts_with(SPLICED)
+        let name = self.path.rsplit('/').next().unwrap_or_default();
+        let parts = name.strip_suffix(ENDING).map(|name| name.split('-').collect::<Vec<_>>());
+        let is_number = |text: &str, digits: usize| {
+            text.len() >= digits && text.bytes().all(|digit| digit.is_ascii_hexdigit())
+        };
+        matches!(parts.as_deref(), Some([PART, run, number])
+            if is_number(run, 16) && is_number(number, 6))
     }
 
     /// Returns whether rows of traces between two can be in it.
@@ -240,11 +247,11 @@ pub(crate) enum Rows {
 }
 
 /// Returns what of a file is sorted for itself.
-pub(crate) fn runs(file: &LiveFile, bytes: &Bytes) -> Result<Vec<Rows>, ParquetError> {
+pub(crate) fn runs(file: &LiveFile, bytes: &Bytes) -> Result<Vec<Rows>, Refused> {
     if file.is_sorted() {
         return Ok(vec![Rows::All]);
     }
-    let metadata = ParquetMetaDataReader::new().parse_and_finish(bytes)?;
+    let metadata = caught(|| ParquetMetaDataReader::new().parse_and_finish(bytes))??;
     Ok((0..metadata.num_row_groups()).map(Rows::OfGroup).collect())
 }
 
@@ -315,7 +322,7 @@ pub(crate) fn rows_in(
 }
 
 /// Reads; there is damage over which the library panics.
-fn caught<T>(read: impl FnOnce() -> T) -> Result<T, Refused> {
+pub(crate) fn caught<T>(read: impl FnOnce() -> T) -> Result<T, Refused> {
     let read = catch_unwind(AssertUnwindSafe(read));
     read.map_err(|_| ParquetError::General("it is damaged: a panic".to_owned()).into())
 }

@@ -46,11 +46,12 @@ const CHECKPOINTS: &str = "20";
 /// How long commits before a checkpoint are kept: nobody goes back to them.
 const HISTORY: &str = "interval 1 days";
 
-/// How the names of files begin whose rows are sorted.
-const PART: &str = "part";
+/// How the names of files begin whose rows are sorted, and how they end.
+pub(crate) const PART: &str = "part";
+pub(crate) const ENDING: &str = ".zstd.parquet";
 
 /// How the names of files begin that were spliced: rows are sorted within each row group.
-pub(crate) const SPLICED: &str = "spliced";
+const SPLICED: &str = "spliced";
 
 /// How the rows of a table lie in its files. Columns are named as they are in its schema.
 #[derive(Debug, Clone, Copy)]
@@ -149,6 +150,8 @@ pub struct Table {
     is_stale: bool,
     /// Hours with a file that cannot be read: nothing of theirs is joined.
     unreadable: HashSet<Option<String>>,
+    /// Files that cannot be spliced: they lack a column, or an index.
+    unspliced: HashSet<String>,
     /// Files that are no part of it, and when that was first seen, ns since the epoch.
     left: HashMap<String, i64>,
     /// Counts the files that were written since it was opened.
@@ -207,6 +210,7 @@ impl Table {
             through: 0,
             is_stale: true,
             unreadable: HashSet::new(),
+            unspliced: HashSet::new(),
             left: HashMap::new(),
             written: 0,
             run,
@@ -367,7 +371,7 @@ impl Table {
             return Ok(None);
         }
         let bytes = read_bytes(&self.store(), self.name, file).await?;
-        for rows in runs(file, &bytes).map_err(|cause| of_file(cause.into()))? {
+        for rows in runs(file, &bytes).map_err(of_file)? {
             for batch in rows_in(bytes.clone(), self.name, &self.schema, file, rows)? {
                 let batch = batch?;
                 let is_kept: BooleanArray = spans.are_among(&batch).map(|is| Some(!is)).collect();
@@ -383,9 +387,8 @@ impl Table {
             }
         }
         let new = || {
-            let new =
-                writer.and_then(FileWriter::finish).map_err(|refused| self.refused(refused))?;
-            Ok(NewFile { is_sorted: file.is_sorted(), ..new })
+            let new = writer.and_then(|writer| writer.finish(file.is_sorted()));
+            new.map_err(|refused| self.refused(refused))
         };
         is_changed.then(|| is_left.then(new).transpose()).transpose()
     }
@@ -504,7 +507,7 @@ impl Table {
     async fn write(&mut self, file: NewFile) -> Result<Add, Error> {
         let NewFile { bytes, hour, is_sorted, statistics } = file;
         let kind = if is_sorted { PART } else { SPLICED };
-        let name = format!("{kind}-{:016x}-{:06}.zstd.parquet", self.run, self.written);
+        let name = format!("{kind}-{:016x}-{:06}{ENDING}", self.run, self.written);
         self.written += 1;
         // The folder is for people: readers take the hour from the log.
         let path = match (&hour, self.layout.hour_of) {

@@ -5,7 +5,9 @@ use bytes::Bytes;
 use parquet::bloom_filter::Sbbf;
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{
+    PageIndexPolicy, ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader,
+};
 use parquet::file::writer::SerializedFileWriter;
 
 use super::told::Told;
@@ -39,13 +41,18 @@ impl<'l> Splicer<'l> {
         self.bytes
     }
 
-    /// Takes a file, of which the table's log says something; returns whether it has the columns
-    /// for that.
+    /// Takes a file, of which the table's log says something; returns whether it has all columns,
+    /// and an index of its pages. If not, or after an error, what it took is of no use.
     pub(crate) fn add(&mut self, file: &LiveFile, content: &Bytes) -> Result<bool, ParquetError> {
+        // As they are also where that is more than a reader needs.
+        let options = ParquetMetaDataOptions::new().with_encoding_stats_as_mask(false);
         let metadata = ParquetMetaDataReader::new()
+            .with_metadata_options(Some(options))
             .with_page_index_policy(PageIndexPolicy::Optional)
             .parse_and_finish(content)?;
-        if metadata.file_metadata().schema() != self.file.schema_descr().root_schema() {
+        let has_columns =
+            metadata.file_metadata().schema() == self.file.schema_descr().root_schema();
+        if !has_columns || metadata.offset_index().is_none() {
             return Ok(false);
         }
         for group in 0..metadata.num_row_groups() {

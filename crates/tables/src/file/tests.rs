@@ -68,7 +68,7 @@ shop SERVER GET/cart 0ms 120ms http.request.method=GET
 fn joined(rows: &RecordBatch) -> NewFile {
     let mut file = FileWriter::new(&Layout::SPANS, &schema(), None).unwrap();
     file.write(rows).unwrap();
-    file.finish().unwrap()
+    file.finish(true).unwrap()
 }
 
 /// Returns rows, which came in some other order, as a file.

@@ -1,18 +1,19 @@
 //! [`Table::compact`]: small files become larger ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use deltalake_core::kernel::transaction::CommitProperties;
 use deltalake_core::kernel::{Action, Add};
 use deltalake_core::protocol::DeltaOperation;
+use parquet::errors::ParquetError;
 
 use super::{Layout, Table};
 use crate::Error;
 use crate::file::{FileWriter, NewFile, Refused, Splicer, rows_of};
-use crate::merge::{Run, merge};
-use crate::snapshot::{LiveFile, Rows, read_bytes, runs};
+use crate::merge::merge;
+use crate::snapshot::{LiveFile, caught, read_bytes};
 
 /// Bytes of a file of joined rows, about.
 const FILE_BYTES: u64 = 64 << 20;
@@ -37,16 +38,18 @@ const HEAVIER_MAX: u64 = 4;
 /// Files that are joined at a time: some rows of each are held in memory.
 const JOINED_FILES_MAX: usize = 32;
 
-/// Rows of a file that is spliced, at least: its row groups are large enough to stay as they are.
+/// Rows of a file that is spliced, at least, unless it is larger than the smallest: its row groups
+/// are large enough to stay as they are.
 const SPLICED_ROWS_MIN: u64 = 1 << 15;
 
 /// How small files become larger ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Joining {
-    /// Their rows are sorted into each other: it costs as much as to write them did.
+    /// Their rows are sorted into each other: it costs as much as to write them did. Files that
+    /// were spliced are spliced again.
     Merge,
-    /// Large row groups stay as they are, one file's behind the other's: it costs next to nothing.
-    /// Others are merged, once there are many.
+    /// Row groups stay as they are, one file's behind the other's: it costs next to nothing. The
+    /// smallest files are merged, once there are many.
     Splice,
 }
 
@@ -59,8 +62,9 @@ pub struct Compacted {
 
 impl Table {
     /// Joins small files of one hour, the first that has some. Of hours before `settled` two files
-    /// are joined, of others only many that are very small. It holds the files, some rows of each
-    /// and the joined ones: at most about 500 MiB. Where nothing is to be joined, none were.
+    /// are joined, of others only many that are very small; so are files of few rows that are to be
+    /// spliced. It holds the files, some rows of each and the joined ones: at most about 500 MiB.
+    /// Where nothing is to be joined, none were.
     ///
     /// # Errors
     ///
@@ -68,16 +72,18 @@ impl Table {
     /// then on.
     pub async fn compact(&mut self, settled: &str, joining: Joining) -> Result<Compacted, Error> {
         self.refresh().await?;
-        let Some((files, joining)) = self.small_files(settled, joining)? else {
-            return Ok(Compacted::default());
-        };
-        let joined = self.join(&files, joining).await;
-        let is_lasting =
-            |error: &Error| error.is_damage() || matches!(error, Error::Parquet { .. });
-        if joined.as_ref().is_err_and(is_lasting) {
-            self.unreadable.insert(files[0].hour.clone());
+        while let Some((files, joining)) = self.small_files(settled, joining)? {
+            let joined = self.join(&files, joining).await;
+            let is_lasting =
+                |error: &Error| error.is_damage() || matches!(error, Error::Parquet { .. });
+            if joined.as_ref().is_err_and(is_lasting) {
+                self.unreadable.insert(files[0].hour.clone());
+            }
+            if let Some(files_after) = joined? {
+                return Ok(Compacted { files_before: files.len(), files_after });
+            }
         }
-        Ok(Compacted { files_before: files.len(), files_after: joined? })
+        Ok(Compacted::default())
     }
 
     /// Returns small files of one hour that are to be joined, and how; those that are of no hour
@@ -95,25 +101,23 @@ impl Table {
         by_hour.retain(|(hour, _), _| !self.unreadable.contains(hour));
         let of_hour = |((hour, day), files): ((Option<String>, String), Vec<LiveFile>)| {
             let is_settled = is_over(hour.as_deref().unwrap_or(&day), settled);
-            joined_next(files, is_settled, joining)
+            joined_next(files, is_settled, joining, &self.unspliced)
         };
         Ok(by_hour.into_iter().find_map(of_hour))
     }
 
-    /// Writes the rows of files as larger ones in their place; returns how many these are.
-    async fn join(&mut self, files: &[LiveFile], joining: Joining) -> Result<usize, Error> {
+    /// Writes the rows of files as larger ones in their place; returns how many these are, `None`
+    /// when one of them cannot be spliced, which is noted.
+    async fn join(&mut self, files: &[LiveFile], joining: Joining) -> Result<Option<usize>, Error> {
         let mut contents = Vec::new();
         for file in files {
             contents.push(read_bytes(&self.store(), self.name, file).await?);
         }
-        let spliced = match joining {
+        let joined = match joining {
             Joining::Splice => self.spliced(files, &contents)?,
-            Joining::Merge => None,
+            Joining::Merge => Some(self.merged(files, contents)?),
         };
-        let joined = match spliced {
-            Some(spliced) => spliced,
-            None => self.merged(files, contents)?,
-        };
+        let Some(joined) = joined else { return Ok(None) };
         let count = joined.len();
         // The rows are no younger than they were.
         let modified = files.iter().map(|file| file.modified).max();
@@ -124,53 +128,51 @@ impl Table {
         let operation =
             DeltaOperation::Optimize { predicate: None, target_size: FILE_BYTES as i64 };
         self.commit(actions, CommitProperties::default(), operation).await?;
-        Ok(count)
+        Ok(Some(count))
     }
 
     /// Returns the row groups of files of one hour as they are, in files of about [`FILE_BYTES`];
-    /// `None` when a file lacks a column.
+    /// `None` when a file cannot be spliced, which is noted.
     fn spliced(
-        &self,
+        &mut self,
         files: &[LiveFile],
         contents: &[Bytes],
     ) -> Result<Option<Vec<NewFile>>, Error> {
-        let refused = |cause| self.refused(Refused::Parquet(cause));
         let new = || Splicer::new(&self.layout, &self.schema, files[0].hour.clone());
         // What was written at one time lies together.
         let mut parts: Vec<(&LiveFile, &Bytes)> = files.iter().zip(contents).collect();
         parts.sort_unstable_by(|(a, _), (b, _)| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
         let mut done = Vec::new();
-        let mut splicer = new().map_err(refused)?;
+        let mut splicer = new().map_err(|cause| self.refused(cause.into()))?;
         for (file, content) in parts {
             if splicer.bytes() + file.bytes > FILE_BYTES && splicer.bytes() > 0 {
-                let full = std::mem::replace(&mut splicer, new().map_err(refused)?);
-                done.push(full.finish().map_err(refused)?);
+                let next = new().map_err(|cause| self.refused(cause.into()))?;
+                done.push(std::mem::replace(&mut splicer, next));
             }
-            let added = splicer.add(file, content);
-            if !added.map_err(|cause| Refused::Parquet(cause).of_file(self.name, &file.path))? {
+            let added = caught(|| splicer.add(file, content)).and_then(|added| Ok(added?));
+            if !added.map_err(|refused| refused.of_file(self.name, &file.path))? {
+                self.unspliced.insert(file.path.clone());
                 return Ok(None);
             }
         }
-        done.push(splicer.finish().map_err(refused)?);
-        Ok(Some(done))
+        done.push(splicer);
+        let finish = |splicer: Splicer<'_>| Ok(caught(|| splicer.finish())??);
+        let files = done.into_iter().map(finish).collect::<Result<_, Refused>>();
+        files.map(Some).map_err(|refused| self.refused(refused))
     }
 
     /// Returns the rows of files of one hour in files of about [`FILE_BYTES`], which are fewer.
     fn merged(&self, files: &[LiveFile], contents: Vec<Bytes>) -> Result<Vec<NewFile>, Error> {
         let bytes: u64 = files.iter().map(|file| file.bytes).sum();
-        let (mut sorted, mut count) = (Vec::new(), 0);
-        for (file, content) in files.iter().zip(contents) {
-            let of_file = |cause| Refused::Parquet(cause).of_file(self.name, &file.path);
-            count += rows_of(&content).map_err(of_file)?;
-            for rows in runs(file, &content).map_err(of_file)? {
-                let group = if let Rows::OfGroup(group) = rows { Some(group) } else { None };
-                sorted.push(Run { file: content.clone(), group });
-            }
+        let mut rows = 0;
+        for (file, content) in files.iter().zip(&contents) {
+            let of_file = caught(|| rows_of(content)).and_then(|rows| Ok(rows?));
+            rows += of_file.map_err(|refused| refused.of_file(self.name, &file.path))?;
         }
-        let rows_max = count.div_ceil(bytes.div_ceil(FILE_BYTES).max(1) as usize);
+        let parts = bytes.div_ceil(FILE_BYTES).max(1) as usize;
         let hour = files[0].hour.as_ref();
-        let joined = joined(&self.layout, &self.schema, sorted, rows_max, hour);
-        joined.map_err(|refused| self.refused(refused))
+        let joined = caught(|| joined(&self.layout, &self.schema, contents, rows, parts, hour));
+        joined.and_then(|joined| joined).map_err(|refused| self.refused(refused))
     }
 }
 
@@ -184,15 +186,21 @@ fn joined_next(
     files: Vec<LiveFile>,
     is_settled: bool,
     joining: Joining,
+    unspliced: &HashSet<String>,
 ) -> Option<(Vec<LiveFile>, Joining)> {
     let small = if is_settled { SMALL } else { SMALL_YET };
-    if joining == Joining::Merge {
-        return enough(files, small).map(|files| (files, joining));
-    }
-    let is_large = |file: &LiveFile| file.rows.is_some_and(|rows| rows >= SPLICED_ROWS_MIN);
-    let (large, others) = files.into_iter().partition(is_large);
-    let spliced = enough(large, small).map(|files| (files, joining));
-    spliced.or_else(|| enough(others, SMALL_YET).map(|files| (files, Joining::Merge)))
+    let is_large = |file: &LiveFile| {
+        file.bytes >= SMALL_YET.bytes || file.rows.is_some_and(|rows| rows >= SPLICED_ROWS_MIN)
+    };
+    // What is not sorted cannot be merged.
+    let is_spliced =
+        |file: &LiveFile| !file.is_sorted() || joining == Joining::Splice && is_large(file);
+    let (spliced, mut merged): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|file| is_spliced(file) && !unspliced.contains(&file.path));
+    merged.retain(LiveFile::is_sorted);
+    let to_merge = if joining == Joining::Merge { small } else { SMALL_YET };
+    let spliced = enough(spliced, small).map(|files| (files, Joining::Splice));
+    spliced.or_else(|| enough(merged, to_merge).map(|files| (files, Joining::Merge)))
 }
 
 /// Returns small files, if there are enough. What was joined is read again as seldom as can be:
@@ -215,28 +223,35 @@ fn enough(mut files: Vec<LiveFile>, small: Small) -> Option<Vec<LiveFile>> {
     (files.len() >= small.files_min).then_some(files)
 }
 
-/// Returns the rows of runs, sorted, in files of so many.
+/// Returns the rows of sorted files, so many in all, in so many files at most.
 fn joined(
     layout: &Layout,
     schema: &SchemaRef,
-    runs: Vec<Run>,
-    rows_max: usize,
+    contents: Vec<Bytes>,
+    rows: usize,
+    parts: usize,
     hour: Option<&String>,
 ) -> Result<Vec<NewFile>, Refused> {
-    let mut done = Vec::new();
+    let rows_max = rows.div_ceil(parts);
+    let (mut done, mut written) = (Vec::new(), 0);
     let mut file = None;
-    merge(layout, schema, runs, |rows| {
+    merge(layout, schema, contents, |rows| {
         let writer = match &mut file {
             Some(writer) => writer,
             none => none.insert(FileWriter::new(layout, schema, hour.cloned())?),
         };
         writer.write(rows)?;
+        written += rows.num_rows();
         if writer.rows() >= rows_max {
-            done.extend(file.take().map(FileWriter::finish).transpose()?);
+            done.extend(file.take().map(|file| file.finish(true)).transpose()?);
         }
         Ok(())
     })?;
-    done.extend(file.map(FileWriter::finish).transpose()?);
+    done.extend(file.map(|file| file.finish(true)).transpose()?);
+    if written != rows {
+        let cause = format!("{written} rows were read of {rows}");
+        return Err(ParquetError::General(cause).into());
+    }
     Ok(done)
 }
 

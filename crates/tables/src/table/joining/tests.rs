@@ -1,6 +1,7 @@
 //! Which files are joined, and what spliced ones are.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray, UInt32Array};
@@ -20,7 +21,7 @@ const LATER: &str = "9999-12-31T23";
 
 fn file(number: usize, mib: u64, rows: Option<u64>) -> LiveFile {
     LiveFile {
-        path: format!("part-{number}.parquet"),
+        path: format!("hour=2026-11-28T15/part-{number:016x}-000000.zstd.parquet"),
         bytes: mib * MIB,
         rows,
         hour: None,
@@ -61,7 +62,8 @@ fn what_costs_much_waits_for_time() {
     let joined = |counts: &[u64], is_settled, joining| {
         let files = counts.iter().enumerate();
         let files = files.map(|(number, rows)| file(number, 1, Some(*rows))).collect();
-        joined_next(files, is_settled, joining).map(|(files, joining)| (files.len(), joining))
+        let next = joined_next(files, is_settled, joining, &HashSet::new());
+        next.map(|(files, joining)| (files.len(), joining))
     };
     let (large, little) = (SPLICED_ROWS_MIN, SPLICED_ROWS_MIN - 1);
     let mixed = [large, little, large, little];
@@ -71,6 +73,29 @@ fn what_costs_much_waits_for_time() {
     assert_eq!(joined(&[little; 8], true, Joining::Splice), Some((8, Joining::Merge)));
     assert_eq!(joined(&[large; 7], false, Joining::Splice), None, "more may come");
     assert_eq!(joined(&[large; 8], false, Joining::Splice), Some((8, Joining::Splice)));
+    let wide = |joining| {
+        let files = vec![file(1, 4, Some(9)), file(2, 5, None), file(3, 15, Some(9))];
+        let next = joined_next(files, true, joining, &HashSet::from([file(2, 5, None).path]));
+        next.map(|(files, joining)| (files.len(), joining))
+    };
+    assert_eq!(wide(Joining::Splice), Some((2, Joining::Splice)), "few rows, and large");
+    assert_eq!(wide(Joining::Merge), Some((3, Joining::Merge)));
+}
+
+#[test]
+fn names_tell_what_is_sorted() {
+    let is_sorted = |path: &str| LiveFile { path: path.to_owned(), ..file(1, 1, None) }.is_sorted();
+    assert!(file(1, 1, None).is_sorted());
+    assert!(is_sorted("part-00000000000000ff-1000000.zstd.parquet"));
+    for other in [
+        "hour=2026-11-28T15/spliced-0000000000000001-000000.zstd.parquet",
+        "part-00001-f0cd0fb0-7fd6-4d0f-9f5e-4a1d8b7a1c11-c000.zstd.parquet",
+        "part-0000000000000001-000000.snappy.parquet",
+        "part-1-000000.zstd.parquet",
+        "",
+    ] {
+        assert!(!is_sorted(other), "{other}");
+    }
 }
 
 /// Returns spans of traces of their own, as many as a file has that is spliced: each other trace
@@ -137,8 +162,7 @@ async fn traces(snapshot: &Snapshot, file: &LiveFile) -> Vec<String> {
 }
 
 /// Scenario: two files of an hour are spliced, then there is time.
-/// Guarantee: their rows lie one file's behind the other's, with what readers need to pass them by;
-/// merged, they are sorted.
+/// Guarantee: their rows lie one file's behind the other's, with what readers need to pass them by.
 #[tokio::test]
 async fn spliced_row_groups_stay_as_they_are() {
     let disk = ForgetfulDisk::default();
@@ -167,16 +191,27 @@ async fn spliced_row_groups_stay_as_they_are() {
     let found = Arc::new(traces_of(&[3, 4, 1 << 40]));
     let rows = table.rows_of(&found, 0, &read.schema()).await.unwrap();
     assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
-    assert!(!may_have(&table.store(), "spans", &file, &traces_of(&[1 << 40])).await.unwrap());
+    for (trace, is_there) in [(4, true), (3, true), (1 << 40, false)] {
+        let may = may_have(&table.store(), "spans", &file, &traces_of(&[trace])).await.unwrap();
+        assert_eq!(may, is_there, "{trace}");
+    }
 
-    table.append(&[(3, &[many(1 << 30)])]).await.unwrap();
+    // There is time: what was spliced is not merged, others are.
+    for part in [2, 3] {
+        table.append(&[(1 + part, &[many(part << 30)])]).await.unwrap();
+    }
     let joined = table.compact(LATER, Joining::Merge).await.unwrap();
     assert_eq!(joined, Compacted { files_before: 2, files_after: 1 });
-    let file = table.files().unwrap().remove(0);
-    assert!(file.is_sorted());
+    let sorted: Vec<bool> = table.files().unwrap().iter().map(LiveFile::is_sorted).collect();
+    assert_eq!(sorted.iter().filter(|is_sorted| **is_sorted).count(), 1);
     let read = snapshot(&disk).await;
-    assert!(traces(&read, &file).await.is_sorted());
-    read.check(&file, &Layout::SPANS).await.unwrap();
+    for file in read.files().unwrap() {
+        read.check(&file, &Layout::SPANS).await.unwrap();
+    }
+    assert_eq!(table.compact(LATER, Joining::Merge).await.unwrap(), Compacted::default());
+    let all = table.compact(LATER, Joining::Splice).await.unwrap();
+    assert_eq!(all, Compacted { files_before: 2, files_after: 1 });
+    assert_eq!(table.files().unwrap()[0].rows, Some(4 * SPLICED_ROWS_MIN));
 }
 
 /// Scenario: rows of a spliced file are replaced.
@@ -197,9 +232,9 @@ async fn rows_go_out_of_a_spliced_file() {
 }
 
 /// Scenario: a file is of a version that knew fewer columns.
-/// Guarantee: it is merged with the others.
+/// Guarantee: it is left alone until there is time, and stands in nobody's way.
 #[tokio::test]
-async fn files_of_other_columns_are_merged() {
+async fn files_of_other_columns_wait_for_time() {
     let disk = ForgetfulDisk::default();
     let store = Arc::new(DiskStore::new(Arc::new(disk.clone()), "/data"));
     let mut older = spans::table();
@@ -210,11 +245,73 @@ async fn files_of_other_columns_are_merged() {
     let mut table = Table::open(store, &older, Layout::SPANS, || 0).await.unwrap();
     table.append(&[(1, &[old_rows])]).await.unwrap();
     let mut table = open(&disk).await;
-    table.append(&[(2, &[many(1)])]).await.unwrap();
-    assert_eq!(table.compact(LATER, Joining::Splice).await.unwrap().files_before, 2);
-    let file = table.files().unwrap().remove(0);
-    assert_eq!((file.is_sorted(), file.rows), (true, Some(2 * SPLICED_ROWS_MIN)));
-    snapshot(&disk).await.check(&file, &Layout::SPANS).await.unwrap();
+    for part in 1..3 {
+        table.append(&[(1 + part, &[many(part)])]).await.unwrap();
+    }
+    let joined = table.compact(LATER, Joining::Splice).await.unwrap();
+    assert_eq!(joined, Compacted { files_before: 2, files_after: 1 });
+    assert_eq!(table.compact(LATER, Joining::Splice).await.unwrap(), Compacted::default());
+    table.append(&[(4, &[many(3)])]).await.unwrap();
+    let joined = table.compact(LATER, Joining::Merge).await.unwrap();
+    assert_eq!(joined, Compacted { files_before: 2, files_after: 1 });
+    let rows = table.files().unwrap().iter().filter_map(|file| file.rows).sum::<u64>();
+    assert_eq!(rows, 4 * SPLICED_ROWS_MIN);
+}
+
+/// Scenario: a file that is to be spliced is damaged, in its footer or in an index of pages.
+/// Guarantee: the one is named and its hour left alone, the other stays as it is; no row is lost.
+#[tokio::test]
+async fn damaged_files_are_not_spliced() {
+    for is_footer in [true, false] {
+        let disk = ForgetfulDisk::default();
+        let mut table = open(&disk).await;
+        for part in 0..3 {
+            table.append(&[(1 + part, &[many(part)])]).await.unwrap();
+        }
+        let path = table.files().unwrap()[0].path.clone();
+        disk.damage(&Path::new("/data/spans").join(&path), |bytes| {
+            let footer = u32::from_le_bytes(*bytes[bytes.len() - 8..].first_chunk().unwrap());
+            let begin = bytes.len() - 8 - footer as usize;
+            let damaged = if is_footer { begin..begin + 40 } else { begin - 40..begin };
+            bytes[damaged].fill(0xff);
+        });
+        let joined = table.compact(LATER, Joining::Splice).await;
+        if is_footer {
+            let refused = joined.unwrap_err().to_string();
+            assert!(refused.contains(&path), "{refused}");
+        } else {
+            assert_eq!(joined.unwrap(), Compacted { files_before: 2, files_after: 1 });
+        }
+        assert_eq!(table.compact(LATER, Joining::Splice).await.unwrap(), Compacted::default());
+        let rows = table.files().unwrap().iter().filter_map(|file| file.rows).sum::<u64>();
+        assert_eq!(rows, 3 * SPLICED_ROWS_MIN);
+    }
+}
+
+/// Scenario: large files of a table without an order are spliced, then there is time.
+/// Guarantee: every row is there once.
+#[tokio::test]
+async fn rows_in_no_order_are_spliced_once() {
+    let disk = ForgetfulDisk::default();
+    let store = Arc::new(DiskStore::new(Arc::new(disk), "/data"));
+    let opened = Table::open(store, &spans::table(), Layout::QUARANTINE, || 0).await;
+    let mut table = opened.unwrap();
+    for part in 0..2 {
+        table.append(&[(1 + part, &[many(part)])]).await.unwrap();
+    }
+    let joined = table.compact(LATER, Joining::Splice).await.unwrap();
+    assert_eq!(joined, Compacted { files_before: 2, files_after: 1 });
+    for part in 2..4 {
+        table.append(&[(1 + part, &[many(part).slice(0, 9)])]).await.unwrap();
+    }
+    while table.compact(LATER, Joining::Merge).await.unwrap().files_before > 0 {}
+    let schema = Arc::new(spans::table().schema());
+    let mut rows = 0;
+    for file in table.files().unwrap() {
+        let read = table.read(&file, &schema).await.unwrap();
+        rows += read.map(|batch| batch.unwrap().num_rows()).sum::<usize>();
+    }
+    assert_eq!(rows as u64, 2 * SPLICED_ROWS_MIN + 18);
 }
 
 /// Rows that begin in several hours are in files of the day on which they were written.
