@@ -20,18 +20,25 @@ const EXPORTERS: usize = 8;
 const MESSAGE_SPANS: usize = 512;
 
 /// The first of what is sent began so long ago: the longest recording is over.
-const BEGUN_BEFORE: Duration = Duration::from_mins(10);
+pub(super) const JUST_OVER: Duration = Duration::from_mins(10);
+
+/// So long ago its hour is over, too: files are joined while more of them come.
+pub(super) const LONG_OVER: Duration = Duration::from_hours(3);
 
 /// The window holds what it can meanwhile, as it does in use.
 const OPTIONS: [&str; 2] = ["--receiver-memory-mib-max", "4096"];
 
-/// Returns a copy of the recordings, as if they had been made just now, as protobuf messages, and
+/// Returns a copy of the recordings, as if they had begun so long ago, as protobuf messages, and
 /// how many spans they hold.
 #[expect(clippy::disallowed_methods, reason = "the server goes by the system's clock")]
-pub(super) fn messages(input: &Input, number: u8) -> Result<(Vec<Vec<u8>>, usize)> {
+pub(super) fn messages(
+    input: &Input,
+    number: u8,
+    begun_before: Duration,
+) -> Result<(Vec<Vec<u8>>, usize)> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let mut json = copy(&input.bytes, number);
-    begin_at(&mut json, now.saturating_sub(BEGUN_BEFORE).as_nanos() as u64);
+    begin_at(&mut json, now.saturating_sub(begun_before).as_nanos() as u64);
     let content = read(json.as_slice(), &ReadOptions::new(now.as_nanos() as i64))?;
     let mut messages = Vec::new();
     let mut spans = 0;
@@ -47,20 +54,21 @@ pub(super) fn messages(input: &Input, number: u8) -> Result<(Vec<Vec<u8>>, usize
 
 /// Sends a copy of the recordings; returns how many spans it has.
 pub(super) fn send_copy(input: &Input, number: u8, serving: &Serving) -> Result<usize> {
-    let (messages, spans) = messages(input, number)?;
+    let (messages, spans) = messages(input, number, JUST_OVER)?;
     Runtime::new()?.block_on(send(&serving.grpc, messages))?;
     Ok(spans)
 }
 
-/// Stores at least so many spans, as fast as they are taken, and prints what that cost.
-pub(super) fn all(input: &Input, data: &Path, spans: usize) -> Result<()> {
+/// Stores at least so many spans that began so long ago, as fast as they are taken, and prints what
+/// that cost.
+pub(super) fn all(input: &Input, data: &Path, spans: usize, begun_before: Duration) -> Result<()> {
     let data = data.to_string_lossy();
     let serving = Serving::start(&[&OPTIONS[..], &["--data", &data]].concat())?;
     let runtime = Runtime::new()?;
     let (mut sent, mut took, mut number) = (0, Duration::ZERO, 0);
     let cpu = serving.cpu_time()?;
     while sent < spans {
-        let (messages, count) = messages(input, number)?;
+        let (messages, count) = messages(input, number, begun_before)?;
         let began = Instant::now();
         runtime.block_on(send(&serving.grpc, messages))?;
         took += began.elapsed();
@@ -108,7 +116,7 @@ pub(super) fn at_rate(input: &Input, data: &Path, rate: usize, time: Duration) -
     let wanted = rate * time.as_secs() as usize;
     let (mut all, mut spans, mut number) = (Vec::new(), 0, 0);
     while spans < wanted {
-        let (messages, count) = messages(input, number)?;
+        let (messages, count) = messages(input, number, JUST_OVER)?;
         all.extend(messages);
         spans += count;
         number += 1;

@@ -42,7 +42,9 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         match (*option, *value) {
             ("--spans", count) => spans = count.parse().context("expected a number of spans")?,
             ("--data", folder) => keep = Some(folder),
-            ("--part", "rates" | "overload" | "restart" | "kept") => part = Some(*value),
+            ("--part", "rates" | "overload" | "restart" | "joining" | "kept") => {
+                part = Some(*value);
+            }
             _ => break,
         }
         rest = others;
@@ -50,7 +52,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     if !rest.is_empty() {
         bail!(
             "`store` has the options `--spans N`, `--data DIR` and `--part \
-             rates|overload|restart|kept`, found `{}`",
+             rates|overload|restart|joining|kept`, found `{}`",
             rest.join(" ")
         );
     }
@@ -80,10 +82,16 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             restart::after_a_kill(&input, &killed)?;
             std::fs::remove_dir_all(&killed)?;
         }
+        if is_wanted("joining") {
+            let joining = folder.path().join("joining");
+            fill::all(&input, &joining, spans, fill::LONG_OVER)?;
+            say_size(&binary, &joining, "joined meanwhile")?;
+            std::fs::remove_dir_all(&joining)?;
+        }
         if !is_wanted("kept") {
             return Ok(());
         }
-        fill::all(&input, data, spans)?;
+        fill::all(&input, data, spans, fill::JUST_OVER)?;
         say_size(&binary, data, "as it was flushed")?;
         let copy = folder.path().join("spliced");
         println!();

@@ -137,7 +137,7 @@ impl Message {
     fn all(input: &Input) -> Result<Vec<Self>> {
         let mut all = Vec::new();
         for number in 0..COPIES {
-            let (messages, _) = fill::messages(input, number)?;
+            let (messages, _) = fill::messages(input, number, fill::JUST_OVER)?;
             all.extend(messages.into_iter().map(|bytes| {
                 let (trace_ids, spans) = trace_ids(&bytes);
                 Self { bytes, trace_ids, spans }
