@@ -34,12 +34,19 @@ shop SERVER GET/cart/{i} 0ms 120ms x20 http.request.method=GET
 
 /// Rows of each of two appends.
 fn batches() -> Vec<RecordBatch> {
-    let rows = arrow::compute::concat_batches(
-        &Arc::new(spans::table().schema()),
-        &notation::spans(TRACES),
-    );
-    let rows = rows.expect("one schema");
+    let rows = spans_of(TRACES);
     (0..2).map(|part| rows.slice(part * 30, 30)).collect()
+}
+
+/// The same, so many that their files can be spliced.
+fn large_batches() -> Vec<RecordBatch> {
+    let rows = spans_of("shop SERVER GET/cart 0ms 1ms x66000 http.request.method=GET\n");
+    (0..2).map(|part| rows.slice(part * 33_000, 33_000)).collect()
+}
+
+fn spans_of(text: &str) -> RecordBatch {
+    let schema = Arc::new(spans::table().schema());
+    arrow::compute::concat_batches(&schema, &notation::spans(text)).expect("one schema")
 }
 
 /// Opens the table in a folder of tables.
@@ -308,9 +315,7 @@ fn wide(rows: &RecordBatch) -> RecordBatch {
 /// Guarantee: what is joined becomes fewer files, so that joining comes to an end.
 #[tokio::test]
 async fn files_of_wide_rows_become_fewer() {
-    let text = "shop SERVER GET/cart 0ms 120ms x2000 http.request.method=GET\n";
-    let schema = Arc::new(spans::table().schema());
-    let rows = arrow::compute::concat_batches(&schema, &notation::spans(text)).expect("one schema");
+    let rows = spans_of("shop SERVER GET/cart 0ms 120ms x2000 http.request.method=GET\n");
     let disk = ForgetfulDisk::default();
     let mut table = open(Arc::new(disk.clone()), Path::new(ROOT)).await.expect("it is made");
     for part in 0..2 {

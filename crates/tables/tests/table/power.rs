@@ -9,11 +9,14 @@ use arrow::compute::{concat_batches, take_record_batch};
 use timesink_model::schema::{self, Columns, facts, quarantine, spans};
 use timesink_store::log::LogOptions;
 use timesink_store::{Disk, Journal, Logged};
-use timesink_tables::{DiskStore, Joining, Settle, Snapshot, Table, Tables};
-use timesink_testkit::disk::{Cut, ForgetfulDisk};
+use timesink_tables::{Compacted, DiskStore, Joining, Settle, Snapshot, Table, Tables};
+use timesink_testkit::disk::{Cut, Fault, ForgetfulDisk};
 use timesink_testkit::notation;
 
-use super::{FOLDER, LATER, NOW, ROOT, append, batches, ids, ids_of, open, open_at, sorted, work};
+use super::{
+    FOLDER, LATER, NOW, ROOT, append, batches, ids, ids_of, large_batches, open, open_at, sorted,
+    work,
+};
 
 /// So many disks are looked at that power cuts leave, about: all of them, with
 /// `TIMESINK_ALL_POINTS=1`, take minutes.
@@ -71,24 +74,60 @@ async fn appended_rows_are_not_lost_and_not_doubled() {
     }
 }
 
-/// Guarantee: rows of files that are joined are there once.
-#[tokio::test]
-async fn joined_rows_are_not_lost_and_not_doubled() {
-    let batches = batches();
-    let whole = ForgetfulDisk::default();
-    assert_eq!(work(&whole, &batches).await, 2);
+/// Cuts the power, lets operations fail and the disk be full while two files of rows are joined.
+async fn join_on_failing_disks(batches: &[RecordBatch], joining: Joining) {
+    let joined_as_one = Compacted { files_before: 2, files_after: 1 };
+    let before = ForgetfulDisk::default();
+    assert_eq!(work(&before, batches).await, 2);
+    let join = async |disk: &ForgetfulDisk| {
+        let mut table = open(Arc::new(disk.clone()), Path::new(ROOT)).await?;
+        table.compact(LATER, joining).await
+    };
+    let check = async |disk: &ForgetfulDisk, what: &str, files: &[usize]| {
+        let table = opened(disk, what).await;
+        let count = table.files().expect("it is read").len();
+        assert!(files.contains(&count), "{what}: {count} files");
+        assert_eq!(ids_on(disk, &table), ids_of(batches), "{what}");
+    };
+    let whole = before.copied();
+    let began = whole.operations();
     whole.note_cuts();
-    let joined =
-        opened(&whole, "at first").await.compact(LATER, Joining::Merge).await.expect("it works");
-    assert_eq!(joined.files_after, 1);
-    for cut in whole.cuts(CUTS) {
+    assert_eq!(join(&whole).await.expect("it works"), joined_as_one);
+    for cut in whole.cuts(CUTS / 2) {
         let what = described(&cut);
-        let mut table = opened(&cut.disk, &what).await;
-        assert_eq!(ids_on(&cut.disk, &table), ids_of(&batches), "{what}");
-        table.compact(LATER, Joining::Merge).await.expect("it works");
-        assert_eq!(table.files().expect("it is read").len(), 1, "{what}");
-        assert_eq!(ids_on(&cut.disk, &table), ids_of(&batches), "{what}");
+        check(&cut.disk, &what, &[1, 2]).await;
+        join(&cut.disk).await.expect("it works");
+        check(&cut.disk, &what, &[1]).await;
     }
+    for at in (began..whole.operations()).step_by(3) {
+        let what = format!("a fault at {at}");
+        let disk = before.copied();
+        disk.fail(Fault::Once { at });
+        // What fails behind the commit is done again when it is needed.
+        let is_joined = join(&disk).await.is_ok();
+        check(&disk, &what, if is_joined { &[1] } else { &[1, 2] }).await;
+        join(&disk).await.expect("it works");
+        check(&disk, &what, &[1]).await;
+    }
+    let full = before.copied();
+    full.set_bytes_max(Some(0));
+    join(&full).await.expect_err("there is no place");
+    full.set_bytes_max(None);
+    check(&full, "there is space again", &[2]).await;
+    assert_eq!(join(&full).await.expect("it works"), joined_as_one);
+    check(&full, "joined", &[1]).await;
+}
+
+/// Guarantee: rows of files that are merged are there once.
+#[tokio::test]
+async fn merged_rows_are_not_lost_and_not_doubled() {
+    join_on_failing_disks(&batches(), Joining::Merge).await;
+}
+
+/// Guarantee: so are those of files that are spliced.
+#[tokio::test]
+async fn spliced_rows_are_not_lost_and_not_doubled() {
+    join_on_failing_disks(&large_batches(), Joining::Splice).await;
 }
 
 /// Scenario: rows expire with the commit that writes a checkpoint and removes old commits.

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use timesink_tables::{Joining, Location, Tables};
 use timesink_testkit::notation;
 
 use crate::data::{copy_folder, counted, end, end_at_once, files_below, rows, store};
@@ -60,7 +62,12 @@ const SPANS: u64 = 20;
 
 /// Returns a message: one trace.
 fn message(trace: u64) -> String {
-    let spans = (1..=SPANS).map(|span| {
+    message_of(trace..trace + 1)
+}
+
+fn message_of(traces: Range<u64>) -> String {
+    let ids = traces.flat_map(|trace| (1..=SPANS).map(move |span| (trace, span)));
+    let spans = ids.map(|(trace, span)| {
         format!(
             r#"{{"traceId":"{trace:032x}","spanId":"{span:016x}","name":"GET /",
             "startTimeUnixNano":"{start}","endTimeUnixNano":"{end}"}}"#,
@@ -357,8 +364,47 @@ fn other_engines_read_the_tables() {
     check_other_engines(&data, "findings", &["finding_id"], None);
 }
 
-/// Checks that other engines count the rows of a table, and the distinct ones of some columns, as
-/// we do; there are some, or so many.
+/// Scenario: files of an hour that is over are joined as a server does that has no time for more.
+/// Guarantee: other engines read them as we do, and find a trace in them.
+#[test]
+fn other_engines_read_spliced_files() {
+    const TRACES: u64 = 2000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data").to_string_lossy().into_owned();
+    for first in [1, TRACES + 1] {
+        let serve = start(&data);
+        for part in (first..first + TRACES).step_by(200) {
+            serve.post(&message_of(part..part + 200));
+        }
+        end(serve);
+    }
+    let files = |table: &str| {
+        let files = files_below(&Path::new(&data).join("tables").join(table), ".parquet");
+        files.into_iter().filter(|path| path.to_string_lossy().contains("/spliced-")).count()
+    };
+    splice(Path::new(&data));
+    assert_eq!((files("spans"), files("facts")), (1, 1));
+    let ids = &["trace_id", "span_id"][..];
+    let all = Some((2 * TRACES * SPANS, 2 * TRACES * SPANS));
+    check_other_engines(&data, "spans", ids, all);
+    check_other_engines(&data, "facts", ids, all);
+}
+
+/// Joins files as a server does that has no time for more.
+fn splice(data: &Path) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let location = Location::of(data).expect("it is read").expect("a data directory");
+    let store = location.store().expect("a folder");
+    let tables = runtime.block_on(Tables::open(store, || 0));
+    let mut tables = tables.expect("they open");
+    while runtime.block_on(tables.join(i64::MAX, Joining::Splice)).expect("it works").files_before
+        > 0
+    {}
+}
+
+/// Checks that other engines count the rows of a table, the distinct ones of some columns, and
+/// those of the first and of the last value of the first column, as we do; there are some, or so
+/// many.
 fn check_other_engines(data: &str, table: &str, columns: &[&str], counts: Option<(u64, u64)>) {
     let mut count = std::process::Command::new(python());
     count.arg(root().join("tests/e2e/python/count_rows.py"));
@@ -366,14 +412,22 @@ fn check_other_engines(data: &str, table: &str, columns: &[&str], counts: Option
     let counted: Value = serde_json::from_slice(&succeed(&mut count).stdout).expect("JSON");
     let query = format!(
         "SELECT (SELECT count(*) FROM {table}) AS n, (SELECT count(*) FROM \
-         (SELECT DISTINCT {} FROM {table})) AS distinct_rows",
-        columns.join(", ")
+         (SELECT DISTINCT {} FROM {table})) AS distinct_rows, \
+         (SELECT min({first}) FROM {table}) AS least, (SELECT max({first}) FROM {table}) AS greatest",
+        columns.join(", "),
+        first = columns[0],
     );
     let ours = rows(&query, data);
     let (n, distinct) = (&ours[0]["n"], &ours[0]["distinct_rows"]);
+    let ends = ["least", "greatest"].map(|end| {
+        let value = ours[0][end].as_str().expect("a text");
+        let query = format!("SELECT count(*) AS n FROM {table} WHERE {} = '{value}'", columns[0]);
+        rows(&query, data)[0]["n"].clone()
+    });
     let expected = serde_json::json!({
-        "deltalake": n, "duckdb": n, "duckdb_distinct": distinct, "polars": n,
-        "polars_distinct": distinct,
+        "deltalake": n,
+        "duckdb": n, "duckdb_distinct": distinct, "duckdb_ends": ends,
+        "polars": n, "polars_distinct": distinct, "polars_ends": ends,
     });
     assert_eq!(counted, expected, "{table}");
     assert!(n.as_u64() > Some(0), "{table}");

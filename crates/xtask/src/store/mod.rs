@@ -98,6 +98,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         spliced::join(data, &copy)?;
         say_size(&binary, &copy, "spliced")?;
         look_up(&binary, &copy)?;
+        queries::side_by_side(&copy)?;
         std::fs::remove_dir_all(&copy)?;
         let (began, cpu) = (Instant::now(), cpu_time_of_commands()?);
         run_command(Command::new(&binary).args(["store", "compact", "--data"]).arg(data))?;
