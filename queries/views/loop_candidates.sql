@@ -1,5 +1,6 @@
 -- One row per leaf span or gap of a process that serves, or may serve, requests on an event loop:
--- what may have blocked the loop, with the stall test's raw measures.
+-- what may have blocked the loop, with the stall test's raw measures. Waits that the process tells
+-- itself are none.
 SELECT
     service_name,
     endpoint,
@@ -24,12 +25,17 @@ SELECT
     expected_request_edges,
     critical_nanos,
     code_file_path,
-    code_line_number
+    code_line_number,
+    start_time_unix_nano,
+    -- A thread of its own, by the asyncio instrumentation.
+    coalesce(scope_name = 'opentelemetry.instrumentation.asyncio' AND name LIKE 'asyncio to\_thread-%', FALSE)
+        OR coalesce(strpos(name_path, 'asyncio to_thread-') > 0, FALSE) AS is_in_thread
 FROM spans_with_facts
 WHERE
     is_leaf
     AND NOT (entry_span_id = span_id AND entry_kind IN ('SERVER', 'CONSUMER'))
     AND asgi_event_type IS NULL
+    AND coalesce(name, '') NOT IN ('timesink.pool.wait', 'timesink.thread_pool.wait')
     AND (silence_nanos IS NOT NULL OR request_silence_nanos IS NOT NULL)
 UNION ALL
 SELECT
@@ -61,7 +67,9 @@ SELECT
     gap.expected_request_edges,
     gap.critical_nanos,
     span.code_file_path,
-    span.code_line_number
+    span.code_line_number,
+    gap.start_time_unix_nano,
+    coalesce(strpos(span.name_path, 'asyncio to_thread-') > 0, FALSE) AS is_in_thread
 FROM gaps AS gap
 INNER JOIN spans_with_facts AS span
     ON gap.trace_id = span.trace_id AND gap.span_id = span.span_id

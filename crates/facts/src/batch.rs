@@ -1,8 +1,10 @@
 //! [`Batch`]: the columns of a batch of `spans` that the pass reads, each checked once.
 
-use arrow::array::{Array, AsArray, Int64Array, MapArray, RecordBatch, StringViewArray};
+use arrow::array::{
+    Array, AsArray, BooleanArray, Int64Array, MapArray, RecordBatch, StringViewArray,
+};
 use arrow::datatypes::Int64Type;
-use timesink_model::EVENT_LOOP_SCOPES;
+use timesink_model::{EVENT_LOOP_SCOPES, is_note};
 
 use crate::Error;
 use crate::rows::{ProcessKey, Serving};
@@ -36,10 +38,11 @@ pub(crate) struct Batch<'a> {
     pub(crate) rpc_method: &'a StringViewArray,
     pub(crate) asgi: &'a StringViewArray,
     pub(crate) http_target: &'a StringViewArray,
+    pub(crate) event_loop: &'a BooleanArray,
 }
 
 /// The columns of `spans` that the pass reads: a batch may lack all others.
-pub const COLUMNS: [&str; 27] = [
+pub const COLUMNS: [&str; 28] = [
     "trace_id",
     "span_id",
     "parent_span_id",
@@ -67,6 +70,7 @@ pub const COLUMNS: [&str; 27] = [
     "http_target",
     "http_route",
     "url_scheme",
+    "timesink_event_loop",
 ];
 
 impl<'a> Batch<'a> {
@@ -99,6 +103,7 @@ impl<'a> Batch<'a> {
             rpc_method: text(batch, "rpc_method")?,
             asgi: text(batch, "asgi_event_type")?,
             http_target: text(batch, "http_target")?,
+            event_loop: flag(batch, "timesink_event_loop")?,
         })
     }
 
@@ -140,6 +145,11 @@ impl<'a> Batch<'a> {
             && (self.http_route.is_valid(row) || self.url_scheme.is_valid(row))
     }
 
+    /// Whether a span is a note on its process.
+    pub(crate) fn is_note(&self, row: usize) -> bool {
+        is_note(value(self.scope, row), value(self.name, row), value(self.kind, row))
+    }
+
     /// Returns what a request shows of how its process serves requests.
     pub(crate) fn serving(&self, row: usize) -> Serving {
         match value(self.scope, row).rsplit('.').next().unwrap_or_default() {
@@ -173,6 +183,11 @@ pub(crate) fn int<'a>(batch: &'a RecordBatch, name: &'static str) -> Result<&'a 
         .column_by_name(name)
         .and_then(|column| column.as_primitive_opt::<Int64Type>())
         .ok_or(Error::MissingColumn(name))
+}
+
+fn flag<'a>(batch: &'a RecordBatch, name: &'static str) -> Result<&'a BooleanArray, Error> {
+    let column = batch.column_by_name(name).and_then(|column| column.as_boolean_opt());
+    column.ok_or(Error::MissingColumn(name))
 }
 
 /// Returns a text, empty where there is none.

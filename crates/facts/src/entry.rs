@@ -68,6 +68,11 @@ fn assign(rows: &Rows, tree: &Tree, served: &Served) -> (Vec<Entry>, Vec<u32>) {
         }
         of[at] = match above {
             Some(parent) => of[parent],
+            // A note that hangs below nothing is about no request.
+            None if rows.is_note[at] => {
+                all.push(entry(rows, at, NONE, rows.parent_id[at]));
+                all.len() as u32 - 1
+            }
             None if has_lost_local_parent(rows, tree, served, at) => {
                 let key = (tree_trace(rows, at), rows.process[at], rows.parent_id[at]);
                 *lost.entry(key).or_insert_with(|| {

@@ -105,7 +105,8 @@ pub(crate) fn find(
     let mut gaps = Vec::new();
     let mut order = Vec::new();
     for at in 0..rows.len() {
-        let internal = rows.kind[at] == Kind::Internal && rows.asgi[at] == Asgi::No;
+        let internal =
+            rows.kind[at] == Kind::Internal && rows.asgi[at] == Asgi::No && !rows.is_note[at];
         let is_long = rows.duration(at) >= GAP_NANOS_MIN;
         if is_long && (internal || entries.is_entry(at)) {
             let children = times.children(tree, at, &mut order);

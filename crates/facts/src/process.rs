@@ -23,6 +23,7 @@ pub(crate) struct Processes {
     /// By process, then by start of the local root.
     ///
     /// What made requests in its own process, the test say, is in none of them: it waits for them.
+    /// Nor is a note that hangs below nothing.
     pub(crate) groups: Vec<Group>,
     members: Vec<u32>,
     /// Index into `groups`, by span; [`NONE`] in none.
@@ -31,7 +32,9 @@ pub(crate) struct Processes {
     pub(crate) is_event_loop: Vec<bool>,
     /// Whether only requests can tell that its event loop stands still, by process.
     pub(crate) is_told_by_requests: Vec<bool>,
-    /// Whether a span has no child in its process.
+    /// Whether it says itself when its event loop stands still, by process.
+    pub(crate) is_watched: Vec<bool>,
+    /// Whether a span has no child in its process, and is no note.
     pub(crate) is_leaf: Vec<bool>,
 }
 
@@ -39,7 +42,8 @@ pub(crate) struct Processes {
 pub(crate) struct OneProcess {
     pub(crate) serves_on_event_loop: bool,
     pub(crate) told_by_requests: bool,
-    /// Whether a span has no child in the process.
+    pub(crate) watched: bool,
+    /// Whether a span has no child in the process, and is no note.
     pub(crate) leaves: Vec<bool>,
 }
 
@@ -55,8 +59,13 @@ impl Processes {
             groups.push(Group::new(rows, root, run, members.len()));
             members.extend_from_slice(run);
         }
-        let flags = (vec![process.serves_on_event_loop], vec![process.told_by_requests]);
-        Self::of_groups(rows, groups, members, flags, process.leaves)
+        Self {
+            is_event_loop: vec![process.serves_on_event_loop],
+            is_told_by_requests: vec![process.told_by_requests],
+            is_watched: vec![process.watched],
+            is_leaf: process.leaves,
+            ..Self::of_groups(rows, groups, members)
+        }
     }
 
     pub(crate) fn members(&self, group: &Group) -> &[u32] {
@@ -65,9 +74,12 @@ impl Processes {
     }
 
     pub(crate) fn group(rows: &Rows, tree: &Tree, served: &Served) -> Self {
-        let is_leaf = leaves(rows, tree);
         let mut is_event_loop = vec![false; rows.process_keys.len()];
-        let mut is_told_by_requests = is_event_loop.clone();
+        let (mut is_told_by_requests, mut is_watched) =
+            (is_event_loop.clone(), is_event_loop.clone());
+        for (&process, &watched) in rows.process.iter().zip(&rows.is_watched) {
+            is_watched[process as usize] |= watched;
+        }
         for at in (0..rows.len()).filter(|&at| served.is_request(at)) {
             let (process, serving) = (rows.process[at] as usize, rows.serving[at]);
             let is_django = serving == Serving::DjangoAsgi;
@@ -75,16 +87,16 @@ impl Processes {
             is_told_by_requests[process] |= is_django || serving == Serving::Django;
         }
         let (groups, members) = gather(rows, tree, served);
-        Self::of_groups(rows, groups, members, (is_event_loop, is_told_by_requests), is_leaf)
+        Self {
+            is_event_loop,
+            is_told_by_requests,
+            is_watched,
+            is_leaf: leaves(rows, tree),
+            ..Self::of_groups(rows, groups, members)
+        }
     }
 
-    fn of_groups(
-        rows: &Rows,
-        mut groups: Vec<Group>,
-        members: Vec<u32>,
-        (is_event_loop, is_told_by_requests): (Vec<bool>, Vec<bool>),
-        is_leaf: Vec<bool>,
-    ) -> Self {
+    fn of_groups(rows: &Rows, mut groups: Vec<Group>, members: Vec<u32>) -> Self {
         groups.sort_unstable_by_key(|g| (g.process, g.start, g.root));
         let mut group_of = vec![NONE; rows.len()];
         for (number, group) in groups.iter().enumerate() {
@@ -93,13 +105,22 @@ impl Processes {
                 group_of[at as usize] = number as u32;
             }
         }
-        Self { groups, members, group_of, is_event_loop, is_told_by_requests, is_leaf }
+        Self {
+            groups,
+            members,
+            group_of,
+            is_event_loop: Vec::new(),
+            is_told_by_requests: Vec::new(),
+            is_watched: Vec::new(),
+            is_leaf: Vec::new(),
+        }
     }
 }
 
 fn leaves(rows: &Rows, tree: &Tree) -> Vec<bool> {
     let local = |at: usize| move |&child: &u32| rows.process[child as usize] == rows.process[at];
-    (0..rows.len()).map(|at| !tree.children(at).iter().any(local(at))).collect()
+    let is_leaf = |at: usize| !rows.is_note[at] && !tree.children(at).iter().any(local(at));
+    (0..rows.len()).map(is_leaf).collect()
 }
 
 fn gather(rows: &Rows, tree: &Tree, served: &Served) -> (Vec<Group>, Vec<u32>) {
@@ -112,7 +133,9 @@ fn gather(rows: &Rows, tree: &Tree, served: &Served) -> (Vec<Group>, Vec<u32>) {
         let request = |at: u32| if is_whole { served.first[at as usize] } else { NONE };
         let process = |at: u32| rows.process[at as usize];
         of_trace.clear();
-        of_trace.extend(trace.clone().map(|at| at as u32));
+        // A note that hangs below nothing is about no request.
+        let counts = |at: &usize| !rows.is_note[*at] || tree.parent(*at).is_some();
+        of_trace.extend(trace.clone().filter(counts).map(|at| at as u32));
         of_trace.sort_by_key(|&at| (process(at), request(at)));
         for of_process in of_trace.chunk_by(|&a, &b| process(a) == process(b)) {
             let has_requests = request(of_process[0]) != NONE;

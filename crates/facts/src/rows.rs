@@ -127,6 +127,10 @@ pub(crate) struct Rows {
     pub(crate) parent_is_remote: Vec<bool>,
     pub(crate) failed: Vec<bool>,
     pub(crate) asgi: Vec<Asgi>,
+    /// Whether it says when its process stood still: it is no work, and neither child nor cover.
+    pub(crate) is_note: Vec<bool>,
+    /// Whether its process says when its event loop stands still.
+    pub(crate) is_watched: Vec<bool>,
     /// Whether it is INTERNAL and carries what server instrumentations write on a request.
     pub(crate) is_served: Vec<bool>,
     /// What the span shows of how its process serves requests, if it is one.
@@ -202,6 +206,8 @@ impl Rows {
             parent_is_remote: numbers.parent_is_remote,
             failed: numbers.failed,
             asgi: numbers.asgi,
+            is_note: numbers.is_note,
+            is_watched: numbers.is_watched,
             is_served: numbers.is_served,
             serving: numbers.serving,
             db_system: ordered(&mut texts.db_system, &order),
@@ -238,6 +244,8 @@ struct Numbers {
     parent_is_remote: Vec<bool>,
     failed: Vec<bool>,
     asgi: Vec<Asgi>,
+    is_note: Vec<bool>,
+    is_watched: Vec<bool>,
     is_served: Vec<bool>,
     serving: Vec<Serving>,
     adjusted_counts: HashMap<u32, f64>,
@@ -264,6 +272,8 @@ impl Numbers {
             parent_is_remote: Vec::with_capacity(spans),
             failed: Vec::with_capacity(spans),
             asgi: Vec::with_capacity(spans),
+            is_note: Vec::with_capacity(spans),
+            is_watched: Vec::with_capacity(spans),
             is_served: Vec::with_capacity(spans),
             serving: Vec::with_capacity(spans),
             ..Self::default()
@@ -285,6 +295,8 @@ impl Numbers {
         self.parent_is_remote.extend(batch.flags.iter().map(parent_is_remote));
         self.failed.extend(all.clone().map(|row| value(batch.status_code, row) == "ERROR"));
         self.asgi.extend(all.clone().map(|row| asgi(value(batch.asgi, row))));
+        self.is_note.extend(all.clone().map(|row| batch.is_note(row)));
+        self.is_watched.extend(all.clone().map(|row| batch.event_loop.is_valid(row)));
         let is_served = |row| kind(row) == Kind::Internal && batch.is_served(row);
         self.is_served.extend(all.clone().map(is_served));
         self.serving.extend(all.clone().map(|row| match kind(row) {
@@ -316,6 +328,8 @@ impl Numbers {
         self.parent_is_remote = ordered(&mut self.parent_is_remote, &order);
         self.failed = ordered(&mut self.failed, &order);
         self.asgi = ordered(&mut self.asgi, &order);
+        self.is_note = ordered(&mut self.is_note, &order);
+        self.is_watched = ordered(&mut self.is_watched, &order);
         self.is_served = ordered(&mut self.is_served, &order);
         self.serving = ordered(&mut self.serving, &order);
         self.order = order;

@@ -53,7 +53,7 @@ pub(crate) fn measure(
     groups: &[Group],
     candidates: &[Candidate],
 ) -> Vec<Silence> {
-    let edges = Edges::list(processes, groups, rows, |_| true);
+    let edges = Edges::list(processes, groups, rows, |at| !rows.is_note[at]);
     let ranks: Vec<[u32; 4]> = candidates.iter().map(|c| edges.ranks(c)).collect();
     let by_end = by_end(groups);
     let counts = edges.count_concurrent(groups, &by_end, candidates, &ranks);

@@ -227,20 +227,55 @@ impl Loop<'_> {
         (self.rows.start[at as usize], self.rows.end[at as usize])
     }
 
-    /// The leaf spans worth measuring: an entry's own time shows as gaps.
+    /// The leaf spans and notes worth measuring: an entry's own time shows as gaps.
     fn leaves<'s>(&'s self, group: &Group) -> impl Iterator<Item = u32> + 's {
         self.processes.members(group).iter().copied().filter(|&at| {
             let at = at as usize;
-            self.processes.is_leaf[at]
-                && !self.served.is_request(at)
-                && self.rows.duration(at) >= MEASURED_NANOS_MIN
+            let is_leaf = self.processes.is_leaf[at] && !self.served.is_request(at);
+            (is_leaf || self.rows.is_note[at]) && self.rows.duration(at) >= MEASURED_NANOS_MIN
         })
     }
 
     /// Returns the stretches in which places that block did block, by start, without overlap.
     fn blocked(&self, gaps: &[Gap], stalls: &Stalls, options: &PassOptions) -> Vec<Blocked> {
+        let mut blocked = self.noted(options);
+        if !self.processes.is_watched[self.groups[0].process as usize] {
+            self.judge(gaps, stalls, options, &mut blocked);
+        }
+        blocked.sort_unstable_by_key(|b| (b.start, b.end, b.group));
+        let mut until = i64::MIN;
+        for stretch in &mut blocked {
+            stretch.start = stretch.start.max(until);
+            stretch.end = stretch.end.max(stretch.start);
+            until = until.max(stretch.end);
+        }
+        blocked
+    }
+
+    /// Returns the stretches in which the process says itself that it stood still.
+    fn noted(&self, options: &PassOptions) -> Vec<Blocked> {
+        let nanos_min = options.stall_test.silence_nanos_min;
+        let groups = (0..).zip(self.groups);
+        let notes = groups.flat_map(|(number, group)| {
+            let members = self.processes.members(group).iter();
+            let notes = members.filter(|&&at| self.rows.is_note[at as usize]);
+            notes.map(move |&at| {
+                let (start, end) = self.interval(at);
+                Blocked { start, end, group: number }
+            })
+        });
+        notes.filter(|blocked| blocked.end - blocked.start >= nanos_min).collect()
+    }
+
+    /// Adds the stretches of places that block by the test.
+    fn judge(
+        &self,
+        gaps: &[Gap],
+        stalls: &Stalls,
+        options: &PassOptions,
+        blocked: &mut Vec<Blocked>,
+    ) {
         let places = self.verdicts(gaps, stalls, options);
-        let mut blocked = Vec::new();
         self.each_candidate(gaps, stalls, options, |seen| {
             let (by_all, together, by_requests) = places[&seen.place];
             let silent = |silence: &&Silence| {
@@ -255,14 +290,6 @@ impl Loop<'_> {
                 blocked.push(Blocked { start: seen.end - nanos, end: seen.end, group: seen.group });
             }
         });
-        blocked.sort_unstable_by_key(|b| (b.start, b.end, b.group));
-        let mut until = i64::MIN;
-        for stretch in &mut blocked {
-            stretch.start = stretch.start.max(until);
-            stretch.end = stretch.end.max(stretch.start);
-            until = until.max(stretch.end);
-        }
-        blocked
     }
 
     /// Returns, for each place, whether it blocks by the silence of all spans in most of its
@@ -306,8 +333,11 @@ impl Loop<'_> {
         let nanos_min = options.stall_test.silence_nanos_min;
         for (number, group) in self.groups.iter().enumerate() {
             let endpoint = self.rows.name[group.root as usize];
-            for at in self.leaves(group).filter(|&at| self.rows.duration(at as usize) >= nanos_min)
-            {
+            let is_candidate = |at: &u32| {
+                let at = *at as usize;
+                self.rows.duration(at) >= nanos_min && !self.rows.is_note[at]
+            };
+            for at in self.leaves(group).filter(is_candidate) {
                 let (start, end) = self.interval(at);
                 see(Seen {
                     place: (endpoint, None, self.meaning.operation[at as usize], Sym(0)),

@@ -20,7 +20,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// Returns the children of a span, by start.
+    /// Returns the children of a span, by start, without notes.
     pub(crate) fn children(&self, at: usize) -> &[u32] {
         &self.children[self.first_child[at] as usize..self.first_child[at + 1] as usize]
     }
@@ -31,7 +31,7 @@ impl Tree {
 
     pub(crate) fn build(rows: &Rows) -> Self {
         let (mut parent, is_orphan) = find_parents(rows);
-        let (first_child, children) = list_children(&parent);
+        let (first_child, children) = list_children(&parent, |_| true);
         let mut tree = Self {
             root: vec![NONE; rows.len()],
             depth: vec![0; rows.len()],
@@ -44,8 +44,8 @@ impl Tree {
         };
         let cut = tree.order(&mut parent);
         tree.parent = parent;
-        if cut {
-            (tree.first_child, tree.children) = list_children(&tree.parent);
+        if cut || rows.is_note.contains(&true) {
+            (tree.first_child, tree.children) = list_children(&tree.parent, |at| !rows.is_note[at]);
         }
         tree.is_complete = tree.complete(rows);
         tree
@@ -100,7 +100,8 @@ impl Tree {
     fn complete(&self, rows: &Rows) -> Vec<bool> {
         let mut complete = vec![false; rows.len()];
         for trace in &rows.traces {
-            let mut tops = trace.clone().filter(|&at| self.parent[at] == NONE);
+            let is_top = |at: &usize| self.parent[*at] == NONE && !rows.is_note[*at];
+            let mut tops = trace.clone().filter(is_top);
             let is_root = |at: usize| rows.parent_id[at] == 0;
             let whole = tops.next().is_some_and(is_root) && tops.next().is_none();
             complete[trace.clone()].fill(whole);
@@ -147,10 +148,15 @@ fn find_parents(rows: &Rows) -> (Vec<u32>, Vec<bool>) {
     (parent, is_orphan)
 }
 
-/// Returns, for each span, where its children begin, and all children, by parent and start.
-fn list_children(parent: &[u32]) -> (Vec<u32>, Vec<u32>) {
+/// Returns, for each span, where its children begin, and all children that count, by parent and
+/// start.
+fn list_children(parent: &[u32], counts: impl Fn(usize) -> bool) -> (Vec<u32>, Vec<u32>) {
+    let counted = || {
+        let children = parent.iter().enumerate();
+        children.filter(|(at, parent)| **parent != NONE && counts(*at))
+    };
     let mut first = vec![0_u32; parent.len() + 1];
-    for &parent in parent.iter().filter(|&&parent| parent != NONE) {
+    for (_, &parent) in counted() {
         first[parent as usize + 1] += 1;
     }
     for at in 1..first.len() {
@@ -158,7 +164,7 @@ fn list_children(parent: &[u32]) -> (Vec<u32>, Vec<u32>) {
     }
     let mut next = first.clone();
     let mut children = vec![0; first[parent.len()] as usize];
-    for (at, &parent) in parent.iter().enumerate().filter(|(_, parent)| **parent != NONE) {
+    for (at, &parent) in counted() {
         children[next[parent as usize] as usize] = at as u32;
         next[parent as usize] += 1;
     }

@@ -17,7 +17,7 @@ pub use finding::{
     Confidence, Evidence, Finding, Measure, MeasureValue, Muted, Remediation, Severity, Status,
 };
 pub use history::{FINDINGS_MAX, FORGOTTEN_AFTER_NANOS, History, Period, Traffic};
-pub use process::EVENT_LOOP_SCOPES;
+pub use process::{COMPANION_SCOPE, EVENT_LOOP_SCOPES, is_note};
 
 /// Nanoseconds of one millisecond.
 pub const NANOS_PER_MILLI: i64 = 1_000_000;

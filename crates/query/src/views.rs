@@ -21,6 +21,7 @@ pub const VIEWS: &[View] = &[
     view!("call_client_spans"),
     view!("service_edges"),
     view!("loop_candidates"),
+    view!("loop_blocks"),
 ];
 
 #[cfg(test)]

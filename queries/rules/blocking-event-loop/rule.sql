@@ -1,6 +1,100 @@
 -- One row for each stretch in which a place blocked the event loop of its process, and for each of a
--- place that cannot be told.
-WITH instances AS (
+-- place that cannot be told. Where the process says itself when its loop stood still, that is what
+-- counts; else what the spans of its requests show.
+WITH watched AS (
+    SELECT DISTINCT process_id, TRUE AS is_watched
+    FROM spans_with_facts
+    WHERE timesink_event_loop IS NOT NULL
+), requests AS (
+    -- How many requests each endpoint of a process served.
+    SELECT process_id, endpoint, count(*) AS requests
+    FROM entries
+    GROUP BY process_id, endpoint
+), blocks AS (
+    SELECT
+        block.*,
+        decidable_min,
+        endpoint_share_min,
+        slow_callback_millis_min,
+        certain_min
+    FROM loop_blocks AS block
+    JOIN params USING (service_name, endpoint, kind)
+    WHERE nanos >= silence_millis_min * 1000000
+), overlaps AS (
+    -- What the blocking request did meanwhile: its leaf spans and gaps, the longest overlap first.
+    SELECT
+        block.trace_id,
+        block.span_id,
+        candidate.place,
+        candidate.is_gap,
+        row_number() OVER (
+            PARTITION BY block.trace_id, block.span_id
+            ORDER BY
+                least(block.end_time_unix_nano, candidate.end_time_unix_nano)
+                    - greatest(block.start_time_unix_nano, candidate.start_time_unix_nano) DESC,
+                candidate.is_gap,
+                candidate.place
+        ) AS place_number
+    FROM blocks AS block
+    JOIN loop_candidates AS candidate
+        ON candidate.trace_id = block.trace_id
+            AND candidate.entry_span_id = block.entry_span_id
+            AND candidate.process_id = block.process_id
+    WHERE
+        2 * (
+            least(block.end_time_unix_nano, candidate.end_time_unix_nano)
+            - greatest(block.start_time_unix_nano, candidate.start_time_unix_nano)
+        ) >= block.nanos
+        -- What blocks ends before the loop turns again; what only waits ends after that. The
+        -- beginning may be told a watchdog's beat too late.
+        AND (
+            candidate.is_gap
+            OR candidate.end_time_unix_nano <= block.end_time_unix_nano + 20000
+                AND candidate.start_time_unix_nano >= block.start_time_unix_nano - 20000000
+        )
+), told AS (
+    -- Named by the operation that took most of it, else by the code, else by the gap that it left.
+    SELECT
+        blocks.*,
+        CASE
+            WHEN NOT overlaps.is_gap THEN overlaps.place
+            WHEN code_function_name IS NULL THEN coalesce(overlaps.place, 'code that was not seen')
+            WHEN callee IS NULL THEN code_function_name
+            ELSE concat(callee, ' in ', code_function_name)
+        END AS place
+    FROM blocks
+    LEFT JOIN overlaps
+        ON overlaps.trace_id = blocks.trace_id
+            AND overlaps.span_id = blocks.span_id
+            AND overlaps.place_number = 1
+), told_places AS (
+    SELECT
+        process_id,
+        service_name,
+        endpoint,
+        place,
+        count(*) AS blocks,
+        count(DISTINCT concat(trace_id, coalesce(entry_span_id, ''))) AS blocked_requests,
+        avg(nanos) AS mean_nanos
+    FROM told
+    GROUP BY process_id, service_name, endpoint, place
+), direct AS (
+    -- What happens again: the first time may be an import or a connection. It is in a good part of
+    -- the endpoint's requests, or long.
+    SELECT
+        told.*,
+        told_places.blocks
+    FROM told
+    JOIN told_places USING (process_id, service_name, endpoint, place)
+    LEFT JOIN requests USING (process_id, endpoint)
+    WHERE
+        told_places.blocks >= certain_min
+        AND (
+            requests IS NULL
+            OR blocked_requests >= endpoint_share_min * requests
+            OR mean_nanos >= slow_callback_millis_min * 1000000
+        )
+), instances AS (
     -- Every leaf span and gap long enough to hold a silence, judged alone. Blocked: no concurrent
     -- request of the process started or ended a span although several were to be expected; a span
     -- must be silent over its whole length. Unknown: too little else went on to tell.
@@ -25,7 +119,11 @@ WITH instances AS (
         coalesce(request_silence_nanos >= silence_millis_min * 1000000, FALSE) AS is_quiet
     FROM loop_candidates AS candidate
     JOIN params USING (service_name, endpoint, kind)
-    WHERE nanos >= silence_millis_min * 1000000
+    LEFT JOIN watched USING (process_id)
+    WHERE
+        nanos >= silence_millis_min * 1000000
+        AND is_watched IS NULL
+        AND NOT is_in_thread
 ), distinct_instances AS (
     -- Two blocks of one loop never overlap, by 2 ms at most in what spans show of them; requests that
     -- wait for the loop wait together.
@@ -42,11 +140,6 @@ WITH instances AS (
             TRUE
         ) AS is_distinct
     FROM instances
-), requests AS (
-    -- How many requests each endpoint of a process served.
-    SELECT process_id, endpoint, count(*) AS requests
-    FROM entries
-    GROUP BY process_id, endpoint
 ), places AS (
     -- One place of the code over all its requests: one interval proves little, many prove a lot.
     SELECT
@@ -215,4 +308,28 @@ SELECT
     code_file_path,
     code_line_number
 FROM stretches
+UNION ALL
+SELECT
+    service_name,
+    trace_id,
+    span_id,
+    place AS subject,
+    1 AS occurrences,
+    -- The loop's own time at least: whoever comes meanwhile waits for it.
+    greatest(coalesce(waiting_nanos, 0), nanos) AS wasted_nanos,
+    'certain' AS confidence,
+    CASE
+        WHEN code_file_path IS NULL
+            THEN 'the process itself says that its event loop stood still (timesink-otel); it could not be seen in which line'
+        ELSE 'the process itself says that its event loop stood still, and in which line (timesink-otel)'
+    END AS confidence_reason,
+    nanos AS blocked_nanos,
+    CAST(round(CAST(coalesce(waiting_nanos, 0) AS DOUBLE) / greatest(1, nanos)) AS BIGINT) AS requests_waiting,
+    NULL AS expected_edges,
+    blocks AS instances_blocked,
+    blocks AS instances_decidable,
+    blocks AS instances,
+    code_file_path,
+    code_line_number
+FROM direct
 ORDER BY wasted_nanos DESC, trace_id, span_id, place

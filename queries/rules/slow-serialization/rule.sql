@@ -20,8 +20,9 @@ WITH last_io AS (
     FROM spans_with_facts
     WHERE is_orphan AND kind NOT IN ('SERVER', 'CONSUMER')
 ), explicit AS (
-    -- Spans without calls of their own that begin after the last I/O, and template renderings: a
-    -- template loads those that it extends or includes while it renders, so its own time counts.
+    -- Spans without calls of their own that begin after the last I/O, serializations above all that
+    -- the process measured itself (`timesink-otel`), and template renderings: a template loads
+    -- those that it extends or includes while it renders, so its own time counts.
     SELECT
         span.service_name,
         span.endpoint,
@@ -31,10 +32,14 @@ WITH last_io AS (
         span.has_process_identity,
         span.entry_duration_nanos,
         CASE
+            WHEN span.timesink_callee IS NOT NULL AND span.code_function_name IS NULL THEN span.timesink_callee
+            WHEN span.timesink_callee IS NOT NULL
+                THEN concat(span.timesink_callee, ' in ', span.code_function_name)
             WHEN span.jinja2_template_name IS NULL THEN span.operation
             ELSE concat(span.operation, ' ', span.jinja2_template_name)
         END AS subject,
         CASE
+            WHEN span.timesink_callee IS NOT NULL THEN 'measured'
             WHEN span.jinja2_template_name IS NOT NULL THEN 'template'
             -- The words for what this rule looks for, as libraries and people name such spans.
             WHEN regexp_like(lower(span.operation), 'seriali[sz]|render|encod|dump|marshal|template')
@@ -61,7 +66,13 @@ WITH last_io AS (
         AND span.tiling_span_id <> span.span_id
         -- Work that the asyncio instrumentation shows in a thread or task of its own.
         AND coalesce(span.scope_name, '') <> 'opentelemetry.instrumentation.asyncio'
-        AND (span.start_time_unix_nano >= last_io.io_end OR span.jinja2_template_name IS NOT NULL)
+        -- Of what the process tells itself, serializations alone.
+        AND (coalesce(span.scope_name, '') <> 'timesink_otel' OR span.name = 'timesink.serialize')
+        AND (
+            span.start_time_unix_nano >= last_io.io_end
+            OR span.jinja2_template_name IS NOT NULL
+            OR (span.timesink_callee IS NOT NULL AND last_io.io_end IS NULL)
+        )
 ), tails AS (
     -- The uncovered time from the last I/O to the first byte of the response, or to the end of the
     -- request where the framework does not show that byte; in the request's own span or in one of
@@ -144,7 +155,7 @@ WITH last_io AS (
         endpoint,
         subject,
         count(DISTINCT concat(trace_id, entry_span_id)) AS slow_requests,
-        sum(CASE loop_verdict WHEN 'clear' THEN 1 ELSE 0 END) AS clear,
+        sum(CASE WHEN loop_verdict = 'clear' AND shown_by <> 'measured' THEN 1 ELSE 0 END) AS clear,
         sum(CASE loop_verdict WHEN 'blocked' THEN 1 ELSE 0 END) AS blocked,
         sum(CASE loop_verdict WHEN 'unknown' THEN 0 ELSE 1 END) AS decidable,
         max(trace_share_min) AS trace_share_min,
@@ -162,7 +173,7 @@ SELECT
     candidates.wasted_nanos,
     CASE
         WHEN places.slow_requests < places.requests_min THEN 'possible'
-        WHEN candidates.shown_by = 'template' THEN 'certain'
+        WHEN candidates.shown_by IN ('template', 'measured') THEN 'certain'
         WHEN candidates.shown_by = 'work' AND 2 * places.blocked <= places.slow_requests THEN 'possible'
         ELSE 'likely'
     END AS confidence,
@@ -170,6 +181,7 @@ SELECT
         WHEN places.slow_requests < places.requests_min
             THEN 'too few requests to tell it from a cold start or an outlier'
         WHEN candidates.shown_by = 'template' THEN 'the template engine recorded the rendering itself'
+        WHEN candidates.shown_by = 'measured' THEN 'the process measured the serialization itself (timesink-otel)'
         WHEN candidates.shown_by = 'work' AND 2 * places.blocked <= places.slow_requests
             THEN 'it lies where responses are built, but nothing shows that it is computing, or what'
         WHEN candidates.shown_by <> 'gap'

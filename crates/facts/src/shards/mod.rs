@@ -250,6 +250,8 @@ impl Taken<'_> {
             .with(Flags::ENTRY, is_entry)
             .with(Flags::CALLER, is_entry && entry.is_caller)
             .with(Flags::WAITS, entry.waits())
+            .with(Flags::NOTE, rows.is_note[at])
+            .with(Flags::WATCHED, rows.is_watched[at])
             .with(Flags::EVENT_LOOP, is_django || serving == Serving::EventLoop)
             .with(Flags::TOLD_BY_REQUESTS, is_django || serving == Serving::Django);
         let name = if is_root { rows.text(rows.name[at]) } else { "" };

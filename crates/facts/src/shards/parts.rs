@@ -58,6 +58,10 @@ impl Flags {
     /// A child starts after the gap.
     pub(super) const AFTER: Self = Self(1 << 10);
 
+    pub(super) const NOTE: Self = Self(1 << 11);
+    /// It shows that its process says when its event loop stands still.
+    pub(super) const WATCHED: Self = Self(1 << 12);
+
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
     }

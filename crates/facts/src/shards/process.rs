@@ -57,6 +57,7 @@ impl<'p> Process<'p> {
         let process = OneProcess {
             serves_on_event_loop: are(Flags::EVENT_LOOP).any(|is| is),
             told_by_requests: are(Flags::TOLD_BY_REQUESTS).any(|is| is),
+            watched: are(Flags::WATCHED).any(|is| is),
             leaves: are(Flags::LEAF).collect(),
         };
         let members = members(spans);
@@ -191,6 +192,7 @@ fn rows(spans: &[Sharded]) -> Rows {
         end: spans.iter().map(|(_, part)| part.end).collect(),
         kind: spans.iter().map(|(_, part)| kind(part)).collect(),
         name: spans.iter().map(|(_, part)| part.name).collect(),
+        is_note: spans.iter().map(|(_, part)| part.flags.has(Flags::NOTE)).collect(),
         process: vec![0; spans.len()],
         process_keys: vec![ProcessKey::default()],
         ..Rows::default()

@@ -1,0 +1,133 @@
+"""`http_body`: sizes of request and response bodies on the SERVER span of ASGI and WSGI services.
+
+It listens where the OpenTelemetry instrumentations make their spans. The request's size and, in
+WSGI, the response's is what `Content-Length` says; in ASGI the response's bytes are counted.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from timesink_otel.probe import Probe
+
+REQUEST = "http.request.body.size"
+RESPONSE = "http.response.body.size"
+
+_ASGI = "opentelemetry.instrumentation.asgi"
+_WSGI = "opentelemetry.instrumentation.wsgi"
+_DJANGO = "opentelemetry.instrumentation.django.middleware.otel_middleware"
+
+
+class HttpBody(Probe):
+    name = "http_body"
+
+    def install(self):
+        self.patches.when_imported(_ASGI, self._patch_asgi)
+        self.patches.when_imported(_WSGI, self._patch_wsgi)
+        self.patches.when_imported(_DJANGO, self._patch_django)
+
+    def _patch_asgi(self, asgi):
+        self.patches.replace(asgi, "collect_request_attributes", self._with_size_of(_of_scope))
+        self.patches.replace(asgi.OpenTelemetryMiddleware, "_get_otel_send", self._counting)
+
+    def _patch_wsgi(self, wsgi):
+        self.patches.replace(wsgi, "collect_request_attributes", self._with_size_of(_of_environ))
+        self.patches.replace(wsgi, "add_response_attributes", self._noting)
+
+    def _patch_django(self, django):
+        # Django's middleware has the functions of both under names of its own.
+        for name, size in (("asgi", _of_scope), ("wsgi", _of_environ)):
+            name += "_collect_request_attributes"
+            self.patches.replace(django, name, self._with_size_of(size))
+        self.patches.replace(django, "add_response_attributes", self._noting)
+
+    def _with_size_of(self, size):
+        """Adds the request's size to the attributes that the instrumentation collects."""
+
+        def wrap(original):
+            @functools.wraps(original)
+            def collect(request, *args, **kwargs):
+                attributes = original(request, *args, **kwargs)
+                if self.on:
+                    self._guarded(_set_size, attributes, REQUEST, size, request)
+                return attributes
+
+            return collect
+
+        return wrap
+
+    def _noting(self, original):
+        @functools.wraps(original)
+        def add(span, status, headers, *args, **kwargs):
+            if self.on:
+                self._guarded(_note_length, span, headers)
+            return original(span, status, headers, *args, **kwargs)
+
+        return add
+
+    def _counting(self, original):
+        @functools.wraps(original)
+        def get_send(middleware, span, name, scope, send, *args, **kwargs):
+            if self.on and scope.get("type") == "http":
+                send = self._counted(send, span)
+            return original(middleware, span, name, scope, send, *args, **kwargs)
+
+        return get_send
+
+    def _counted(self, send, span):
+        """Returns `send` with a count; the instrumentation ends the span after the last message."""
+        total = 0
+
+        async def counted(message):
+            nonlocal total
+            if message.get("type") == "http.response.body" and self.on:
+                total += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    self._guarded(_set, span, RESPONSE, total)
+            await send(message)
+
+        return counted
+
+    def _guarded(self, note, *args):
+        try:
+            note(*args)
+        except Exception as error:
+            self.fail(error)
+
+
+def _set(span, key, size):
+    if span.is_recording():
+        span.set_attribute(key, size)
+
+
+def _set_size(attributes, key, size, request):
+    number = _parse_size(size(request))
+    if number is not None:
+        attributes[key] = number
+
+
+def _note_length(span, headers):
+    for name, value in headers:
+        if name.lower() == "content-length":
+            size = _parse_size(value)
+            if size is not None:
+                _set(span, RESPONSE, size)
+
+
+def _of_scope(scope):
+    for name, value in scope.get("headers") or ():
+        if name.lower() == b"content-length":
+            return value
+    return None
+
+
+def _of_environ(environ):
+    return environ.get("CONTENT_LENGTH")
+
+
+def _parse_size(value):
+    """Clients send what they like: what is no number is no size."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,130 @@
+"""Finds the first frame of a stack that is the user's own code, and names its place.
+
+The user's code is what lies neither in the standard library nor among installed packages nor
+among installed scripts. Packages named in `TIMESINK_USER_PACKAGES` count although installed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+
+from timesink_otel.emitter import thread_attributes
+
+# A process has some thousand code objects on the way to its client calls. Templates and `exec`
+# make new ones for ever: at the limit the cache starts anew.
+CODES_MAX = 4096
+# Deeper stacks are recursion, where the innermost frames repeat.
+FRAMES_MAX = 200
+
+_INSTALLED = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
+
+
+class UserCode:
+    def __init__(self, user_packages=()):
+        self._places = {}
+        self._packages = tuple(os.sep + name + os.sep for name in user_packages)
+        self._library = _library_folders()
+
+    def find(self, frame, outermost=None):
+        """Returns the attributes of the innermost user frame and the frame that it called, if any.
+
+        Without a user frame these are None and the innermost frame. Frames are looked at up to
+        the one that runs the code `outermost`, which is left out.
+        """
+        places = self._places
+        below, innermost, greenlet = None, frame, None
+        for _ in range(FRAMES_MAX):
+            code = frame.f_code
+            if code is outermost:
+                break
+            try:
+                place = places[code]
+            except KeyError:
+                place = self._remember(frame, code)
+            if place is not None:
+                return _attributes(place, frame.f_lineno), below
+            below, frame = frame, frame.f_back
+            if frame is None:
+                greenlet, frame = _starter(greenlet)
+                if frame is None:
+                    break
+        return None, None if innermost.f_code is outermost else innermost
+
+    def attributes_of_caller(self):
+        """Returns thread and code attributes of whoever called into the library that called us."""
+        attributes = thread_attributes()
+        found, _ = self.find(sys._getframe(1))
+        if found:
+            attributes.update(found)
+        return attributes
+
+    def _remember(self, frame, code):
+        place = None
+        if self._is_user_file(code.co_filename):
+            place = (self._relative(code.co_filename), function_name(frame))
+        if len(self._places) >= CODES_MAX:
+            self._places.clear()
+        self._places[code] = place
+        return place
+
+    def _is_user_file(self, path):
+        if path.startswith("<"):
+            return False
+        path = os.path.abspath(path)
+        if any(package in path for package in self._packages):
+            return True
+        if any(folder in path for folder in _INSTALLED):
+            return False
+        return not path.startswith(self._library)
+
+    def _relative(self, path):
+        path = os.path.abspath(path)
+        # Asked for each new code object: servers change the folder after they have loaded us.
+        for root in _source_roots():
+            if path.startswith(root):
+                return path[len(root):].replace(os.sep, "/")
+        return path.replace(os.sep, "/")
+
+
+def function_name(frame):
+    """Returns the function with its module and, from Python 3.11 on, its class."""
+    code = frame.f_code
+    module = frame.f_globals.get("__name__", "")
+    name = getattr(code, "co_qualname", code.co_name)
+    return "%s.%s" % (module, name) if module else name
+
+
+def _attributes(place, line):
+    attributes = {"code.file.path": place[0], "code.function.name": place[1]}
+    if line is not None:
+        attributes["code.line.number"] = line
+    return attributes
+
+
+def _starter(greenlet):
+    """Returns the greenlet that started this one (the current one for None), and its frame.
+
+    SQLAlchemy's asyncio runs the driver in a greenlet, whose own stack does not reach the caller.
+    """
+    module = sys.modules.get("greenlet")
+    if greenlet is None:
+        greenlet = module.getcurrent() if module else None
+    parent = getattr(greenlet, "parent", None)
+    return parent, getattr(parent, "gr_frame", None)
+
+
+def _library_folders():
+    here = os.path.dirname(os.path.abspath(__file__))
+    paths = sysconfig.get_paths()
+    folders = {here, os.path.dirname(os.path.abspath(os.__file__))}
+    folders.update(paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib", "scripts"))
+    return tuple(sorted(os.path.join(os.path.abspath(folder), "") for folder in folders))
+
+
+def _source_roots():
+    """The working directory, then the folders that imports come from, the longest first."""
+    folders = {os.path.abspath(folder) for folder in sys.path if folder}
+    roots = [os.getcwd()] + sorted(folders, key=len, reverse=True)
+    return tuple(os.path.join(root, "") for root in roots)

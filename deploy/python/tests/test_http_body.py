@@ -1,0 +1,113 @@
+"""Sizes of bodies, through the real instrumentations of ASGI and WSGI frameworks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+REQUEST, RESPONSE = "http.request.body.size", "http.response.body.size"
+
+
+def server_span(recorded):
+    (span,) = [s for s in recorded.spans if s.kind.name == "SERVER"]
+    return span
+
+
+def test_fastapi_counts_what_it_streams(companion):
+    fastapi = pytest.importorskip("fastapi")
+    from fastapi.responses import StreamingResponse
+    from fastapi.testclient import TestClient
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+    app = fastapi.FastAPI()
+
+    async def stream(request):
+        await request.body()
+        return StreamingResponse(iter([b"x" * 700, b"y" * 300]))
+
+    app.router.add_route("/", stream, methods=["POST"])
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=companion.provider)
+    assert len(TestClient(app).post("/", content=b"z" * 123).content) == 1000
+    attributes = server_span(companion).attributes
+    assert attributes[REQUEST] == 123
+    assert attributes[RESPONSE] == 1000
+
+
+def test_flask_says_what_the_headers_say(companion):
+    flask = pytest.importorskip("flask")
+    from opentelemetry.instrumentation.flask import FlaskInstrumentor
+
+    app = flask.Flask("app")
+    app.route("/", methods=["POST"])(lambda: "x" * 1000)
+    FlaskInstrumentor().instrument_app(app, tracer_provider=companion.provider)
+    assert len(app.test_client().post("/", data=b"z" * 123).data) == 1000
+    attributes = server_span(companion).attributes
+    assert attributes[REQUEST] == 123
+    assert attributes[RESPONSE] == 1000
+
+
+@pytest.mark.parametrize("length", ["", "many", "-"])
+def test_length_that_is_no_number_is_no_size(length):
+    from timesink_otel.probes.http_body import _parse_size
+
+    assert _parse_size(length) is None
+
+
+def test_django_says_what_the_headers_say():
+    pytest.importorskip("django")
+    script = """
+import sys
+sys.path.insert(0, %r)
+from conftest import Recorded
+import timesink_otel
+recorded = Recorded()
+timesink_otel.install(recorded.provider)
+from django.conf import settings
+settings.configure(ROOT_URLCONF="__main__", ALLOWED_HOSTS=["*"], SECRET_KEY="x",
+                   MIDDLEWARE=["django.middleware.common.CommonMiddleware"])
+from django.http import HttpResponse
+from django.urls import path
+urlpatterns = [path("", lambda request: HttpResponse("x" * 1000))]
+from opentelemetry.instrumentation.django import DjangoInstrumentor
+DjangoInstrumentor().instrument(tracer_provider=recorded.provider)
+import django
+django.setup()
+from django.test import Client
+Client().post("/", data=b"z" * 123, content_type="text/plain")
+(span,) = [s for s in recorded.spans if s.kind.name == "SERVER"]
+print(span.attributes["http.request.body.size"], span.attributes["http.response.body.size"])
+""" % __file__.rsplit("/", 1)[0]
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert output.stdout.strip() == "123 1000", output.stderr
+
+
+class Cursor:
+    """A driver's cursor that knows its rows, as psycopg's do."""
+
+    description = (("id",),)
+    rowcount = 7
+
+    def execute(self, statement):
+        return None
+
+
+@pytest.mark.parametrize(
+    "description, rowcount, rows", [((("id",),), 7, 7), ((("id",),), -1, None), (None, 3, None)]
+)
+def test_rows_are_told_where_the_driver_knows_them(companion, description, rowcount, rows):
+    from opentelemetry.instrumentation import dbapi
+
+    class Connection:
+        def cursor(self):
+            cursor = Cursor()
+            cursor.description, cursor.rowcount = description, rowcount
+            return cursor
+
+    connection = dbapi.instrument_connection(
+        "test", Connection(), "db", tracer_provider=companion.provider
+    )
+    connection.cursor().execute("SELECT id FROM item")
+    (span,) = companion.spans
+    assert span.attributes.get("db.response.returned_rows") == rows

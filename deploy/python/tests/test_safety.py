@@ -1,0 +1,139 @@
+"""The service never notices: not a failure of ours, not a patch, not our absence."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import timesink_otel
+from opentelemetry.trace import SpanKind
+
+BLOCKED = "timesink.event_loop.blocked"
+
+
+def failing(*args, **kwargs):
+    raise ValueError("ours")
+
+
+def warnings_in(caplog):
+    return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING and r.name == "timesink_otel"]
+
+
+@pytest.mark.parametrize("probe, part", [("code", "user_code"), ("json", "user_code")])
+def test_probe_that_raises_is_told_once_and_off_while_the_rest_goes_on(
+    companion, monkeypatch, caplog, probe, part
+):
+    monkeypatch.setenv("TIMESINK_SERIALIZE_MILLIS_MIN", "0.000001")
+    timesink_otel.uninstall()
+    timesink_otel.install(companion.provider)
+    broken = timesink_otel._companion.probes[probe]
+    monkeypatch.setattr(broken, part, None)
+    for _ in range(3):
+        companion.tracer.start_span("call", kind=SpanKind.CLIENT).end()
+        assert json.dumps({"a": 1}) == '{"a": 1}'
+    assert not broken.on
+    (warning,) = warnings_in(caplog)
+    assert "`%s` failed and is off" % probe in warning
+    assert all("thread.id" in span.attributes for span in companion.named("call"))
+
+
+def test_watchdog_that_raises_is_told_once_and_the_loop_gets_its_selector_back(
+    companion, monkeypatch, caplog
+):
+    probe = timesink_otel._companion.probes["event_loop"]
+    monkeypatch.setattr(probe, "_look_at", failing)
+
+    async def main():
+        for _ in range(3):
+            with companion.tracer.start_as_current_span("request"):
+                time.sleep(0.06)
+                await asyncio.sleep(0.01)
+        return vars(asyncio.get_running_loop()._selector)
+
+    assert "select" not in asyncio.run(main())
+    assert len(warnings_in(caplog)) == 1
+    assert len(companion.named("request")) == 3
+    assert not companion.named(BLOCKED)
+
+
+def test_exceptions_and_results_pass_untouched(companion):
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        json.dumps(object())
+    assert json.dumps({1: 2}, indent=1, sort_keys=True) == '{\n "1": 2\n}'
+
+
+def test_uninstall_leaves_nothing_behind(recorded):
+    encode, find, callbacks = json.JSONEncoder.encode, importlib._bootstrap._find_and_load, list(gc.callbacks)
+    timesink_otel.install(recorded.provider)
+    assert json.JSONEncoder.encode is not encode
+    timesink_otel.uninstall()
+    assert json.JSONEncoder.encode is encode
+    assert importlib._bootstrap._find_and_load is find
+    assert gc.callbacks == callbacks
+    recorded.tracer.start_span("after").end()
+    assert not recorded.spans[0].attributes
+
+
+def test_second_install_does_nothing(companion):
+    timesink_otel.install(companion.provider)
+    encode = json.JSONEncoder.encode
+    assert not hasattr(encode.__wrapped__, "__wrapped__")
+
+
+def test_probes_can_be_chosen_and_left_out(recorded, monkeypatch, caplog):
+    monkeypatch.setenv("TIMESINK_PROBES", "thread, code,-code,typo")
+    timesink_otel.install(recorded.provider)
+    try:
+        on = [name for name, probe in timesink_otel._companion.probes.items() if probe.on]
+        assert on == ["thread"]
+        assert "no timesink-otel probe `typo`" in warnings_in(caplog)[0]
+    finally:
+        timesink_otel.uninstall()
+
+
+def test_floor_that_is_no_number_is_told_and_ignored(monkeypatch, caplog):
+    monkeypatch.setenv("TIMESINK_BLOCKED_MILLIS_MIN", "nan")
+    from timesink_otel.settings import Settings
+
+    assert Settings.from_environment().blocked_nanos_min == 20_000_000
+    assert "`TIMESINK_BLOCKED_MILLIS_MIN` must be a number above 0" in warnings_in(caplog)[0]
+
+
+def test_provider_that_is_set_after_install_gets_the_processor():
+    script = """
+import sys
+sys.path.insert(0, %r)
+import timesink_otel
+timesink_otel.install()
+from conftest import Recorded
+from opentelemetry.trace import set_tracer_provider
+early = __import__("opentelemetry.trace", fromlist=["x"]).get_tracer("early")
+recorded = Recorded()
+set_tracer_provider(recorded.provider)
+early.start_span("one").end()
+assert recorded.spans[0].attributes["thread.name"] == "MainThread", recorded.spans
+""" % os.path.dirname(__file__)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_patches_wait_for_their_module(recorded):
+    script = """
+import sys
+sys.path.insert(0, %r)
+import timesink_otel
+timesink_otel.install()
+for module in ("orjson", "pydantic", "sqlalchemy", "anyio", "fastapi", "asyncpg", "django"):
+    assert module not in sys.modules, module
+from orjson import dumps
+assert hasattr(dumps, "__wrapped__")
+assert dumps({"a": 1}) == b'{"a":1}'
+""" % os.path.dirname(__file__)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
