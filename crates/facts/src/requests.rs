@@ -99,7 +99,7 @@ struct Requests {
 
 impl Requests {
     fn measure(&self, groups: &[Group], candidate: &Candidate) -> Option<RequestSilence> {
-        let &Candidate { group, start, end } = candidate;
+        let &Candidate { group, start, end, .. } = candidate;
         let (group, times) = (group as usize, &self.edges.time);
         let waited = end - ((end - start) / 2).min(OPEN_BEFORE_END_NANOS);
         if self.open_at(groups, group, waited) == 0 {

@@ -26,7 +26,7 @@ const WINDOW_NANOS_MIN: i64 = 100 * NANOS_PER_MILLI;
 /// How silent a process was during one leaf span or gap.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Silence {
-    /// From the last edge inside the candidate, else from its start, to its end.
+    /// From the last edge inside the candidate, else from its start, to its end; all of a note.
     pub silence_nanos: i64,
     /// Edges to be expected in that time, by their rate around it.
     pub expected_edges: f64,
@@ -37,13 +37,15 @@ pub struct Silence {
     pub waiting_nanos: i64,
 }
 
-/// A leaf span or a gap to be measured.
+/// A leaf span, a gap or a note to be measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate {
     /// Number of its trace among the groups of the process.
     pub(crate) group: u32,
     pub(crate) start: i64,
     pub(crate) end: i64,
+    /// It is a note: the loop stood still all the time, whatever is heard.
+    pub(crate) is_note: bool,
 }
 
 /// Measures the candidates of one process, which come by group.
@@ -63,6 +65,7 @@ pub(crate) fn measure(
         let group = candidate.group as usize;
         let foreign_edges = counts[2].saturating_sub(counts[1]);
         let silent_since = match foreign_edges {
+            _ if candidate.is_note => candidate.start,
             0 => candidate.start,
             _ => edges.last_concurrent(groups, group, ranks[2]),
         };

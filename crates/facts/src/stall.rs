@@ -183,14 +183,15 @@ impl Loop<'_> {
         let mut candidates = Vec::new();
         for (number, of_group) in self.gaps_of_group.iter().enumerate() {
             let group = number as u32;
-            let spans = self.leaves(&self.groups[number]).map(|at| self.interval(at));
-            let of_group =
-                of_group.iter().map(|&gap| (gaps[gap as usize].start, gaps[gap as usize].end));
-            candidates.extend(spans.chain(of_group).map(|(start, end)| Candidate {
-                group,
-                start,
-                end,
-            }));
+            let spans = self.leaves(&self.groups[number]).map(|at| {
+                let (start, end) = self.interval(at);
+                Candidate { group, start, end, is_note: self.rows.is_note[at as usize] }
+            });
+            let of_group = of_group.iter().map(|&gap| {
+                let gap = &gaps[gap as usize];
+                Candidate { group, start: gap.start, end: gap.end, is_note: false }
+            });
+            candidates.extend(spans.chain(of_group));
         }
         let process = self.groups[0].process as usize;
         let (mut silences, mut requests) = (Vec::new(), Vec::new());
@@ -504,7 +505,67 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_support::{Pass, Span, span};
+    use crate::test_support::{GapRow, Pass, Span, span};
+
+    /// Scenario: a process says when its loop stood still, in the request that did it and in none.
+    /// Guarantee: what it says is no work: no child, no cover, no entry, nothing that is heard.
+    #[test]
+    fn a_note_is_no_work() {
+        let request = |id, trace| span(id, 0, 0, 100).server().scope("fastapi").trace(trace);
+        let query = |id, parent, trace| span(id, parent, 10, 60).query("SELECT 1").trace(trace);
+        let without = [request(1, 1), query(2, 1, 1), request(3, 3), query(4, 3, 3)];
+        let notes = [
+            span(5, 1, 9, 62).note().trace(1),
+            span(6, 0, 20, 40).note().trace(6),
+            span(7, 99, 20, 40).note().trace(3),
+            span(8, 5, 30, 35).note().trace(1),
+        ];
+        let with = Pass::over(&[without.as_slice(), &notes].concat());
+        let without = Pass::over(&without);
+        for id in 1..=4 {
+            for column in
+                ["self_nanos", "critical_nanos", "foreign_edges", "sequence_id", "open_entries"]
+            {
+                assert_eq!(with.int(id, column), without.int(id, column), "{column} of {id}");
+            }
+            assert_eq!(with.float(id, "expected_edges"), without.float(id, "expected_edges"));
+            assert!(with.flag(id, "is_complete"), "{id}");
+            assert_eq!(with.flag(id, "is_leaf"), id % 2 == 0);
+        }
+        let gaps = |pass: &Pass| {
+            let gap = |gap: GapRow| (gap.span, gap.start as i64, gap.end as i64, gap.after);
+            pass.gaps().into_iter().map(gap).collect::<Vec<_>>()
+        };
+        assert_eq!(gaps(&with), gaps(&without));
+        let entries = [5, 6, 7, 8].map(|id| with.id(id, "entry_span_id"));
+        assert_eq!(entries, [1, 0, 99, 1].map(Some));
+        let endpoints = [5, 6, 7, 8].map(|id| with.text(id, "endpoint").is_some());
+        assert_eq!(endpoints, [true, false, false, true]);
+        assert!((5..=8).all(|id| !with.flag(id, "is_leaf")));
+        // The other request was open while it lasted; of a note of no request nobody knows whose
+        // doing it was.
+        assert_eq!(with.millis(5, "waiting_nanos"), Some(53.0));
+        assert_eq!(with.millis(6, "waiting_nanos"), None);
+    }
+
+    /// Scenario: a process says once that its loop stood still, too seldom for a verdict.
+    /// Guarantee: whom it kept waiting is known; in a watched process silences blame nobody.
+    #[test]
+    fn victims_are_those_of_what_the_process_says() {
+        let spans = [
+            span(1, 0, 0, 100).server().scope("fastapi"),
+            span(2, 1, 9, 62).note(),
+            span(3, 0, 0, 100).server().scope("fastapi").trace(3),
+            span(4, 3, 20, 80).query("SELECT 1").trace(3),
+        ];
+        let pass = Pass::over(&spans);
+        assert_eq!(pass.millis(4, "stalled_nanos"), Some(42.0));
+        assert_eq!(pass.millis(1, "stalled_nanos"), Some(0.0));
+        let mut judged = rounds(BLOCKED);
+        assert_eq!(stalled(&Pass::over(&judged), VICTIM), Some(50.0));
+        judged[0] = judged[0].clone().watched();
+        assert_eq!(stalled(&Pass::over(&judged), VICTIM), Some(0.0));
+    }
 
     fn silence(silence_nanos: i64, expected_edges: f64, foreign_edges: u32) -> Silence {
         Silence {

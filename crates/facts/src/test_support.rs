@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, MapBuilder, RecordBatch, StringBuilder, StringViewArray,
-    TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, MapBuilder, RecordBatch, StringBuilder,
+    StringViewArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use timesink_model::NANOS_PER_MILLI;
@@ -128,6 +128,16 @@ impl Span {
     }
 
     /// An ASGI message span of its parent.
+    /// It says that its process stood still.
+    pub(crate) fn note(self) -> Self {
+        self.with("scope_name", "timesink_otel").named("timesink.event_loop.blocked")
+    }
+
+    /// Its process says when its event loop stands still.
+    pub(crate) fn watched(self) -> Self {
+        self.with("timesink_event_loop", "true")
+    }
+
     pub(crate) fn asgi(self, event_type: &str) -> Self {
         self.with("asgi_event_type", event_type)
     }
@@ -157,6 +167,10 @@ fn array(spans: &[Span], name: &str, data_type: &DataType, is_nullable: bool) ->
             Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC"))
         }
         DataType::Map(..) if !is_nullable => maps(spans, name),
+        DataType::Boolean => {
+            let flag = |span: &Span| span.texts.get(name).map(|text| text == "true");
+            Arc::new(spans.iter().map(flag).collect::<BooleanArray>())
+        }
         other => new_null_array(other, spans.len()),
     }
 }

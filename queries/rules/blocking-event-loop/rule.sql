@@ -332,4 +332,4 @@ SELECT
     code_file_path,
     code_line_number
 FROM direct
-ORDER BY wasted_nanos DESC, trace_id, span_id, place
+ORDER BY wasted_nanos DESC, trace_id, span_id, subject
