@@ -1,6 +1,6 @@
 -- One row per leaf span or gap of a process that serves, or may serve, requests on an event loop:
--- what may have blocked the loop, with the stall test's raw measures. Waits that the process tells
--- itself are none.
+-- what may have blocked the loop, with the stall test's raw measures. What the process tells itself is
+-- none of it.
 SELECT
     service_name,
     endpoint,
@@ -35,7 +35,7 @@ WHERE
     is_leaf
     AND NOT (entry_span_id = span_id AND entry_kind IN ('SERVER', 'CONSUMER'))
     AND asgi_event_type IS NULL
-    AND coalesce(name, '') NOT IN ('timesink.pool.wait', 'timesink.thread_pool.wait')
+    AND coalesce(scope_name, '') <> 'timesink_otel'
     AND (silence_nanos IS NOT NULL OR request_silence_nanos IS NOT NULL)
 UNION ALL
 SELECT

@@ -1,5 +1,10 @@
 -- One row for each request that spends its time after its last I/O, as building a response does.
-WITH last_io AS (
+WITH watched AS (
+    -- Processes that measure themselves (`timesink-otel`).
+    SELECT DISTINCT process_id, TRUE AS is_watched
+    FROM spans_with_facts
+    WHERE timesink_event_loop IS NOT NULL
+), last_io AS (
     -- When the last call of each request to a database, cache or service ended. Work that goes on
     -- after the response, a background task, is none of it.
     SELECT
@@ -55,7 +60,9 @@ WITH last_io AS (
         span.foreign_edges,
         FALSE AS is_gap,
         span.code_file_path,
-        span.code_line_number
+        span.code_line_number,
+        span.process_id,
+        span.is_event_loop
     FROM spans_with_facts AS span
     LEFT JOIN last_io USING (trace_id, entry_span_id)
     WHERE
@@ -96,7 +103,9 @@ WITH last_io AS (
         gap.foreign_edges,
         TRUE AS is_gap,
         span.code_file_path,
-        span.code_line_number
+        span.code_line_number,
+        span.process_id,
+        span.is_event_loop
     FROM gaps AS gap
     JOIN spans_with_facts AS span ON gap.trace_id = span.trace_id AND gap.span_id = span.span_id
     JOIN last_io ON last_io.trace_id = gap.trace_id AND last_io.entry_span_id = gap.entry_span_id
@@ -113,12 +122,12 @@ WITH last_io AS (
     -- Both together: what a request does once it has its data.
     SELECT service_name, endpoint, kind, trace_id, entry_span_id, has_process_identity, entry_duration_nanos,
         subject, shown_by, nanos, critical_nanos, stalled_nanos, silence_nanos,
-        expected_edges, foreign_edges, is_gap, code_file_path, code_line_number
+        expected_edges, foreign_edges, is_gap, code_file_path, code_line_number, process_id, is_event_loop
     FROM explicit
     UNION ALL
     SELECT service_name, endpoint, kind, trace_id, entry_span_id, has_process_identity, entry_duration_nanos,
         subject, shown_by, nanos, critical_nanos, stalled_nanos, silence_nanos,
-        expected_edges, foreign_edges, is_gap, code_file_path, code_line_number
+        expected_edges, foreign_edges, is_gap, code_file_path, code_line_number, process_id, is_event_loop
     FROM tails
 ), candidates AS (
     -- Long enough, and a large enough part of the request: what counts is the part on its critical
@@ -126,6 +135,7 @@ WITH last_io AS (
     -- enough a silence to say something, if the process is known.
     SELECT
         candidate.*,
+        CASE WHEN is_watched AND shown_by = 'gap' THEN 'work' ELSE shown_by END AS shown_as,
         greatest(0, critical_nanos - stalled_nanos) AS wasted_nanos,
         trace_share_min,
         requests_min,
@@ -139,8 +149,11 @@ WITH last_io AS (
         END AS loop_verdict
     FROM work AS candidate
     JOIN params USING (service_name, endpoint, kind)
+    LEFT JOIN watched USING (process_id)
     WHERE
-        critical_nanos - stalled_nanos >= tail_millis_min * 1000000
+        -- Where the process says itself what blocks its loop, that is told: what does not is a wait.
+        NOT (coalesce(is_watched, FALSE) AND is_event_loop AND shown_by IN ('gap', 'work'))
+        AND critical_nanos - stalled_nanos >= tail_millis_min * 1000000
         AND critical_nanos - stalled_nanos >= entry_share_min * entry_duration_nanos
 ), requests AS (
     -- How many requests each endpoint served.
@@ -155,7 +168,7 @@ WITH last_io AS (
         endpoint,
         subject,
         count(DISTINCT concat(trace_id, entry_span_id)) AS slow_requests,
-        sum(CASE WHEN loop_verdict = 'clear' AND shown_by <> 'measured' THEN 1 ELSE 0 END) AS clear,
+        sum(CASE WHEN loop_verdict = 'clear' AND shown_as <> 'measured' THEN 1 ELSE 0 END) AS clear,
         sum(CASE loop_verdict WHEN 'blocked' THEN 1 ELSE 0 END) AS blocked,
         sum(CASE loop_verdict WHEN 'unknown' THEN 0 ELSE 1 END) AS decidable,
         max(trace_share_min) AS trace_share_min,
@@ -173,18 +186,18 @@ SELECT
     candidates.wasted_nanos,
     CASE
         WHEN places.slow_requests < places.requests_min THEN 'possible'
-        WHEN candidates.shown_by IN ('template', 'measured') THEN 'certain'
-        WHEN candidates.shown_by = 'work' AND 2 * places.blocked <= places.slow_requests THEN 'possible'
+        WHEN candidates.shown_as IN ('template', 'measured') THEN 'certain'
+        WHEN candidates.shown_as = 'work' AND 2 * places.blocked <= places.slow_requests THEN 'possible'
         ELSE 'likely'
     END AS confidence,
     CASE
         WHEN places.slow_requests < places.requests_min
             THEN 'too few requests to tell it from a cold start or an outlier'
-        WHEN candidates.shown_by = 'template' THEN 'the template engine recorded the rendering itself'
-        WHEN candidates.shown_by = 'measured' THEN 'the process measured the serialization itself (timesink-otel)'
-        WHEN candidates.shown_by = 'work' AND 2 * places.blocked <= places.slow_requests
+        WHEN candidates.shown_as = 'template' THEN 'the template engine recorded the rendering itself'
+        WHEN candidates.shown_as = 'measured' THEN 'the process measured the serialization itself (timesink-otel)'
+        WHEN candidates.shown_as = 'work' AND 2 * places.blocked <= places.slow_requests
             THEN 'it lies where responses are built, but nothing shows that it is computing, or what'
-        WHEN candidates.shown_by <> 'gap'
+        WHEN candidates.shown_as <> 'gap'
             THEN 'a span of the application covers the work after the last I/O; spans do not say what it computes'
         ELSE 'no span covers the time between the last I/O and the response: building the response is the likely reason, a sleep would look the same'
     END AS confidence_reason,
