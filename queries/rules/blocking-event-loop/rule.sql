@@ -20,8 +20,36 @@ WITH watched AS (
     FROM loop_blocks AS block
     JOIN params USING (service_name, endpoint, kind)
     WHERE nanos >= silence_millis_min * 1000000
+), doings AS (
+    -- What requests did: leaf spans, gaps, and the serializations that the process measured. A call
+    -- that blocks lies within its block; the other two may be longer.
+    SELECT
+        trace_id,
+        entry_span_id,
+        process_id,
+        place,
+        is_gap,
+        NOT is_gap AS lies_within,
+        start_time_unix_nano,
+        end_time_unix_nano
+    FROM loop_candidates
+    UNION ALL
+    SELECT
+        trace_id,
+        entry_span_id,
+        process_id,
+        CASE
+            WHEN code_function_name IS NULL THEN timesink_callee
+            ELSE concat(timesink_callee, ' in ', code_function_name)
+        END AS place,
+        FALSE AS is_gap,
+        FALSE AS lies_within,
+        start_time_unix_nano,
+        end_time_unix_nano
+    FROM spans_with_facts
+    WHERE scope_name = 'timesink_otel' AND name = 'timesink.serialize'
 ), overlaps AS (
-    -- What the blocking request did meanwhile: its leaf spans and gaps, the longest overlap first.
+    -- What the blocking request did meanwhile, the longest overlap first.
     SELECT
         block.trace_id,
         block.span_id,
@@ -36,7 +64,7 @@ WITH watched AS (
                 candidate.place
         ) AS place_number
     FROM blocks AS block
-    JOIN loop_candidates AS candidate
+    JOIN doings AS candidate
         ON candidate.trace_id = block.trace_id
             AND candidate.entry_span_id = block.entry_span_id
             AND candidate.process_id = block.process_id
@@ -45,10 +73,10 @@ WITH watched AS (
             least(block.end_time_unix_nano, candidate.end_time_unix_nano)
             - greatest(block.start_time_unix_nano, candidate.start_time_unix_nano)
         ) >= block.nanos
-        -- What blocks ends before the loop turns again; what only waits ends after that. The
-        -- beginning may be told a watchdog's beat too late.
+        -- What blocks ends before the loop turns again; what only waits ends after that. A block's
+        -- beginning may be told a watchdog's beat of 20 ms too late.
         AND (
-            candidate.is_gap
+            NOT candidate.lies_within
             OR candidate.end_time_unix_nano <= block.end_time_unix_nano + 20000
                 AND candidate.start_time_unix_nano >= block.start_time_unix_nano - 20000000
         )

@@ -53,7 +53,14 @@ WITH watched AS (
             ELSE 'work'
         END AS shown_by,
         span.self_nanos AS nanos,
-        least(span.critical_nanos, span.self_nanos) AS critical_nanos,
+        -- A serializer may have asked for its data itself: what comes behind that counts.
+        CASE
+            WHEN span.timesink_callee IS NULL THEN least(span.critical_nanos, span.self_nanos)
+            ELSE least(
+                span.critical_nanos,
+                span.end_time_unix_nano - greatest(span.start_time_unix_nano, coalesce(last_io.io_end, 0))
+            )
+        END AS critical_nanos,
         span.stalled_nanos,
         span.silence_nanos,
         span.expected_edges,
@@ -78,7 +85,10 @@ WITH watched AS (
         AND (
             span.start_time_unix_nano >= last_io.io_end
             OR span.jinja2_template_name IS NOT NULL
-            OR (span.timesink_callee IS NOT NULL AND last_io.io_end IS NULL)
+            OR (
+                span.timesink_callee IS NOT NULL
+                AND (last_io.io_end IS NULL OR span.end_time_unix_nano > last_io.io_end)
+            )
         )
 ), tails AS (
     -- The uncovered time from the last I/O to the first byte of the response, or to the end of the
