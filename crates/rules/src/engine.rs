@@ -9,7 +9,7 @@ use hashbrown::HashSet;
 use timesink_facts::packed::Text;
 use timesink_model::schema::Columns;
 use timesink_model::schema::spans::PROMOTED;
-use timesink_model::{Finding, Traffic};
+use timesink_model::{Confidence, Finding, Traffic};
 use timesink_query::{Database, Limits, Reader};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
@@ -109,6 +109,16 @@ impl Engine {
     pub fn new(rules: RuleSet, config: RulesConfig) -> Result<Self, Error> {
         config.check(&rules)?;
         Ok(Self { rules, config, plans: Arc::default() })
+    }
+
+    /// Whether a finding, or what cannot be told, would be certain if the services measured
+    /// themselves.
+    pub fn gains_from_companion(&self, analysis: &Analysis) -> bool {
+        let gains =
+            |rule: &str| self.rules.get(rule).is_ok_and(|rule| rule.manifest.gains_from_companion);
+        let is_sure = |finding: &Finding| finding.confidence == Confidence::Certain;
+        analysis.findings.iter().any(|finding| !is_sure(finding) && gains(&finding.rule))
+            || analysis.runs.iter().any(|run| !run.undecided.is_empty() && gains(&run.rule))
     }
 
     /// Returns the rules it runs.

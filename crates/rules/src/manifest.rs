@@ -26,6 +26,9 @@ pub struct Manifest {
     /// Whether the time wasted is that of other requests: then it is no share of the endpoint's.
     #[serde(default)]
     pub wastes_others: bool,
+    /// Whether its findings are certain of services that measure themselves (`timesink-otel`).
+    #[serde(default)]
+    pub gains_from_companion: bool,
     /// Attributes without which the rule says nothing; all of them have to be on some span.
     #[serde(default)]
     pub requires: Vec<String>,

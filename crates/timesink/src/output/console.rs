@@ -64,6 +64,10 @@ impl Console {
         }
     }
 
+    pub(crate) fn note(&self, text: &str) {
+        diagnose(&self.error_paint.note("note"), text);
+    }
+
     pub(crate) fn warn(&self, text: &str) {
         diagnose(&self.error_paint.warning("warning"), text);
     }

@@ -5,12 +5,13 @@
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 
-use super::python::{self, Installed};
+use super::python::{self, COMPANION, GRPC_EXPORTER, HTTP_EXPORTER, Installed, SDK};
 use crate::surroundings::variable;
 
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
 const TRACES_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
+const DETECTORS: &str = "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS";
 const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
@@ -57,6 +58,9 @@ impl Environment {
             variables.push((PROTOCOL, protocol.into()));
         }
         variables.extend(service_name().map(|name| (SERVICE_NAME, name)));
+        if installed.as_ref().is_some_and(|installed| installed.has(COMPANION)) {
+            variables.push((DETECTORS, with_companion(variable(DETECTORS))));
+        }
         Self { variables, installed }
     }
 
@@ -67,6 +71,18 @@ impl Environment {
 
     pub(super) fn variables(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.variables.iter().map(|(name, value)| (OsStr::new(name), value.as_os_str()))
+    }
+
+    /// Says how to get what makes findings certain, unless it is there.
+    pub(super) fn how_to_be_certain(&self) -> Option<String> {
+        let installed = self.installed.as_ref();
+        let lacking =
+            installed.filter(|installed| installed.has(SDK) && !installed.has(COMPANION))?;
+        Some(format!(
+            "with timesink-otel in that Python this would be certain, and name the line of code, \
+             also with one client:\n{} -m pip install deploy/python (in timesink's sources)",
+            lacking.python.path().display()
+        ))
     }
 
     /// Returns what may be the reason that no span came, the likeliest first; only one where the
@@ -91,14 +107,14 @@ impl Environment {
 fn lacking(installed: &Installed) -> Option<String> {
     let python = installed.python.path().display();
     let whose = if installed.python.is_named() { "" } else { ", if that is the one that it runs" };
-    if !installed.sdk {
+    if !installed.has(SDK) {
         return Some(format!(
             "OpenTelemetry is not installed for `{python}`{whose}: \
              pip install opentelemetry-distro opentelemetry-exporter-otlp && \
              opentelemetry-bootstrap -a install"
         ));
     }
-    let has_exporter = installed.http || installed.grpc;
+    let has_exporter = installed.has(HTTP_EXPORTER) || installed.has(GRPC_EXPORTER);
     (!has_exporter).then(|| {
         format!(
             "no OTLP exporter is installed for `{python}`{whose}: \
@@ -107,9 +123,17 @@ fn lacking(installed: &Installed) -> Option<String> {
     })
 }
 
+/// The companion is loaded as a resource detector by each SDK that is set up, also without
+/// `opentelemetry-instrument`.
+fn with_companion(detectors: Option<OsString>) -> OsString {
+    let mut all = detectors.filter(|names| !names.is_empty()).unwrap_or_else(|| "otel".into());
+    all.push(",timesink");
+    all
+}
+
 /// What is installed; HTTP, which needs less, if both are.
 fn speaks_grpc(installed: Option<&Installed>) -> bool {
-    installed.is_some_and(|installed| installed.grpc && !installed.http)
+    installed.is_some_and(|installed| installed.has(GRPC_EXPORTER) && !installed.has(HTTP_EXPORTER))
 }
 
 /// Exporters send what goes to this machine to a proxy as well, unless they are told not to. Some
@@ -134,6 +158,13 @@ fn service_name() -> Option<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_companion_is_loaded_beside_other_detectors() {
+        assert_eq!(with_companion(None), "otel,timesink");
+        assert_eq!(with_companion(Some("".into())), "otel,timesink");
+        assert_eq!(with_companion(Some("process,host".into())), "process,host,timesink");
+    }
 
     #[test]
     fn hosts_without_a_proxy_keep_to_be() {

@@ -42,7 +42,7 @@ pub(super) fn run(args: &RunArgs, run: &mut Run<'_>) -> Result<Ended> {
     if spans(&input) == 0 {
         tell_why_nothing_came(&environment, exit, run);
     }
-    let ended = look(args, &engine, &mut input, run);
+    let ended = look(args, &engine, &mut input, &environment, run);
     if exit.code() == 0 {
         return ended.map(|ended| if is_whole { ended } else { Ended::Incomplete });
     }
@@ -59,7 +59,13 @@ fn spans(input: &Input) -> usize {
 
 /// Analyzes what came, and writes what was asked for: a file also when nothing came, so that no
 /// older one is taken for it.
-fn look(args: &RunArgs, engine: &Engine, input: &mut Input, run: &mut Run<'_>) -> Result<Ended> {
+fn look(
+    args: &RunArgs,
+    engine: &Engine,
+    input: &mut Input,
+    environment: &Environment,
+    run: &mut Run<'_>,
+) -> Result<Ended> {
     if let Some(path) = &args.save {
         save(&input.decoded, path)?;
     }
@@ -79,6 +85,13 @@ fn look(args: &RunArgs, engine: &Engine, input: &mut Input, run: &mut Run<'_>) -
         output::warn_of_losses(run.console, input);
         Ok(())
     };
+    // What is said of the findings comes behind them.
+    let written = written.and_then(|()| Ok(run.console.out.flush()?));
+    if engine.gains_from_companion(&analysis)
+        && let Some(how) = environment.how_to_be_certain()
+    {
+        run.console.note(&how);
+    }
     once_written(written, analyze::ended(&analysis, input, args.fail_on.map(FailOn::severity)))
 }
 

@@ -14,37 +14,42 @@ const HEAD_BYTES: u64 = 4096;
 /// How long the interpreter may take to say what it has.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Prints a word for each package that can be imported; imports none of them but their parents.
+/// Prints the name of each of these packages that can be imported; imports none of them but their
+/// parents.
 const LOOK: &str = "\
 from importlib.util import find_spec
+import sys
 def has(name):
     try:
         return find_spec(name) is not None
     except Exception:
         return False
-for word, name in (
-    ('sdk', 'opentelemetry.sdk'),
-    ('http', 'opentelemetry.exporter.otlp.proto.http'),
-    ('grpc', 'opentelemetry.exporter.otlp.proto.grpc'),
-):
+for name in sys.argv[1:]:
     if has(name):
-        print(word)
+        print(name)
 ";
+
+pub(super) const SDK: &str = "opentelemetry.sdk";
+pub(super) const HTTP_EXPORTER: &str = "opentelemetry.exporter.otlp.proto.http";
+pub(super) const GRPC_EXPORTER: &str = "opentelemetry.exporter.otlp.proto.grpc";
+pub(super) const COMPANION: &str = "timesink_otel";
 
 /// What an interpreter can import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Installed {
     pub(super) python: Python,
-    pub(super) sdk: bool,
-    pub(super) http: bool,
-    pub(super) grpc: bool,
+    packages: Vec<String>,
 }
 
 impl Installed {
     /// Asks the interpreter; none when it does not answer.
     pub(super) fn look(python: Python) -> Option<Self> {
         let mut asked = Command::new(python.path());
-        asked.args(["-c", LOOK]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        asked
+            .args(["-c", LOOK, SDK, HTTP_EXPORTER, GRPC_EXPORTER, COMPANION])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = asked.spawn().ok()?;
         let began = Instant::now();
         while child.try_wait().ok()?.is_none() {
@@ -58,8 +63,11 @@ impl Installed {
         }
         let mut words = String::new();
         child.stdout.take()?.read_to_string(&mut words).ok()?;
-        let has = |word: &str| words.lines().any(|line| line == word);
-        Some(Self { python, sdk: has("sdk"), http: has("http"), grpc: has("grpc") })
+        Some(Self { python, packages: words.lines().map(str::to_owned).collect() })
+    }
+
+    pub(super) fn has(&self, package: &str) -> bool {
+        self.packages.iter().any(|name| name == package)
     }
 }
 
