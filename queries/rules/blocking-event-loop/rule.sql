@@ -13,7 +13,6 @@ WITH watched AS (
 ), blocks AS (
     SELECT
         block.*,
-        decidable_min,
         endpoint_share_min,
         slow_callback_millis_min,
         certain_min
@@ -24,18 +23,25 @@ WITH watched AS (
     -- What requests did: leaf spans, gaps, and the serializations that the process measured. A call
     -- that blocks lies within its block; the other two may be longer.
     SELECT
+        service_name,
+        endpoint,
         trace_id,
+        span_id,
         entry_span_id,
         process_id,
         place,
         is_gap,
         NOT is_gap AS lies_within,
+        waiting_nanos,
         start_time_unix_nano,
         end_time_unix_nano
     FROM loop_candidates
     UNION ALL
     SELECT
+        service_name,
+        endpoint,
         trace_id,
+        span_id,
         entry_span_id,
         process_id,
         CASE
@@ -44,10 +50,47 @@ WITH watched AS (
         END AS place,
         FALSE AS is_gap,
         FALSE AS lies_within,
+        CAST(NULL AS BIGINT) AS waiting_nanos,
         start_time_unix_nano,
         end_time_unix_nano
     FROM spans_with_facts
     WHERE scope_name = 'timesink_otel' AND name = 'timesink.serialize'
+), seconds AS (
+    -- Of blocks of which nobody said whose doing they are: the seconds that each covers.
+    SELECT
+        process_id,
+        trace_id,
+        span_id,
+        start_time_unix_nano,
+        end_time_unix_nano,
+        nanos,
+        unnest(range(start_time_unix_nano / 1000000000, end_time_unix_nano / 1000000000 + 1)) AS second
+    FROM blocks
+    WHERE entry_span_id IS NULL
+), found AS (
+    -- Nothing else of the process can have started and ended meanwhile: a call that did is theirs.
+    SELECT
+        block.trace_id AS block_trace_id,
+        block.span_id AS block_span_id,
+        call.service_name,
+        call.endpoint,
+        call.trace_id,
+        call.span_id,
+        call.place,
+        call.waiting_nanos,
+        row_number() OVER (
+            PARTITION BY block.trace_id, block.span_id
+            ORDER BY call.end_time_unix_nano - call.start_time_unix_nano DESC, call.trace_id, call.span_id
+        ) AS call_number
+    FROM seconds AS block
+    JOIN doings AS call
+        ON call.process_id = block.process_id
+            AND call.end_time_unix_nano / 1000000000 = block.second
+    WHERE
+        call.lies_within
+        AND 2 * (call.end_time_unix_nano - call.start_time_unix_nano) >= block.nanos
+        AND call.start_time_unix_nano >= block.start_time_unix_nano - 1000000
+        AND call.end_time_unix_nano <= block.end_time_unix_nano + 20000
 ), overlaps AS (
     -- What the blocking request did meanwhile, the longest overlap first.
     SELECT
@@ -83,8 +126,22 @@ WITH watched AS (
 ), told AS (
     -- Named by the operation that took most of it, else by the code, else by the gap that it left.
     SELECT
-        blocks.*,
+        coalesce(found.service_name, blocks.service_name) AS service_name,
+        coalesce(found.endpoint, blocks.endpoint) AS endpoint,
+        coalesce(found.trace_id, blocks.trace_id) AS trace_id,
+        coalesce(found.span_id, blocks.span_id) AS span_id,
+        entry_span_id,
+        process_id,
+        nanos,
+        coalesce(blocks.waiting_nanos, found.waiting_nanos) AS waiting_nanos,
+        code_file_path,
+        code_line_number,
+        told_by,
+        certain_min,
+        endpoint_share_min,
+        slow_callback_millis_min,
         CASE
+            WHEN found.place IS NOT NULL THEN found.place
             WHEN NOT overlaps.is_gap THEN overlaps.place
             WHEN code_function_name IS NULL THEN coalesce(overlaps.place, 'code that was not seen')
             WHEN callee IS NULL THEN code_function_name
@@ -95,6 +152,10 @@ WITH watched AS (
         ON overlaps.trace_id = blocks.trace_id
             AND overlaps.span_id = blocks.span_id
             AND overlaps.place_number = 1
+    LEFT JOIN found
+        ON found.block_trace_id = blocks.trace_id
+            AND found.block_span_id = blocks.span_id
+            AND found.call_number = 1
 ), told_places AS (
     SELECT
         process_id,
@@ -255,8 +316,8 @@ WITH watched AS (
         instances.service_name,
         instances.trace_id,
         instances.span_id,
-        place,
-        is_gap,
+        instances.place,
+        instances.is_gap,
         is_event_loop,
         has_process_identity,
         silence_nanos,
@@ -281,16 +342,23 @@ WITH watched AS (
         verdicts.instances
     FROM instances
     JOIN verdicts USING (process_id, endpoint, place, is_gap)
+    LEFT JOIN (SELECT DISTINCT process_id, endpoint, place FROM direct) AS known
+        ON known.process_id = verdicts.process_id
+            AND known.endpoint = verdicts.endpoint
+            AND known.place = verdicts.place
     WHERE
-        (verdicts.verdict = 'blocked' AND instances.verdict = 'blocked')
-        OR verdicts.verdict = 'blocked together'
-        OR (verdicts.verdict LIKE 'blocked:%' AND is_quiet)
-        OR (verdicts.verdict LIKE 'unknown%' AND verdicts.instances >= instances.decidable_min)
-        -- Other processes that look like this one go on: the test is blind to a stall of one.
-        OR (
-            verdicts.verdict = 'clear: other requests went on meanwhile'
-            AND NOT has_process_identity
-            AND verdicts.instances >= instances.decidable_min
+        known.place IS NULL
+        AND (
+            (verdicts.verdict = 'blocked' AND instances.verdict = 'blocked')
+            OR verdicts.verdict = 'blocked together'
+            OR (verdicts.verdict LIKE 'blocked:%' AND is_quiet)
+            OR (verdicts.verdict LIKE 'unknown%' AND verdicts.instances >= instances.decidable_min)
+            -- Other processes that look like this one go on: the test is blind to a stall of one.
+            OR (
+                verdicts.verdict = 'clear: other requests went on meanwhile'
+                AND NOT has_process_identity
+                AND verdicts.instances >= instances.decidable_min
+            )
         )
 )
 SELECT
@@ -347,6 +415,8 @@ SELECT
     greatest(coalesce(waiting_nanos, 0), nanos) AS wasted_nanos,
     'certain' AS confidence,
     CASE
+        WHEN told_by = 'Logfire'
+            THEN 'Logfire timed the callback of the event loop itself; it does not know the line'
         WHEN code_file_path IS NULL
             THEN 'the process itself says that its event loop stood still (timesink-otel); it could not be seen in which line'
         ELSE 'the process itself says that its event loop stood still, and in which line (timesink-otel)'

@@ -111,6 +111,7 @@ promoted! {
     Span text "http.target" "http_target" "Path and query under their name before 1.21: whether it is there tells how Python's Django serves.";
     Span text "timesink.mute.rules" "timesink_mute_rules" "The rules whose findings in this endpoint are of no interest, by name.";
     Span bool "timesink.event_loop" "timesink_event_loop" "Whether the span started on a running event loop; NULL where nobody watches it. By `timesink-otel`.";
+    Span text "logfire.msg" "logfire_msg" "Logfire's message: what its span or log says, for people.";
     Span text "timesink.callee" "timesink_callee" "The library's function that blocked the event loop, or that serialized, `json.dumps` say. By `timesink-otel`.";
 }
 

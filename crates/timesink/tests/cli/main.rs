@@ -4,6 +4,7 @@
 
 mod analyze;
 mod commands;
+mod companion;
 mod config;
 mod diagnostics;
 mod explain;

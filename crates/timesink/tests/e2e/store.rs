@@ -413,7 +413,8 @@ fn check_other_engines(data: &str, table: &str, columns: &[&str], counts: Option
     let query = format!(
         "SELECT (SELECT count(*) FROM {table}) AS n, (SELECT count(*) FROM \
          (SELECT DISTINCT {} FROM {table})) AS distinct_rows, \
-         (SELECT min({first}) FROM {table}) AS least, (SELECT max({first}) FROM {table}) AS greatest",
+         (SELECT min({first}) FROM {table}) AS least, \
+         (SELECT max({first}) FROM {table}) AS greatest",
         columns.join(", "),
         first = columns[0],
     );
