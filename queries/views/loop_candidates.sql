@@ -27,9 +27,15 @@ SELECT
     code_file_path,
     code_line_number,
     start_time_unix_nano,
-    -- A thread of its own, by the asyncio instrumentation.
-    coalesce(scope_name = 'opentelemetry.instrumentation.asyncio' AND name LIKE 'asyncio to\_thread-%', FALSE)
-        OR coalesce(strpos(name_path, 'asyncio to_thread-') > 0, FALSE) AS is_in_thread
+    -- A thread of its own, as the asyncio instrumentation says, or the process itself.
+    (
+        coalesce(scope_name, '') = 'opentelemetry.instrumentation.asyncio'
+        AND strpos(name, 'asyncio to_thread-') = 1
+    )
+        OR strpos(name_path, 'asyncio to_thread-') > 0
+        OR NOT coalesce(timesink_event_loop, TRUE) AS is_in_thread,
+    thread_id,
+    code_function_name
 FROM spans_with_facts
 WHERE
     is_leaf
@@ -69,7 +75,14 @@ SELECT
     span.code_file_path,
     span.code_line_number,
     gap.start_time_unix_nano,
-    coalesce(strpos(span.name_path, 'asyncio to_thread-') > 0, FALSE) AS is_in_thread
+    (
+        coalesce(span.scope_name, '') = 'opentelemetry.instrumentation.asyncio'
+        AND strpos(span.name, 'asyncio to_thread-') = 1
+    )
+        OR strpos(span.name_path, 'asyncio to_thread-') > 0
+        OR NOT coalesce(span.timesink_event_loop, TRUE) AS is_in_thread,
+    span.thread_id,
+    span.code_function_name
 FROM gaps AS gap
 INNER JOIN spans_with_facts AS span
     ON gap.trace_id = span.trace_id AND gap.span_id = span.span_id

@@ -68,9 +68,10 @@ fn assign(rows: &Rows, tree: &Tree, served: &Served) -> (Vec<Entry>, Vec<u32>) {
         }
         of[at] = match above {
             Some(parent) => of[parent],
-            // A note that hangs below nothing is about no request.
+            // A note that hangs below nothing of its process is about no request.
             None if rows.is_note[at] => {
-                all.push(entry(rows, at, NONE, rows.parent_id[at]));
+                let lost = if tree.is_orphan[at] { rows.parent_id[at] } else { 0 };
+                all.push(entry(rows, at, NONE, lost));
                 all.len() as u32 - 1
             }
             None if has_lost_local_parent(rows, tree, served, at) => {

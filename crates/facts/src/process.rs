@@ -23,7 +23,7 @@ pub(crate) struct Processes {
     /// By process, then by start of the local root.
     ///
     /// What made requests in its own process, the test say, is in none of them: it waits for them.
-    /// Nor is a note that hangs below nothing.
+    /// Nor is a note that hangs below nothing of its process.
     pub(crate) groups: Vec<Group>,
     members: Vec<u32>,
     /// Index into `groups`, by span; [`NONE`] in none.
@@ -133,8 +133,11 @@ fn gather(rows: &Rows, tree: &Tree, served: &Served) -> (Vec<Group>, Vec<u32>) {
         let request = |at: u32| if is_whole { served.first[at as usize] } else { NONE };
         let process = |at: u32| rows.process[at as usize];
         of_trace.clear();
-        // A note that hangs below nothing is about no request.
-        let counts = |at: &usize| !rows.is_note[*at] || tree.parent(*at).is_some();
+        // A note that hangs below nothing of its process is about no request.
+        let is_local = |at: usize| {
+            tree.parent(at).is_some_and(|parent| rows.process[parent] == rows.process[at])
+        };
+        let counts = |at: &usize| !rows.is_note[*at] || is_local(*at);
         of_trace.extend(trace.clone().filter(counts).map(|at| at as u32));
         of_trace.sort_by_key(|&at| (process(at), request(at)));
         for of_process in of_trace.chunk_by(|&a, &b| process(a) == process(b)) {

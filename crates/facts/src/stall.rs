@@ -131,6 +131,7 @@ pub(crate) fn measure(
             group => gaps_of_group[group as usize].push(number as u32),
         }
     }
+    let notes = Notes::find(rows, processes);
     let mut loops = Vec::new();
     let mut rest_of_gaps = gaps_of_group.as_slice();
     for groups in processes.groups.chunk_by(|a, b| a.process == b.process) {
@@ -138,7 +139,8 @@ pub(crate) fn measure(
         let (gaps_of_group, rest) = rest_of_gaps.split_at(groups.len());
         rest_of_gaps = rest;
         if processes.is_event_loop[process] || processes.is_told_by_requests[process] {
-            loops.push(Loop { rows, served, processes, meaning, groups, gaps_of_group });
+            let notes = notes.of(process as u32);
+            loops.push(Loop { rows, served, processes, meaning, groups, gaps_of_group, notes });
         }
     }
     // What was heard in all of them is held at once, some 100 bytes a candidate.
@@ -157,6 +159,25 @@ struct Heard {
     requests: Vec<Option<RequestSilence>>,
 }
 
+/// Notes of no request, by process.
+struct Notes(Vec<(u32, u32)>);
+
+impl Notes {
+    fn find(rows: &Rows, processes: &Processes) -> Self {
+        let is_alone = |at: &usize| rows.is_note[*at] && processes.group_of[*at] == NONE;
+        let alone = (0..rows.len()).filter(is_alone);
+        let mut notes: Vec<(u32, u32)> = alone.map(|at| (rows.process[at], at as u32)).collect();
+        notes.sort_unstable();
+        Self(notes)
+    }
+
+    fn of(&self, process: u32) -> &[(u32, u32)] {
+        let from = self.0.partition_point(|note| note.0 < process);
+        let to = self.0.partition_point(|note| note.0 <= process);
+        &self.0[from..to]
+    }
+}
+
 /// One process with an event loop.
 struct Loop<'a> {
     rows: &'a Rows,
@@ -165,6 +186,8 @@ struct Loop<'a> {
     meaning: &'a Meaning,
     groups: &'a [Group],
     gaps_of_group: &'a [Vec<u32>],
+    /// Its notes of no request.
+    notes: &'a [(u32, u32)],
 }
 
 /// A stretch in which a place blocked the loop.
@@ -172,6 +195,7 @@ struct Loop<'a> {
 struct Blocked {
     start: i64,
     end: i64,
+    /// Whose doing it was, or [`NONE`].
     group: u32,
 }
 
@@ -265,7 +289,11 @@ impl Loop<'_> {
                 Blocked { start, end, group: number }
             })
         });
-        notes.filter(|blocked| blocked.end - blocked.start >= nanos_min).collect()
+        let alone = self.notes.iter().map(|&(_, at)| {
+            let (start, end) = self.interval(at);
+            Blocked { start, end, group: NONE }
+        });
+        notes.chain(alone).filter(|blocked| blocked.end - blocked.start >= nanos_min).collect()
     }
 
     /// Adds the stretches of places that block by the test.
@@ -519,6 +547,11 @@ mod tests {
             span(6, 0, 20, 40).note().trace(6),
             span(7, 99, 20, 40).note().trace(3),
             span(8, 5, 30, 35).note().trace(1),
+            // Below another process, below itself, and with a child that is no note.
+            span(9, 1, 20, 40).note().trace(1).instance("app-2"),
+            span(10, 10, 20, 40).note().trace(1),
+            span(11, 0, 20, 40).note().trace(11).instance("app-3"),
+            span(12, 11, 25, 30).trace(11).instance("app-3"),
         ];
         let with = Pass::over(&[without.as_slice(), &notes].concat());
         let without = Pass::over(&without);
@@ -534,14 +567,14 @@ mod tests {
         }
         let gaps = |pass: &Pass| {
             let gap = |gap: GapRow| (gap.span, gap.start as i64, gap.end as i64, gap.after);
-            pass.gaps().into_iter().map(gap).collect::<Vec<_>>()
+            pass.gaps().into_iter().map(gap).filter(|gap| gap.0 < 5).collect::<Vec<_>>()
         };
         assert_eq!(gaps(&with), gaps(&without));
-        let entries = [5, 6, 7, 8].map(|id| with.id(id, "entry_span_id"));
-        assert_eq!(entries, [1, 0, 99, 1].map(Some));
+        let entries = [5, 6, 7, 8, 9, 10, 11].map(|id| with.id(id, "entry_span_id"));
+        assert_eq!(entries, [1, 0, 99, 1, 1, 0, 0].map(Some));
         let endpoints = [5, 6, 7, 8].map(|id| with.text(id, "endpoint").is_some());
         assert_eq!(endpoints, [true, false, false, true]);
-        assert!((5..=8).all(|id| !with.flag(id, "is_leaf")));
+        assert!((5..=11).all(|id| !with.flag(id, "is_leaf")));
         // The other request was open while it lasted; of a note of no request nobody knows whose
         // doing it was.
         assert_eq!(with.millis(5, "waiting_nanos"), Some(53.0));
@@ -561,6 +594,12 @@ mod tests {
         let pass = Pass::over(&spans);
         assert_eq!(pass.millis(4, "stalled_nanos"), Some(42.0));
         assert_eq!(pass.millis(1, "stalled_nanos"), Some(0.0));
+        // What is the doing of no request keeps all waiting.
+        let mut spans = spans.to_vec();
+        spans[1] = span(2, 0, 9, 62).note().trace(2);
+        let pass = Pass::over(&spans);
+        assert_eq!(pass.millis(4, "stalled_nanos"), Some(42.0));
+        assert_eq!(pass.millis(1, "stalled_nanos"), Some(53.0));
         let mut judged = rounds(BLOCKED);
         assert_eq!(stalled(&Pass::over(&judged), VICTIM), Some(50.0));
         judged[0] = judged[0].clone().watched();

@@ -127,7 +127,6 @@ impl Span {
         span.with("db_system_name", "postgresql").with("db_query_text", statement)
     }
 
-    /// An ASGI message span of its parent.
     /// It says that its process stood still.
     pub(crate) fn note(self) -> Self {
         self.with("scope_name", "timesink_otel").named("timesink.event_loop.blocked")
@@ -138,6 +137,7 @@ impl Span {
         self.with("timesink_event_loop", "true")
     }
 
+    /// An ASGI message span of its parent.
     pub(crate) fn asgi(self, event_type: &str) -> Self {
         self.with("asgi_event_type", event_type)
     }

@@ -1,127 +1,201 @@
 -- One row for each stretch in which a place blocked the event loop of its process, and for each of a
 -- place that cannot be told. Where the process says itself when its loop stood still, that is what
 -- counts; else what the spans of its requests show.
-WITH watched AS (
-    SELECT DISTINCT process_id, TRUE AS is_watched
-    FROM spans_with_facts
-    WHERE timesink_event_loop IS NOT NULL
-), requests AS (
+WITH requests AS (
     -- How many requests each endpoint of a process served.
     SELECT process_id, endpoint, count(*) AS requests
     FROM entries
     GROUP BY process_id, endpoint
+), watched AS (
+    SELECT process_id, TRUE AS is_watched
+    FROM watched_processes
 ), blocks AS (
     SELECT
         block.*,
+        blocked_share_min,
         endpoint_share_min,
         slow_callback_millis_min,
-        certain_min
+        told_min
     FROM loop_blocks AS block
     JOIN params USING (service_name, endpoint, kind)
-    WHERE nanos >= silence_millis_min * 1000000
-), doings AS (
-    -- What requests did: leaf spans, gaps, and the serializations that the process measured. A call
-    -- that blocks lies within its block; the other two may be longer.
+    LEFT JOIN watched USING (process_id)
+    WHERE
+        nanos >= silence_millis_min * 1000000
+        -- Where both tell, one of them is enough.
+        AND (told_by <> 'Logfire' OR is_watched IS NULL)
+), block_seconds AS (
+    -- The seconds in which ends what takes half of a block: it covers its middle.
     SELECT
-        service_name,
-        endpoint,
+        process_id,
         trace_id,
         span_id,
         entry_span_id,
-        process_id,
-        place,
-        is_gap,
-        NOT is_gap AS lies_within,
-        waiting_nanos,
-        start_time_unix_nano,
-        end_time_unix_nano
-    FROM loop_candidates
-    UNION ALL
-    SELECT
-        service_name,
-        endpoint,
-        trace_id,
-        span_id,
-        entry_span_id,
-        process_id,
-        CASE
-            WHEN code_function_name IS NULL THEN timesink_callee
-            ELSE concat(timesink_callee, ' in ', code_function_name)
-        END AS place,
-        FALSE AS is_gap,
-        FALSE AS lies_within,
-        CAST(NULL AS BIGINT) AS waiting_nanos,
-        start_time_unix_nano,
-        end_time_unix_nano
-    FROM spans_with_facts
-    WHERE scope_name = 'timesink_otel' AND name = 'timesink.serialize'
-), seconds AS (
-    -- Of blocks of which nobody said whose doing they are: the seconds that each covers.
-    SELECT
-        process_id,
-        trace_id,
-        span_id,
         start_time_unix_nano,
         end_time_unix_nano,
         nanos,
-        unnest(range(start_time_unix_nano / 1000000000, end_time_unix_nano / 1000000000 + 1)) AS second
+        thread_id,
+        code_function_name,
+        code_file_path,
+        told_by,
+        blocked_share_min,
+        unnest(
+            range(
+                (end_time_unix_nano - nanos / 2 - 1000000) / 1000000000,
+                (end_time_unix_nano + 20000) / 1000000000 + 1
+            )
+        ) AS second
     FROM blocks
-    WHERE entry_span_id IS NULL
-), found AS (
-    -- Nothing else of the process can have started and ended meanwhile: a call that did is theirs.
+), calls AS (
+    -- What requests did in no thread of its own. What blocks lies within its block.
+    SELECT
+        *,
+        end_time_unix_nano / 1000000000 AS second
+    FROM loop_candidates
+    WHERE NOT is_gap AND NOT is_in_thread
+), calls_beside AS (
+    -- Of blocks of which nobody said whose doing they are: the calls that started and ended
+    -- meanwhile. On the loop that is one at most; in threads there may be more.
     SELECT
         block.trace_id AS block_trace_id,
         block.span_id AS block_span_id,
+        block.blocked_share_min,
+        call.process_id,
         call.service_name,
         call.endpoint,
         call.trace_id,
         call.span_id,
+        call.entry_span_id,
         call.place,
         call.waiting_nanos,
-        row_number() OVER (
-            PARTITION BY block.trace_id, block.span_id
-            ORDER BY call.end_time_unix_nano - call.start_time_unix_nano DESC, call.trace_id, call.span_id
-        ) AS call_number
-    FROM seconds AS block
-    JOIN doings AS call
-        ON call.process_id = block.process_id
-            AND call.end_time_unix_nano / 1000000000 = block.second
+        count(*) OVER (PARTITION BY block.trace_id, block.span_id) AS calls
+    FROM block_seconds AS block
+    JOIN calls AS call ON call.process_id = block.process_id AND call.second = block.second
     WHERE
-        call.lies_within
-        AND 2 * (call.end_time_unix_nano - call.start_time_unix_nano) >= block.nanos
+        block.entry_span_id IS NULL
+        AND (block.told_by = 'Logfire' OR block.code_function_name IS NULL)
+        AND 2 * call.nanos >= block.nanos
         AND call.start_time_unix_nano >= block.start_time_unix_nano - 1000000
         AND call.end_time_unix_nano <= block.end_time_unix_nano + 20000
+), blocking_places AS (
+    -- A call that blocks does so each time that it takes as long; one in a thread does not.
+    SELECT seen.process_id, seen.endpoint, seen.place
+    FROM (
+        SELECT process_id, endpoint, place, max(blocked_share_min) AS share_min, count(*) AS blocked
+        FROM calls_beside
+        WHERE calls = 1
+        GROUP BY process_id, endpoint, place
+    ) AS seen
+    JOIN (SELECT process_id, min(nanos) AS nanos_min FROM blocks GROUP BY process_id) AS told
+        ON told.process_id = seen.process_id
+    LEFT JOIN calls AS call
+        ON call.process_id = seen.process_id
+            AND call.endpoint = seen.endpoint
+            AND call.place = seen.place
+            AND call.nanos >= told.nanos_min
+    GROUP BY seen.process_id, seen.endpoint, seen.place, seen.share_min, seen.blocked
+    HAVING seen.blocked >= seen.share_min * count(call.span_id)
+), found AS (
+    SELECT beside.*
+    FROM calls_beside AS beside
+    JOIN blocking_places USING (process_id, endpoint, place)
+    WHERE calls = 1
+), doings AS (
+    -- Calls, gaps, and the serializations that the process measured: the last two may be longer than
+    -- the block.
+    SELECT
+        trace_id,
+        entry_span_id,
+        process_id,
+        place,
+        FALSE AS is_gap,
+        TRUE AS lies_within,
+        thread_id,
+        code_function_name,
+        code_file_path,
+        start_time_unix_nano,
+        end_time_unix_nano,
+        second
+    FROM calls
+    UNION ALL
+    SELECT
+        trace_id,
+        entry_span_id,
+        process_id,
+        place,
+        TRUE AS is_gap,
+        FALSE AS lies_within,
+        CAST(NULL AS BIGINT) AS thread_id,
+        CAST(NULL AS VARCHAR) AS code_function_name,
+        CAST(NULL AS VARCHAR) AS code_file_path,
+        end_time_unix_nano - nanos AS start_time_unix_nano,
+        end_time_unix_nano,
+        unnest(
+            range(
+                greatest((end_time_unix_nano - nanos) / 1000000000, end_time_unix_nano / 1000000000 - 600),
+                end_time_unix_nano / 1000000000 + 1
+            )
+        ) AS second
+    FROM loop_candidates
+    WHERE is_gap AND NOT is_in_thread
+    UNION ALL
+    SELECT
+        trace_id,
+        entry_span_id,
+        process_id,
+        place,
+        FALSE AS is_gap,
+        FALSE AS lies_within,
+        thread_id,
+        code_function_name,
+        code_file_path,
+        start_time_unix_nano,
+        end_time_unix_nano,
+        unnest(
+            range(
+                greatest(start_time_unix_nano / 1000000000, end_time_unix_nano / 1000000000 - 600),
+                end_time_unix_nano / 1000000000 + 1
+            )
+        ) AS second
+    FROM serializations
 ), overlaps AS (
     -- What the blocking request did meanwhile, the longest overlap first.
     SELECT
         block.trace_id,
         block.span_id,
-        candidate.place,
-        candidate.is_gap,
+        doing.place,
+        doing.is_gap,
         row_number() OVER (
             PARTITION BY block.trace_id, block.span_id
             ORDER BY
-                least(block.end_time_unix_nano, candidate.end_time_unix_nano)
-                    - greatest(block.start_time_unix_nano, candidate.start_time_unix_nano) DESC,
-                candidate.is_gap,
-                candidate.place
+                least(block.end_time_unix_nano, doing.end_time_unix_nano)
+                    - greatest(block.start_time_unix_nano, doing.start_time_unix_nano) DESC,
+                doing.is_gap,
+                doing.place
         ) AS place_number
-    FROM blocks AS block
-    JOIN doings AS candidate
-        ON candidate.trace_id = block.trace_id
-            AND candidate.entry_span_id = block.entry_span_id
-            AND candidate.process_id = block.process_id
+    FROM block_seconds AS block
+    JOIN doings AS doing
+        ON doing.trace_id = block.trace_id
+            AND doing.entry_span_id = block.entry_span_id
+            AND doing.process_id = block.process_id
+            AND doing.second = block.second
     WHERE
         2 * (
-            least(block.end_time_unix_nano, candidate.end_time_unix_nano)
-            - greatest(block.start_time_unix_nano, candidate.start_time_unix_nano)
+            least(block.end_time_unix_nano, doing.end_time_unix_nano)
+            - greatest(block.start_time_unix_nano, doing.start_time_unix_nano)
         ) >= block.nanos
-        -- What blocks ends before the loop turns again; what only waits ends after that. A block's
-        -- beginning may be told a watchdog's beat of 20 ms too late.
+        -- What only waits ends after the loop turned again. A block's beginning may be told a
+        -- watchdog's beat of 20 ms too late.
         AND (
-            NOT candidate.lies_within
-            OR candidate.end_time_unix_nano <= block.end_time_unix_nano + 20000
-                AND candidate.start_time_unix_nano >= block.start_time_unix_nano - 20000000
+            NOT doing.lies_within
+            OR doing.end_time_unix_nano <= block.end_time_unix_nano + 20000
+                AND doing.start_time_unix_nano >= block.start_time_unix_nano - 20000000
+        )
+        -- Where both know thread and code, they agree.
+        AND coalesce(doing.thread_id = block.thread_id, TRUE)
+        AND (
+            coalesce(doing.code_file_path = block.code_file_path, TRUE)
+                AND coalesce(doing.code_function_name = block.code_function_name, TRUE)
+            OR block.told_by = 'Logfire'
         )
 ), told AS (
     -- Named by the operation that took most of it, else by the code, else by the gap that it left.
@@ -130,14 +204,14 @@ WITH watched AS (
         coalesce(found.endpoint, blocks.endpoint) AS endpoint,
         coalesce(found.trace_id, blocks.trace_id) AS trace_id,
         coalesce(found.span_id, blocks.span_id) AS span_id,
-        entry_span_id,
-        process_id,
+        coalesce(found.entry_span_id, blocks.entry_span_id) AS entry_span_id,
+        blocks.process_id,
         nanos,
         coalesce(blocks.waiting_nanos, found.waiting_nanos) AS waiting_nanos,
         code_file_path,
         code_line_number,
         told_by,
-        certain_min,
+        told_min,
         endpoint_share_min,
         slow_callback_millis_min,
         CASE
@@ -153,9 +227,7 @@ WITH watched AS (
             AND overlaps.span_id = blocks.span_id
             AND overlaps.place_number = 1
     LEFT JOIN found
-        ON found.block_trace_id = blocks.trace_id
-            AND found.block_span_id = blocks.span_id
-            AND found.call_number = 1
+        ON found.block_trace_id = blocks.trace_id AND found.block_span_id = blocks.span_id
 ), told_places AS (
     SELECT
         process_id,
@@ -172,12 +244,13 @@ WITH watched AS (
     -- the endpoint's requests, or long.
     SELECT
         told.*,
-        told_places.blocks
+        blocked_requests,
+        coalesce(requests, blocked_requests) AS requests
     FROM told
     JOIN told_places USING (process_id, service_name, endpoint, place)
     LEFT JOIN requests USING (process_id, endpoint)
     WHERE
-        told_places.blocks >= certain_min
+        told_places.blocks >= told_min
         AND (
             requests IS NULL
             OR blocked_requests >= endpoint_share_min * requests
@@ -416,7 +489,7 @@ SELECT
     'certain' AS confidence,
     CASE
         WHEN told_by = 'Logfire'
-            THEN 'Logfire timed the callback of the event loop itself; it does not know the line'
+            THEN 'Logfire timed the callback of the event loop itself; it knows the task, and not the line'
         WHEN code_file_path IS NULL
             THEN 'the process itself says that its event loop stood still (timesink-otel); it could not be seen in which line'
         ELSE 'the process itself says that its event loop stood still, and in which line (timesink-otel)'
@@ -424,9 +497,9 @@ SELECT
     nanos AS blocked_nanos,
     CAST(round(CAST(coalesce(waiting_nanos, 0) AS DOUBLE) / greatest(1, nanos)) AS BIGINT) AS requests_waiting,
     NULL AS expected_edges,
-    blocks AS instances_blocked,
-    blocks AS instances_decidable,
-    blocks AS instances,
+    blocked_requests AS instances_blocked,
+    requests AS instances_decidable,
+    requests AS instances,
     code_file_path,
     code_line_number
 FROM direct

@@ -1,9 +1,12 @@
 -- One row for each request that spends its time after its last I/O, as building a response does.
 WITH watched AS (
-    -- Processes that measure themselves (`timesink-otel`).
-    SELECT DISTINCT process_id, TRUE AS is_watched
+    SELECT process_id, TRUE AS is_watched
+    FROM watched_processes
+), in_threads AS (
+    -- Requests of which the process says that a part was in another thread than its event loop's.
+    SELECT DISTINCT trace_id, entry_span_id, TRUE AS is_in_threads
     FROM spans_with_facts
-    WHERE timesink_event_loop IS NOT NULL
+    WHERE NOT timesink_event_loop
 ), last_io AS (
     -- When the last call of each request to a database, cache or service ended. Work that goes on
     -- after the response, a background task, is none of it.
@@ -160,9 +163,16 @@ WITH watched AS (
     FROM work AS candidate
     JOIN params USING (service_name, endpoint, kind)
     LEFT JOIN watched USING (process_id)
+    LEFT JOIN in_threads USING (trace_id, entry_span_id)
     WHERE
-        -- Where the process says itself what blocks its loop, that is told: what does not is a wait.
-        NOT (coalesce(is_watched, FALSE) AND is_event_loop AND shown_by IN ('gap', 'work'))
+        -- Where the process says itself what blocks its loop, that is told: what does not is a wait,
+        -- or the work of a thread.
+        NOT (
+            coalesce(is_watched, FALSE)
+            AND is_event_loop
+            AND is_in_threads IS NULL
+            AND shown_by IN ('gap', 'work')
+        )
         AND critical_nanos - stalled_nanos >= tail_millis_min * 1000000
         AND critical_nanos - stalled_nanos >= entry_share_min * entry_duration_nanos
 ), requests AS (

@@ -44,12 +44,12 @@ pub fn table() -> Table {
         Column::required(
             "entry_span_id",
             TEXT,
-            "The nearest request or root above it in its service: SERVER, CONSUMER, or INTERNAL with what server instrumentations write and no request above it in its process, as a test's client makes; siblings under one lost local parent share that parent's id.",
+            "The nearest request or root above it in its service: SERVER, CONSUMER, or INTERNAL with what server instrumentations write and no request above it in its process, as a test's client makes; siblings under one lost local parent share that parent's id; zeros for a note of no request.",
         ),
         Column::optional(
             "endpoint",
             TEXT,
-            "The entry's name; NULL when the entry's span was lost.",
+            "The entry's name; NULL when the entry's span was lost, and for a note of no request.",
         ),
         Column::required(
             "name_path",
@@ -64,7 +64,7 @@ pub fn table() -> Table {
         Column::required(
             "is_complete",
             DataType::Boolean,
-            "Whether its trace has one root and no orphan.",
+            "Whether its trace has one root and no orphan, notes aside.",
         ),
         Column::optional(
             "entry_number",
@@ -81,7 +81,7 @@ pub fn table() -> Table {
             int.clone(),
             "To be added to its times so that they fit its root's clock, ns.",
         ),
-        Column::required("self_nanos", int.clone(), "Time that no child covers, ns."),
+        Column::required("self_nanos", int.clone(), "Time that no child but notes covers, ns."),
         Column::required(
             "critical_nanos",
             int.clone(),
@@ -168,7 +168,11 @@ pub fn table() -> Table {
             DataType::Boolean,
             "Whether its resource tells one process from another: `service.instance.id`, or `process.pid` together with a host; a pid is 1 in every container.",
         ),
-        Column::required("is_leaf", DataType::Boolean, "Whether it has no child in its process."),
+        Column::required(
+            "is_leaf",
+            DataType::Boolean,
+            "Whether it has no child in its process, and is no note.",
+        ),
         Column::required(
             "pause_nanos",
             int.clone(),
@@ -251,7 +255,7 @@ pub fn table() -> Table {
     ];
     Table {
         name: "facts",
-        doc: "What the trace pass adds beside each span: one row a span, in any order.",
+        doc: "What the trace pass adds beside each span: one row a span, in any order. A *note* is a span that says when its process stood still (a blocked event loop or a pause of the garbage collector by `timesink-otel`, a slow callback by Logfire): no work, and neither child nor cover of its parent.",
         columns,
     }
 }
