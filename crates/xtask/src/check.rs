@@ -1,11 +1,11 @@
 //! `check`: what CI runs, whole and in this order; it stops at the first failure.
 
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::workspace::{cargo, run as run_command};
+use crate::workspace::{cargo, root, run as run_command, target};
 use crate::{generate, tidy};
 
 /// Passed and failed tests over every harness.
@@ -25,6 +25,7 @@ pub(crate) fn run() -> Result<()> {
     let mut tests = Tests::default();
     step("tests", || run_tests(&mut tests))
         .inspect_err(|_| println!("{} passed, {} failed", tests.passed, tests.failed))?;
+    step("companion", test_companion)?;
     step("docs", || {
         let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
         run_command(docs.env("RUSTDOCFLAGS", "-D warnings"))
@@ -38,6 +39,20 @@ pub(crate) fn run() -> Result<()> {
 fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     println!("\n== {name}");
     work().with_context(|| format!("check stopped at `{name}`"))
+}
+
+/// Tests `timesink-otel`. Its tests measure real services by the millisecond: what fails on a busy
+/// machine has to pass once it is asked alone.
+fn test_companion() -> Result<()> {
+    let venv = target()?.join("tmp/companion-venv");
+    let test = |arguments: &[&str]| {
+        let mut command = Command::new(root().join("deploy/python/test.sh"));
+        run_command(command.arg(&venv).args(arguments))
+    };
+    test(&[]).or_else(|_| {
+        println!("again, those that failed:");
+        test(&["--last-failed", "--last-failed-no-failures", "none"])
+    })
 }
 
 /// Runs all tests, those after a failed one too, and counts them.

@@ -109,7 +109,7 @@ fn logfire_warns_of_slow_callbacks() {
     };
     let found: BTreeSet<[String; 4]> = findings.map(brief).collect();
     let expected = [
-        ["(entry span not recorded)", "RequestResponseCycle.run_asgi"],
+        ["(entry span not recorded)", "a task of RequestResponseCycle.run_asgi"],
         ["GET /quote/{item}", "requests GET 127.0.0.1:8191/upstream/{}"],
     ];
     let expected = expected.map(|[endpoint, subject]| {

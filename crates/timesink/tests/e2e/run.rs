@@ -2,7 +2,8 @@
 
 use std::process::{Command, Output, Stdio};
 
-use crate::support::{kill, path_with_python, python, text, timesink};
+use crate::data::copy_folder;
+use crate::support::{kill, path_with_python, python, root, succeed, text, timesink};
 
 fn run(arguments: &[&str]) -> Output {
     let mut command = timesink();
@@ -191,4 +192,57 @@ fn options_behind_the_command_are_the_commands() {
     let output = run(&["echo", "--format", "x", "--", "--help"]);
     assert_eq!(text(&output.stdout), "--format x -- --help\n");
     assert!(Command::new("true").status().is_ok_and(|status| status.success()));
+}
+
+/// A program that sets up the SDK itself, and blocks its event loop in line 14.
+const NAP: &str = "\
+import asyncio
+import time
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+provider = TracerProvider()
+provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+trace.set_tracer_provider(provider)
+tracer = trace.get_tracer('opentelemetry.instrumentation.aiohttp_server')
+async def handle():
+    with tracer.start_as_current_span('GET /nap', kind=trace.SpanKind.SERVER):
+        await asyncio.sleep(0.01)
+        time.sleep(0.12)
+async def serve():
+    for _ in range(6):
+        await asyncio.create_task(handle())
+asyncio.run(serve())
+provider.shutdown()
+";
+
+/// Scenario: a service with one client, with the companion in its Python and without.
+/// Guarantee: `run` loads it where it is installed, without a change in the code, and says how to
+/// get it where it is not.
+#[test]
+fn the_companion_is_used_where_it_is_installed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("nap.py"), NAP).expect("it is written");
+    // Pip leaves files beside the sources.
+    copy_folder(&root().join("deploy/python"), &path("sources"));
+    let mut pip = Command::new(python());
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]);
+    succeed(pip.arg("--target").arg(path("packages")).arg(path("sources")));
+    let nap = |packages: &str| {
+        let mut command = timesink();
+        command.args(["run", "--format", "jsonl", "--", "python", "nap.py"]);
+        command.current_dir(folder.path()).env("PATH", path_with_python());
+        succeed(command.env("PYTHONPATH", path(packages)))
+    };
+    let output = nap("packages");
+    let said = text(&output.stdout);
+    assert!(said.contains(r#""confidence":"certain""#), "{said}{}", text(&output.stderr));
+    assert!(said.contains(r#""code_location":"nap.py:14""#), "{said}");
+    assert!(!text(&output.stderr).contains("timesink-otel"), "{}", text(&output.stderr));
+    let output = nap("nothing");
+    let (said, noted) = (text(&output.stdout), text(&output.stderr));
+    assert!(said.is_empty(), "one client cannot tell: {said}");
+    assert!(noted.contains("note: with timesink-otel in that Python"), "{noted}");
 }
