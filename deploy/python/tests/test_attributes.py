@@ -78,6 +78,16 @@ def test_loops_are_told_by_the_probe_that_watches_them(recorded, monkeypatch, pr
     assert ["thread.id" in attributes for attributes in told] == [not watched] * 2
 
 
+def test_loops_of_which_short_blocks_are_not_told_are_not_told(recorded, monkeypatch):
+    monkeypatch.setenv("TIMESINK_BLOCKED_MILLIS_MIN", "21")
+    timesink_otel.install(recorded.provider)
+    try:
+        told = on_and_beside_a_loop(recorded)
+    finally:
+        timesink_otel.uninstall()
+    assert not any("timesink.event_loop" in attributes for attributes in told)
+
+
 def test_loops_are_not_told_once_their_probe_has_failed(companion):
     timesink_otel._companion.probes["event_loop"].fail(RuntimeError("broken on purpose"))
     assert not any("timesink.event_loop" in found for found in on_and_beside_a_loop(companion))

@@ -25,6 +25,7 @@ from timesink_otel.probe import Probe
 from timesink_otel.probes.block import Block, see
 from timesink_otel.probes.loop_watch import Serialization, watch_of
 from timesink_otel.probes.thread_times import ThreadTimes
+from timesink_otel.settings import BLOCKED_MILLIS_MIN
 
 NAME = "timesink.event_loop.blocked"
 
@@ -60,7 +61,9 @@ class EventLoop(Probe):
         self._awake = threading.Event()
         # Filled by the loops' threads, emptied by the watchdog.
         self.ended = deque(maxlen=ENDED_MAX)
-        self._suspect = self.settings.blocked_nanos_min // SUSPECT_PER_FLOOR
+        floor = self.settings.blocked_nanos_min
+        self._suspect = floor // SUSPECT_PER_FLOOR
+        self._tells_enough = floor <= BLOCKED_MILLIS_MIN * 1e6
 
     def new_block(self, watch, since):
         return Block(since, watch.times_at_start(), watch, self.companion.probes["gc"])
@@ -78,11 +81,13 @@ class EventLoop(Probe):
             watch.serialization = Serialization(start, end, attributes, parent)
 
     def describe(self, attributes, span, loop):
-        """Says whether a loop runs here; nothing where it would be wrong that it is watched."""
-        if loop is None:
-            attributes["timesink.event_loop"] = False
-        elif self.opened(span, loop):
-            attributes["timesink.event_loop"] = True
+        """Says whether a loop runs here; nothing where it would be wrong that it is watched.
+
+        Who reads it takes for granted that a block of the default floor is told.
+        """
+        is_watched = loop is None or self.opened(span, loop)
+        if is_watched and self._tells_enough:
+            attributes["timesink.event_loop"] = loop is not None
 
     def opened(self, span, loop):
         """Takes note of a span that starts on `loop`, on its own thread; tells if it is watched."""
