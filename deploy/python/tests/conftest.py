@@ -10,6 +10,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from postgres import running_postgres
+
 import timesink_otel
 from support import Collector
 
@@ -19,6 +21,13 @@ def collector():
     collector = Collector()
     yield collector
     collector.close()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """The connection string of a real server, which the tests that need it share."""
+    with running_postgres() as dsn:
+        yield dsn
 
 
 class Recorded:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import threading
 
 import pytest
-import timesink_otel
+import uvloop
 from opentelemetry.trace import SpanKind
+from sqlalchemy.util.concurrency import greenlet_spawn
+
+import timesink_otel
 from support import line_of
 from timesink_otel.user_code import CODES_MAX, UserCode
 
@@ -35,8 +39,58 @@ def test_span_on_a_loop_says_so_and_one_in_its_thread_pool_does_not(companion):
         )
 
     asyncio.run(main())
-    on_loop = {span.name: span.attributes["timesink.event_loop"] for span in companion.spans}
-    assert on_loop == {"loop": True, "pool": False}
+    for name, on_loop in (("loop", True), ("pool", False)):
+        (span,) = companion.named(name)
+        assert span.attributes["timesink.event_loop"] is on_loop
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_client_span_of_the_users_task_names_its_line_on_either_loop(companion, new_loop):
+    async def main():
+        companion.tracer.start_span("q", kind=SpanKind.CLIENT).end()  # in task
+
+    with contextlib.closing(new_loop()) as loop:
+        loop.run_until_complete(main())
+    (span,) = companion.named("q")
+    assert span.attributes["code.line.number"] == line_of(__file__, "in task")
+
+
+def on_and_beside_a_loop(recorded):
+    """Returns the attributes of a span on a loop and of one in a thread."""
+
+    async def main():
+        recorded.tracer.start_span("s").end()
+        await asyncio.to_thread(lambda: recorded.tracer.start_span("s").end())
+
+    asyncio.run(main())
+    return [span.attributes for span in recorded.named("s")]
+
+
+@pytest.mark.parametrize("probes, watched", [("-event_loop", False), ("-thread", True)])
+def test_loops_are_told_by_the_probe_that_watches_them(recorded, monkeypatch, probes, watched):
+    monkeypatch.setenv("TIMESINK_PROBES", probes)
+    timesink_otel.install(recorded.provider)
+    try:
+        told = on_and_beside_a_loop(recorded)
+    finally:
+        timesink_otel.uninstall()
+    assert ["timesink.event_loop" in attributes for attributes in told] == [watched] * 2
+    assert ["thread.id" in attributes for attributes in told] == [not watched] * 2
+
+
+def test_loops_of_which_short_blocks_are_not_told_are_not_told(recorded, monkeypatch):
+    monkeypatch.setenv("TIMESINK_BLOCKED_MILLIS_MIN", "21")
+    timesink_otel.install(recorded.provider)
+    try:
+        told = on_and_beside_a_loop(recorded)
+    finally:
+        timesink_otel.uninstall()
+    assert not any("timesink.event_loop" in attributes for attributes in told)
+
+
+def test_loops_are_not_told_once_their_probe_has_failed(companion):
+    timesink_otel._companion.probes["event_loop"].fail(RuntimeError("broken on purpose"))
+    assert not any("timesink.event_loop" in found for found in on_and_beside_a_loop(companion))
 
 
 def test_only_the_first_entry_of_a_process_is_marked(companion):
@@ -51,11 +105,10 @@ class Repository:
         tracer.start_span("query", kind=SpanKind.CLIENT).end()  # load
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="no qualified names before")
-def test_client_span_names_method_with_its_class(companion):
+def test_client_span_names_method_and_from_python_3_11_on_its_class(companion):
     Repository().load(companion.tracer)
-    attributes = companion.spans[0].attributes
-    assert attributes["code.function.name"] == __name__ + ".Repository.load"
+    function = ".Repository.load" if (3, 11) <= sys.version_info else ".load"
+    assert companion.spans[0].attributes["code.function.name"] == __name__ + function
 
 
 def test_client_span_names_file_and_line(companion):
@@ -84,6 +137,34 @@ def test_installed_and_standard_code_is_not_the_users(tmp_path):
     assert user_code._is_user_file(str(tmp_path / "app" / "views.py"))
 
 
+def test_path_is_relative_to_the_working_folder_or_to_the_folder_of_imports(tmp_path, monkeypatch):
+    relative = UserCode()._relative
+    monkeypatch.chdir(tmp_path)
+    assert relative(str(tmp_path / "app" / "views.py")) == "app/views.py"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.syspath_prepend(tmp_path / "app")
+    assert relative(str(tmp_path / "app" / "views.py")) == "views.py"
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_client_span_of_a_librarys_own_task_has_no_code_location(companion, new_loop):
+    """*Scenario*: asyncpg resets a connection in a task of its own; users ran the loop."""
+    source = "async def work():\n tracer.start_span('q', kind=kind).end()\n"
+    space = {"tracer": companion.tracer, "kind": SpanKind.CLIENT}
+    exec(compile(source, "/x/site-packages/driver.py", "exec"), space)
+
+    async def main():
+        await asyncio.ensure_future(space["work"]())
+
+    # This line is on the stack of all the loop's tasks.
+    with contextlib.closing(new_loop()) as loop:
+        loop.run_until_complete(main())
+    (span,) = companion.named("q")
+    assert "thread.id" in span.attributes
+    assert "code.line.number" not in span.attributes
+
+
 def test_installed_package_counts_when_named():
     path = "/usr/lib/python3/site-packages/shop/views.py"
     assert not UserCode()._is_user_file(path)
@@ -93,16 +174,16 @@ def test_installed_package_counts_when_named():
 def test_places_are_bounded_however_many_code_objects_there_are():
     user_code = UserCode()
     for number in range(CODES_MAX + 10):
-        exec(compile("frame = sys._getframe()", "made-%d.py" % number, "exec"), found := {"sys": sys})
+        exec(
+            compile("frame = sys._getframe()", "made-%d.py" % number, "exec"), found := {"sys": sys}
+        )
         user_code.find(found["frame"])
     assert len(user_code._places) <= CODES_MAX
 
 
 def test_greenlet_of_sqlalchemy_leads_to_the_caller(companion):
-    concurrency = pytest.importorskip("sqlalchemy.util.concurrency")
-
     async def main():
-        await concurrency.greenlet_spawn(query)  # spawn
+        await greenlet_spawn(query)  # spawn
 
     # The function that opens the span is a library's here: compiled under a library's path.
     source = "def query():\n tracer.start_span('q', kind=kind).end()\n"
@@ -110,4 +191,5 @@ def test_greenlet_of_sqlalchemy_leads_to_the_caller(companion):
     exec(compile(source, "/x/site-packages/driver.py", "exec"), space)
     query = space["query"]
     asyncio.run(main())
-    assert companion.spans[0].attributes["code.line.number"] == line_of(__file__, "spawn")
+    (span,) = companion.named("q")
+    assert span.attributes["code.line.number"] == line_of(__file__, "spawn")

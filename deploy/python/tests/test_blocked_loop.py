@@ -1,43 +1,71 @@
-"""Real services under `opentelemetry-instrument`, one client: every block certain, with its line."""
+"""Real services under `opentelemetry-instrument`, one client: every block and its line."""
 
 from __future__ import annotations
 
-import pytest
-from services.blocking import CULPRITS, TWINS
-from support import BIN, SERVICES, free_port, get, line_of, service, wait_for
+import itertools
+import json
+import time
 
-BLOCKED = "timesink.event_loop.blocked"
+import pytest
+
+from services.blocking import CULPRITS, TWINS
+from support import (
+    BLOCKED,
+    DEADLINE_SECONDS,
+    SERVICES,
+    blocks_within,
+    free_port,
+    get,
+    line_of,
+    requests_of,
+    service,
+    uvicorn,
+)
+
 REQUESTS = 4
+# More than the half from which on a block is the loop's own doing.
+FAIR_SHARE = 0.6
+# The function of a library in which the user's line waits: none where it waits in C.
+CALLEES = {"call": "requests.api.get", "sleep": None}
 
 # uvicorn with each loop, and aiohttp's own server.
 STARTS = {
-    "fastapi-asyncio": lambda port: uvicorn(port, "asyncio"),
-    "fastapi-uvloop": lambda port: uvicorn(port, "uvloop"),
-    "aiohttp": lambda port: [str(BIN / "python"), "aiohttp_app.py", str(port)],
+    "fastapi-asyncio": lambda port: uvicorn("fastapi_app:app", port, "asyncio"),
+    "fastapi-uvloop": lambda port: uvicorn("fastapi_app:app", port, "uvloop"),
+    "aiohttp": lambda port: ["python", "aiohttp_app.py", str(port)],
 }
-
-
-def uvicorn(port, loop):
-    app = ["fastapi_app:app", "--port", str(port), "--loop", loop, "--log-level", "warning"]
-    return [str(BIN / "uvicorn"), *app]
 
 
 @pytest.mark.parametrize("start", STARTS)
 def test_every_block_is_found_with_its_line_and_every_twin_is_silent(collector, start):
     port = free_port()
     with service(collector, STARTS[start](port), port):
-        for path in [*CULPRITS, *TWINS]:
-            # The first request to a place imports and connects, which does block.
-            for _ in range(1 + REQUESTS):
-                get(port, "/" + path)
+        fair = {path: ask(port, path) for path in [*CULPRITS, *TWINS]}
     for path, mark in CULPRITS.items():
-        check_culprit(collector, path, mark)
+        check_culprit(blocks_of(collector, path, fair[path]), path, mark)
     for path in TWINS:
-        assert not blocks_of(collector, path), path
+        blocks = blocks_of(collector, path, fair[path])
+        assert not blocks, (path, [block["attributes"] for block in blocks])
 
 
-def check_culprit(collector, path, mark):
-    blocks = [b for b in blocks_of(collector, path) if "code.line.number" in b["attributes"]]
+def ask(port, path):
+    """Asks until enough requests had the processor; returns of each whether it had.
+
+    C code that keeps the interpreter is judged by processor time. A machine that gives the loop
+    less than half of its time is to blame for more than half of the block: nothing is told then.
+    """
+    # The first request to a place imports and connects, which does block.
+    fair, deadline = [False], time.monotonic() + DEADLINE_SECONDS
+    get(port, "/" + path)
+    while sum(fair) < REQUESTS:
+        assert time.monotonic() < deadline, "this machine is too busy for the tests"
+        share = json.loads(get(port, "/" + path))["share"]
+        fair.append(share is None or FAIR_SHARE <= share)
+    return fair
+
+
+def check_culprit(blocks, path, mark):
+    blocks = [b for b in blocks if "code.line.number" in b["attributes"]]
     # Where C code keeps the interpreter, a busy machine lets the one sample come too late now and
     # then: no location then, but never a wrong one. A probe that does not work costs all.
     assert REQUESTS - 2 <= len(blocks), (path, len(blocks))
@@ -48,48 +76,34 @@ def check_culprit(collector, path, mark):
         if mark == "spin":
             lines.add(min(lines) - 1)
         assert attributes["code.line.number"] in lines, path
+        if path in CALLEES:
+            assert attributes.get("timesink.callee") == CALLEES[path]
         assert 1 <= attributes["timesink.event_loop.samples"]
         assert attributes["timesink.event_loop.lag"] == pytest.approx(
             (block["end"] - block["start"]) / 1e9, abs=1e-3
         )
 
 
-def blocks_of(collector, path):
-    """The blocks that lie within a request for this path, by thread and by at least half their time."""
+def blocks_of(collector, path, fair):
+    """Returns the blocks of the fair requests for this path, which are on their thread."""
     found = []
-    for request in requests_of(collector, path):
-        for block in collector.named(BLOCKED):
-            overlap = min(request["end"], block["end"]) - max(request["start"], block["start"])
-            same = block["attributes"]["thread.id"] == request["attributes"]["thread.id"]
-            if same and block["end"] - block["start"] <= 2 * overlap:
-                assert not block["parent"] or block["trace_id"] == request["trace_id"]
-                found.append(block)
+    for request in itertools.compress(requests_of(collector, path, len(fair)), fair):
+        assert request["attributes"]["timesink.event_loop"] is True
+        blocks = blocks_within(collector, request)
+        threads = {block["attributes"]["thread.id"] for block in blocks}
+        assert threads <= {request["attributes"]["thread.id"]}
+        found += blocks
     return found
 
 
-def requests_of(collector, path):
-    requests = [s for s in collector.spans if s["kind"] == 2 and s["name"].endswith("/" + path)]
-    assert len(requests) == 1 + REQUESTS, (path, len(requests))
-    assert all(r["attributes"]["timesink.event_loop"] is True for r in requests)
-    return sorted(requests, key=lambda r: r["start"])[1:]
-
-
-def test_sync_handler_of_fastapi_is_no_block(collector):
+def test_sync_handler_is_no_block_and_client_spans_name_the_line_that_calls(collector):
     port = free_port()
-    with service(collector, uvicorn(port, "asyncio"), port):
-        get(port, "/sync_twin")
-        get(port, "/sleep")
-        assert wait_for(lambda: collector.named(BLOCKED))
+    with service(collector, uvicorn("fastapi_app:app", port), port):
+        for path in ("sync_twin", "sleep", "call", "query"):
+            get(port, "/" + path)
     # The import of AnyIO's backend in the first request blocks too, in nobody's code.
     functions = {b["attributes"].get("code.function.name") for b in collector.named(BLOCKED)}
-    assert functions - {None} == {"blocking.sleep"}
-
-
-def test_client_spans_name_the_line_that_calls(collector):
-    port = free_port()
-    with service(collector, uvicorn(port, "asyncio"), port):
-        get(port, "/call")
-        get(port, "/query")
+    assert functions - {None} == {"blocking.sleep", "blocking.call", "blocking.query"}
     calls = {span["scope"]: span["attributes"] for span in collector.spans if span["kind"] == 3}
     for scope, mark in (("requests", "call"), ("sqlite3", "query")):
         attributes = calls["opentelemetry.instrumentation." + scope]
@@ -100,9 +114,9 @@ def test_client_spans_name_the_line_that_calls(collector):
 
 def test_probes_that_are_switched_off_leave_no_trace(collector):
     port = free_port()
-    with service(collector, uvicorn(port, "asyncio"), port, TIMESINK_PROBES="none"):
+    with service(collector, uvicorn("fastapi_app:app", port), port, TIMESINK_PROBES="none"):
         get(port, "/sleep")
-    requests = [s for s in collector.spans if s["kind"] == 2]
-    assert requests
-    assert not any(name.startswith(("thread.", "timesink.", "code.")) for s in requests for name in s["attributes"])
-    assert not collector.named(BLOCKED)
+    requests_of(collector, "sleep", 1)
+    names = {name for span in collector.spans for name in span["attributes"]}
+    assert not [n for n in names if n.startswith(("thread.", "timesink.", "code."))]
+    assert "timesink_otel" not in {span["scope"] for span in collector.spans}

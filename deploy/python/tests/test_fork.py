@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 
-import pytest
-from support import BIN, SERVICES, free_port, get, service
-
-BLOCKED = "timesink.event_loop.blocked"
-
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+from support import (
+    BLOCKED,
+    SERVICES,
+    free_port,
+    get,
+    instrumented,
+    listens,
+    prefork_service,
+    service_environment,
+)
 
 
 def test_watchdog_works_before_and_after_a_fork_in_both_processes(collector):
-    env = dict(
-        os.environ,
-        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
-        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
-        OTEL_METRICS_EXPORTER="none",
-        OTEL_LOGS_EXPORTER="none",
-    )
-    command = [str(BIN / "opentelemetry-instrument"), str(BIN / "python"), "forking.py"]
+    command, env = instrumented("python", "forking.py"), service_environment(collector)
     subprocess.run(command, cwd=SERVICES, env=env, check=True, timeout=60)
     owners = {span["span_id"]: span["name"] for span in collector.spans}
     assert sorted(owners[b["parent"]] for b in collector.named(BLOCKED)) == [
@@ -29,15 +25,17 @@ def test_watchdog_works_before_and_after_a_fork_in_both_processes(collector):
         "parent",
         "parent again",
     ]
-    first = {s["name"] for s in collector.spans if s["attributes"].get("timesink.process.first_request")}
+    first = {
+        s["name"] for s in collector.spans if s["attributes"].get("timesink.process.first_request")
+    }
     assert first == {"parent", "child"}
 
 
 def test_gunicorn_workers_have_spans_marks_and_blocks_of_their_own(collector):
     port = free_port()
-    command = [str(BIN / "gunicorn"), "--preload", "--workers", "2", "--bind"]
+    command = ["gunicorn", "--preload", "--workers", "2", "--bind"]
     command += ["127.0.0.1:%d" % port, "gunicorn_app:flask"]
-    with service(collector, command, port) as process:
+    with prefork_service(collector, command, lambda: listens(port)) as process:
         pids = [get(port, "/pid").decode() for _ in range(12)]
     assert str(process.pid) not in pids
     requests = [s for s in collector.spans if s["kind"] == 2]

@@ -5,7 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import fastapi
+import flask
 import pytest
+import werkzeug.test
+from fastapi.responses import StreamingResponse
+from fastapi.testclient import TestClient
+from opentelemetry.instrumentation import dbapi
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.instrumentation.flask import FlaskInstrumentor
+from opentelemetry.instrumentation.wsgi import OpenTelemetryMiddleware
+
+from timesink_otel.probes.http_body import _parse_size
 
 REQUEST, RESPONSE = "http.request.body.size", "http.response.body.size"
 
@@ -16,11 +27,6 @@ def server_span(recorded):
 
 
 def test_fastapi_counts_what_it_streams(companion):
-    fastapi = pytest.importorskip("fastapi")
-    from fastapi.responses import StreamingResponse
-    from fastapi.testclient import TestClient
-    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-
     app = fastapi.FastAPI()
 
     async def stream(request):
@@ -33,12 +39,36 @@ def test_fastapi_counts_what_it_streams(companion):
     attributes = server_span(companion).attributes
     assert attributes[REQUEST] == 123
     assert attributes[RESPONSE] == 1000
+    # Many, and without any work of their own.
+    events = [s for s in companion.spans if s.name.endswith((" http send", " http receive"))]
+    assert events
+    assert not any("thread.id" in event.attributes for event in events)
+
+
+def test_plain_wsgi_says_what_the_headers_say(companion):
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Length", "1000")])
+        return [b"x" * 1000]
+
+    middleware = OpenTelemetryMiddleware(application, tracer_provider=companion.provider)
+    client = werkzeug.test.Client(middleware)
+    assert len(client.post("/", data=b"z" * 123).data) == 1000
+    attributes = server_span(companion).attributes
+    assert attributes[REQUEST] == 123
+    assert attributes[RESPONSE] == 1000
+
+
+def test_request_without_a_length_has_no_size(companion):
+    app = fastapi.FastAPI()
+    app.post("/")(lambda: "done")
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=companion.provider)
+    assert TestClient(app).post("/", content=iter([b"x"])).json() == "done"
+    attributes = server_span(companion).attributes
+    assert REQUEST not in attributes
+    assert attributes[RESPONSE] == len('"done"')
 
 
 def test_flask_says_what_the_headers_say(companion):
-    flask = pytest.importorskip("flask")
-    from opentelemetry.instrumentation.flask import FlaskInstrumentor
-
     app = flask.Flask("app")
     app.route("/", methods=["POST"])(lambda: "x" * 1000)
     FlaskInstrumentor().instrument_app(app, tracer_provider=companion.provider)
@@ -50,13 +80,10 @@ def test_flask_says_what_the_headers_say(companion):
 
 @pytest.mark.parametrize("length", ["", "many", "-"])
 def test_length_that_is_no_number_is_no_size(length):
-    from timesink_otel.probes.http_body import _parse_size
-
     assert _parse_size(length) is None
 
 
 def test_django_says_what_the_headers_say():
-    pytest.importorskip("django")
     script = """
 import sys
 sys.path.insert(0, %r)
@@ -79,7 +106,9 @@ Client().post("/", data=b"z" * 123, content_type="text/plain")
 (span,) = [s for s in recorded.spans if s.kind.name == "SERVER"]
 print(span.attributes["http.request.body.size"], span.attributes["http.response.body.size"])
 """ % __file__.rsplit("/", 1)[0]
-    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    output = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
     assert output.stdout.strip() == "123 1000", output.stderr
 
 
@@ -97,8 +126,6 @@ class Cursor:
     "description, rowcount, rows", [((("id",),), 7, 7), ((("id",),), -1, None), (None, 3, None)]
 )
 def test_rows_are_told_where_the_driver_knows_them(companion, description, rowcount, rows):
-    from opentelemetry.instrumentation import dbapi
-
     class Connection:
         def cursor(self):
             cursor = Cursor()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import gc
 import json
 import os
@@ -13,9 +15,15 @@ import threading
 import time
 
 import pytest
+import uvloop
+from opentelemetry import trace
+
 import timesink_otel
-from support import wait_for
-from timesink_otel.probes.block import Block
+from support import line_of, wait_for
+from timesink_otel.probes.block import Block, Seen, Times, see
+from timesink_otel.probes.event_loop import _kept
+from timesink_otel.probes.loop_watch import Serialization
+from timesink_otel.user_code import UserCode
 
 BLOCKED = "timesink.event_loop.blocked"
 MILLI = 1_000_000
@@ -24,68 +32,166 @@ MILLI = 1_000_000
 class Watch:
     """The least that a block asks of a loop's watch."""
 
-    thread_id, thread_name, spans = 1, "MainThread", {}
-    loop_code = None
-
-    def __init__(self):
-        self.loop = asyncio.new_event_loop()
-
-    def is_idle(self, frame):
-        return False
+    thread_id, thread_name = 1, "MainThread"
 
 
 class NoGc:
     on = False
 
 
-class Frame:
-    """A frame at a place of its own; `f_lasti` is where in the code it is."""
-
-    f_code = f_back = None
-
-    def __init__(self, line):
-        self.f_lasti = line
+def millis(number):
+    return int(number * MILLI)
 
 
-class Places:
-    def find(self, frame, outermost):
-        return {"code.line.number": frame.f_lasti}, None
+def times(used=0, others=0, delayed=0):
+    return Times(millis(used), millis(used + others), millis(delayed))
 
 
-def block_of(millis, samples=((7, 10),), foreign=0):
-    block = Block(0, Watch(), NoGc())
-    for line, at in samples:
-        block.sample(Frame(line), Places(), at * MILLI)
-    block.end, block.foreign = millis * MILLI, foreign * MILLI
+def new_block():
+    return Block(0, times(), Watch(), NoGc())
+
+
+def seen(line, position=None):
+    """A sample of a function of its own for each line."""
+    place = (("code.function.name", "f%d" % line), ("code.line.number", line))
+    return Seen(0, position or line, False, False, (place, "library.call"), None)
+
+
+def ended(block, at, late=0, processor=0, **clocks):
+    block.end, block.end_times, block.processor = millis(at), times(**clocks), millis(processor)
+    block.finish(millis(late))
     return block
 
 
+def block_of(length, samples=((7, 10), (7, 14)), foreign=0, **end):
+    block = new_block()
+    for line, at in samples:
+        block.passed(millis(at), 0, times())
+        block.sample(seen(line), millis(at))
+    block.foreign = millis(foreign)
+    return ended(block, length, **end)
+
+
+def is_told(block):
+    return block.is_the_loops_fault(millis(20))
+
+
+def line_told(block):
+    return block.attributes().get("code.line.number")
+
+
 @pytest.mark.parametrize(
-    "millis, foreign, verdict",
+    "length, foreign, verdict",
     [(20, 0, True), (19, 0, False), (60, 30, True), (60, 31, False), (30, 11, False)],
 )
-def test_a_block_is_at_least_the_floor_and_half_the_loops_own(millis, foreign, verdict):
-    assert block_of(millis, foreign=foreign).is_the_loops_fault(20 * MILLI) is verdict
+def test_a_block_is_at_least_the_floor_and_half_the_loops_own(length, foreign, verdict):
+    assert is_told(block_of(length, foreign=foreign)) is verdict
 
 
-def test_a_block_that_nobody_saw_is_not_told():
-    assert not block_of(60, samples=()).is_the_loops_fault(20 * MILLI)
+def test_loop_that_the_machine_did_not_run_is_not_blocked():
+    """*Scenario*: 469 ms of which the loop's thread queued for a processor nearly all."""
+    assert is_told(block_of(469))
+    assert not is_told(block_of(469, used=3, delayed=450))
+
+
+def test_machines_share_counts_for_neither_side():
+    """*Scenario*: C code keeps the interpreter; the machine gives it half of the time."""
+    block = new_block()
+    block.passed(millis(120), millis(105), times(used=60, delayed=60))
+    block.sample(seen(7), millis(120))
+    assert is_told(ended(block, 121, used=60, delayed=60))
+    assert block.foreign == 0
+
+
+def test_run_delay_that_shows_when_the_thread_runs_again_is_taken_back():
+    """*Scenario*: at the first look the loop's thread still queues, which no clock tells yet."""
+    block = new_block()
+    block.passed(millis(30), millis(25), times(used=5))
+    assert block.foreign == millis(20)
+    block.passed(millis(40), 0, times(used=15, delayed=25))
+    assert (block.foreign, block.machine) == (0, millis(25))
+
+
+def test_who_kept_the_watchdog_away_until_the_loop_was_free_counts_too():
+    """*Scenario*: one look at the start; a thread keeps the interpreter from both until the end."""
+    samples = [(7, 9)]
+    assert is_told(block_of(65, samples))
+    assert not is_told(block_of(65, samples, late=52, used=1))
+
+
+def test_block_without_a_sample_is_told_by_the_loops_own_processor_time():
+    assert not is_told(block_of(60, samples=()))
+    assert not is_told(block_of(60, samples=(), processor=19))
+    assert not is_told(block_of(60, samples=(), processor=29))
+    assert is_told(block_of(60, samples=(), processor=30))
+    block = block_of(60, samples=(), processor=30, used=30, delayed=30)
+    assert is_told(block) and line_told(block) is None
+    assert "timesink.callee" not in block.attributes()
+    assert not trace.get_current_span(block.parent_context()).get_span_context().is_valid
+
+
+def test_block_without_a_sample_has_the_line_of_its_serialization():
+    block = block_of(60, samples=(), processor=50)
+    parent = trace.SpanContext(1, 2, False)
+    attributes = {"code.file.path": "a.py", "code.line.number": 5, "timesink.callee": "json.dumps"}
+    block.serialization = Serialization(0, 1, attributes, parent)
+    assert line_told(block) == 5
+    assert trace.get_current_span(block.parent_context()).get_span_context() == parent
 
 
 def test_the_place_with_most_time_is_named_not_the_one_with_most_samples():
-    block = block_of(100, samples=((1, 10), (1, 14), (1, 20), (2, 90)))
-    assert block.attributes()["code.line.number"] == 2
+    samples = ((1, 10), (1, 14), (1, 20), (2, 30), (2, 90))
+    assert line_told(block_of(100, samples)) == 2
+
+
+def test_line_of_a_single_or_late_sample_is_not_named():
+    assert line_told(block_of(52, samples=((46, 51),))) is None
+    assert "timesink.callee" not in block_of(52, samples=((46, 51),)).attributes()
+    block = new_block()
+    for at, late in ((46, 40), (50, 0)):
+        block.passed(millis(at), millis(late), times())
+        block.sample(seen(46), millis(at))
+    assert line_told(ended(block, 52)) is None
+
+
+def test_time_between_two_places_is_half_of_each():
+    """*Scenario*: 65 lasts from 0 to 52, the sample after it comes in the next line."""
+    block = block_of(56, samples=((65, 8), (65, 12), (65, 40), (46, 54), (46, 55)))
+    assert line_told(block) == 65
+    weights = {place[0][1][1]: weight for place, weight in block._places.items()}
+    assert weights == {65: millis(4 + 32 + 7), 46: millis(7 + 1 + 0.5)}
+
+
+def test_sample_after_c_code_that_kept_the_interpreter_names_its_line():
+    block = new_block()
+    block.passed(millis(60), millis(45), times(used=60), kept=millis(40))
+    block.sample(seen(7), millis(60))
+    assert line_told(ended(block, 61, used=60)) == 7
+    assert block.attributes()["timesink.callee"] == "library.call"
+
+
+@pytest.mark.parametrize(
+    "starved, clocks, kept",
+    [
+        (45, {"used": 60}, 40),
+        (45, {"used": 20}, 15),
+        (45, {"used": 30, "others": 15}, 0),  # others had it too
+        (45, {"used": 20, "delayed": 25}, 15),  # the machine explains the rest
+        (5, {"used": 20}, 0),  # Python code gives it up so late
+        (0, {"used": 20}, -5),  # the machine let the watchdog come late
+    ],
+)
+def test_time_for_which_c_code_kept_the_interpreter(starved, clocks, kept):
+    assert _kept(times(), times(**clocks), millis(starved)) == millis(kept)
 
 
 def contended(positions, used, others):
     """A block of 60 ms with a sample each 20 ms, at these positions, after so much computing."""
-    block, frame = Block(0, Watch(), NoGc()), Frame(0)
+    block = new_block()
     for number, position in enumerate(positions, 1):
-        frame.f_lasti = position
-        block.passed(0, used * MILLI, others * MILLI)
-        block.sample(frame, Places(), number * 20 * MILLI)
-    block.end = 60 * MILLI
-    return not block.is_the_loops_fault(20 * MILLI)
+        block.passed(millis(number * 20), 0, times(number * used, number * others))
+        block.sample(seen(1, position), millis(number * 20))
+    return not is_told(ended(block, 60))
 
 
 def test_loop_that_moves_on_while_others_compute_is_contended_not_blocked():
@@ -103,6 +209,74 @@ def test_loop_that_moves_on_while_others_compute_is_contended_not_blocked():
 )
 def test_loop_that_waits_or_computes_is_blocked(positions, used, others):
     assert not contended(positions, used, others)
+
+
+class Waiting:
+    """A thread that waits in `wait`, as a loop's watch shows it."""
+
+    busy_since, loop, loop_code = 1, None, object()
+
+    def __init__(self, wait):
+        self.thread = threading.Thread(target=wait)
+        self.thread.start()
+        self.thread_id = self.thread.ident
+
+    def is_idle(self, frame):
+        return False
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_sample_of_a_thread_that_moves_on_while_its_stack_is_walked_is_none(monkeypatch, moves):
+    monkeypatch.setattr(asyncio, "current_task", lambda loop: None)
+    halt, go = threading.Event(), threading.Event()
+
+    def wait():
+        go.wait()
+        halt.wait()
+
+    watch = Waiting(wait)
+
+    class Slow(UserCode):
+        def find(self, *arguments):
+            found = super().find(*arguments)
+            if moves:
+                go.set()
+                time.sleep(0.2)
+            return found
+
+    time.sleep(0.1)
+    sample = see(watch, Slow())
+    halt.set()
+    go.set()
+    watch.thread.join()
+    if moves:
+        assert sample is None
+    else:
+        assert dict(sample.place[0])["code.function.name"].endswith("wait")
+        assert sample.place[1].endswith("wait")
+
+
+def test_callee_is_never_the_companions_own_wrapper(companion, monkeypatch):
+    monkeypatch.setattr(asyncio, "current_task", lambda loop: None)
+    halt = threading.Event()
+    encoder = json.JSONEncoder(default=lambda value: halt.wait())
+    watch = Waiting(lambda: encoder.encode(object()))
+    time.sleep(0.1)
+    # The lambda is user code, and what waits there: as a library's it is not on the way.
+    user_code = UserCode()
+    default = encoder.default.__code__
+    find = user_code.find
+    user_code.find = lambda frame, *limits: find(_past(frame, default), *limits)
+    sample = see(watch, user_code)
+    halt.set()
+    watch.thread.join()
+    assert sample.place[1].endswith("encode")
+
+
+def _past(frame, code):
+    while frame.f_code is not code:
+        frame = frame.f_back
+    return frame.f_back
 
 
 def run_on_loop(recorded, work):
@@ -126,6 +300,24 @@ def test_block_is_child_of_the_span_that_runs_and_as_long_as_the_block(companion
     assert inner.end_time - inner.start_time <= block.end_time - block.start_time + MILLI
 
 
+def test_block_of_a_task_that_inherited_its_span_is_that_spans_child(companion):
+    """*Scenario*: a middleware runs the handler in a task of its own, as Starlette's do."""
+
+    async def handler():
+        time.sleep(0.1)
+
+    async def work():
+        # Newer, and of another task: not to blame.
+        other = companion.tracer.start_span("other")
+        await asyncio.ensure_future(handler())
+        other.end()
+
+    run_on_loop(companion, work)
+    (request,) = companion.named("request")
+    (block,) = companion.named(BLOCKED)
+    assert block.parent.span_id == request.context.span_id
+
+
 def test_block_outside_of_any_task_is_a_root(companion):
     async def work():
         asyncio.get_running_loop().call_soon(time.sleep, 0.1)
@@ -134,6 +326,29 @@ def test_block_outside_of_any_task_is_a_root(companion):
     run_on_loop(companion, work)
     (block,) = companion.named(BLOCKED)
     assert block.parent is None
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_c_code_that_keeps_the_interpreter_is_found_on_either_loop(companion, new_loop):
+    """Some 300 ms of processor time each, in one call."""
+    rows = [{"id": i, "name": "x" * 20} for i in range(250_000)]
+
+    async def main():
+        with companion.tracer.start_as_current_span("request"):
+            await asyncio.sleep(0.05)
+            json.dumps(rows)  # dumps
+            await asyncio.sleep(0.05)
+            sum(range(20_000_000))  # sum
+            await asyncio.sleep(0.3)
+
+    with contextlib.closing(new_loop()) as loop:
+        loop.run_until_complete(main())
+    dumps, total = companion.named(BLOCKED)
+    (request,) = companion.named("request")
+    assert dumps.attributes["code.line.number"] == line_of(__file__, "dumps")
+    assert dumps.parent.span_id == request.context.span_id
+    # No serializer: a busy machine may hide the line, and none other is told.
+    assert total.attributes.get("code.line.number") in (None, line_of(__file__, "sum"))
 
 
 def test_suspended_process_is_no_block():
@@ -165,11 +380,12 @@ print("blocks", len(recorded.named("timesink.event_loop.blocked")))
 
 
 def test_thread_that_keeps_the_interpreter_is_not_the_loops_block(companion):
-    """*Scenario*: C code in a thread holds the interpreter while the loop is in a short callback."""
+    """*Scenario*: C code in a thread keeps the interpreter while a callback is short."""
     rows = [{"id": i, "name": "x" * 20} for i in range(100_000)]
 
     async def work():
-        thread = threading.Thread(target=json.dumps, args=(rows,))
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=context.run, args=(json.dumps, rows))
         thread.start()
         # Gives up the interpreter in a callback, and gets it back when the thread is done.
         time.sleep(0.001)
@@ -189,8 +405,17 @@ def test_collectors_pause_is_a_pause_and_no_block(companion):
     run_on_loop(companion, work)
     assert kept
     pauses = companion.named("timesink.gc.pause")
-    assert 2 in [pause.attributes["timesink.gc.generation"] for pause in pauses]
+    (full,) = [p for p in pauses if p.attributes["timesink.gc.generation"] == 2]
+    assert 0 <= full.attributes["timesink.gc.collected"]
+    assert "thread.id" in full.attributes and "code.line.number" not in full.attributes
     assert not companion.named(BLOCKED)
+
+
+def test_collectors_pause_outside_of_requests_is_not_told(companion):
+    kept = [[i] for i in range(1_000_000)]
+    gc.collect()
+    assert kept
+    assert not companion.named("timesink.gc.pause")
 
 
 def test_loop_without_open_spans_is_not_watched(companion):

@@ -6,50 +6,26 @@ import asyncio
 import gc
 import importlib
 import json
-import logging
 import os
 import subprocess
 import sys
 import time
 
 import pytest
-import timesink_otel
-from opentelemetry.trace import SpanKind
 
-BLOCKED = "timesink.event_loop.blocked"
+import timesink_otel
+from support import BLOCKED, warnings_in
 
 
 def failing(*args, **kwargs):
     raise ValueError("ours")
 
 
-def warnings_in(caplog):
-    return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING and r.name == "timesink_otel"]
-
-
-@pytest.mark.parametrize("probe, part", [("code", "user_code"), ("json", "user_code")])
-def test_probe_that_raises_is_told_once_and_off_while_the_rest_goes_on(
-    companion, monkeypatch, caplog, probe, part
-):
-    monkeypatch.setenv("TIMESINK_SERIALIZE_MILLIS_MIN", "0.000001")
-    timesink_otel.uninstall()
-    timesink_otel.install(companion.provider)
-    broken = timesink_otel._companion.probes[probe]
-    monkeypatch.setattr(broken, part, None)
-    for _ in range(3):
-        companion.tracer.start_span("call", kind=SpanKind.CLIENT).end()
-        assert json.dumps({"a": 1}) == '{"a": 1}'
-    assert not broken.on
-    (warning,) = warnings_in(caplog)
-    assert "`%s` failed and is off" % probe in warning
-    assert all("thread.id" in span.attributes for span in companion.named("call"))
-
-
 def test_watchdog_that_raises_is_told_once_and_the_loop_gets_its_selector_back(
     companion, monkeypatch, caplog
 ):
     probe = timesink_otel._companion.probes["event_loop"]
-    monkeypatch.setattr(probe, "_look_at", failing)
+    monkeypatch.setattr(probe, "_judge_ended", failing)
 
     async def main():
         for _ in range(3):
@@ -71,7 +47,11 @@ def test_exceptions_and_results_pass_untouched(companion):
 
 
 def test_uninstall_leaves_nothing_behind(recorded):
-    encode, find, callbacks = json.JSONEncoder.encode, importlib._bootstrap._find_and_load, list(gc.callbacks)
+    encode, find, callbacks = (
+        json.JSONEncoder.encode,
+        importlib._bootstrap._find_and_load,
+        list(gc.callbacks),
+    )
     timesink_otel.install(recorded.provider)
     assert json.JSONEncoder.encode is not encode
     timesink_otel.uninstall()

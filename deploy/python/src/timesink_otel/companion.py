@@ -1,4 +1,4 @@
-"""Puts the parts together: provider, span processor, probes, fork. `Companion.start` is the way in."""
+"""Puts the parts together: provider, span processor, probes, fork. The way in is `start`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from opentelemetry import trace
 
 from timesink_otel.emitter import Emitter
 from timesink_otel.imports import Imports
-from timesink_otel.processor import Processor
 from timesink_otel.probes import PROBES
+from timesink_otel.processor import Processor
 from timesink_otel.user_code import UserCode
 
 _log = logging.getLogger("timesink_otel")

@@ -61,8 +61,9 @@ class Imports:
                 nesting.depth = depth
             if name in self._wanted:
                 self._tell(name)
-            if depth == 0 and self.listener is not None:
-                self.listener(name, start, monotonic_ns())
+            listener = self.listener
+            if depth == 0 and listener is not None:
+                listener(name, start, monotonic_ns())
             return module
 
         return _find_and_load

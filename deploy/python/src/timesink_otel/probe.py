@@ -19,6 +19,7 @@ class Probe:
     name = ""
 
     def __init__(self, companion):
+        self.companion = companion
         self.settings = companion.settings
         self.emitter = companion.emitter
         self.user_code = companion.user_code

@@ -6,6 +6,7 @@ second: one dictionary, one call of the SDK, nothing at the end but a look into 
 
 from __future__ import annotations
 
+import logging
 import sys
 from asyncio import _get_running_loop
 
@@ -14,8 +15,12 @@ from opentelemetry.trace import SpanKind
 
 from timesink_otel.emitter import SCOPE
 
-_ENTRIES = (SpanKind.SERVER, SpanKind.CONSUMER)
-_CALLS = (SpanKind.CLIENT, SpanKind.PRODUCER)
+_log = logging.getLogger("timesink_otel")
+_SERVER, _CONSUMER = SpanKind.SERVER, SpanKind.CONSUMER
+_CLIENT, _PRODUCER = SpanKind.CLIENT, SpanKind.PRODUCER
+# This module's two, the multi-processor's `on_start`, `Span.start` and `Tracer.start_span`: to skip
+# a frame costs nothing, to look at one more than to look it up.
+_SDK_FRAMES = 5
 # Two to four a request, on the thread of their server span, and no work of their own: an attribute
 # costs several microseconds until it is exported, so they get none.
 _ASGI_EVENTS = (" http send", " http receive", " websocket send", " websocket receive")
@@ -30,22 +35,32 @@ class Processor(SpanProcessor):
         self._event_loop = probes["event_loop"]
 
     def on_start(self, span, parent_context=None):
-        if not self.on or span.instrumentation_scope.name == SCOPE:
-            return
-        if span.name.endswith(_ASGI_EVENTS):
+        if self.on:
+            # The SDK lets what a processor raises through to the service.
+            try:
+                self._started(span)
+            except Exception as error:
+                self.on = False
+                _log.warning("timesink-otel is off: %r", error)
+
+    def _started(self, span):
+        if span.name.endswith(_ASGI_EVENTS) or span.instrumentation_scope.name == SCOPE:
             return
         attributes = {}
         loop = _get_running_loop()
         kind = span.kind
         if self._thread.on:
-            self._thread.describe(attributes, loop)
-        if kind in _CALLS:
+            self._thread.describe(attributes)
+        if kind is _CLIENT or kind is _PRODUCER:
             if self._code.on:
-                self._code.describe(attributes, sys._getframe(1))
-        elif kind in _ENTRIES and self._first_request.on:
-            self._first_request.describe(attributes)
-        if loop is not None and self._event_loop.on:
-            self._event_loop.opened(span, loop)
+                self._code.describe(attributes, sys._getframe(_SDK_FRAMES), loop)
+        elif kind is _SERVER or kind is _CONSUMER:
+            if self._first_request.on:
+                self._first_request.describe(attributes)
+            if loop is None and self._event_loop.on:
+                self._event_loop.opened_in_thread(span)
+        if self._event_loop.on:
+            self._event_loop.describe(attributes, span, loop)
         if attributes:
             span.set_attributes(attributes)
 

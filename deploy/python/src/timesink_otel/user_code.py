@@ -9,42 +9,64 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+from asyncio import BaseEventLoop, _get_running_loop, current_task
 
 from timesink_otel.emitter import thread_attributes
 
 # A process has some thousand code objects on the way to its client calls. Templates and `exec`
 # make new ones for ever: at the limit the cache starts anew.
 CODES_MAX = 4096
+# The files that libraries have their code in, likewise.
+FILES_MAX = 4096
 # Deeper stacks are recursion, where the innermost frames repeat.
 FRAMES_MAX = 200
 
+_RUN_ONCE = getattr(getattr(BaseEventLoop, "_run_once", None), "__code__", None)
 _INSTALLED = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
 
 
 class UserCode:
     def __init__(self, user_packages=()):
         self._places = {}
+        self._library_files = set()
         self._packages = tuple(os.sep + name + os.sep for name in user_packages)
         self._library = _library_folders()
 
-    def find(self, frame, outermost=None):
+    def find_on(self, loop, frame):
+        """Returns the attributes of the innermost user frame on the thread of `loop`, if any.
+
+        Not beyond the task or the loop's own frames: who started the loop does not make the calls
+        of its tasks. On a thread without a loop, None, every frame counts.
+        """
+        if loop is None:
+            return self.find(frame)[0]
+        task = current_task(loop)
+        last = None if task is None else getattr(task.get_coro(), "cr_code", None)
+        # Other loops' own frames are C's, which no stack of Python's shows.
+        if last is None and not isinstance(loop, BaseEventLoop):
+            return None
+        return self.find(frame, _RUN_ONCE, last)[0]
+
+    def find(self, frame, outermost=None, last=None):
         """Returns the attributes of the innermost user frame and the frame that it called, if any.
 
         Without a user frame these are None and the innermost frame. Frames are looked at up to
-        the one that runs the code `outermost`, which is left out.
+        the one that runs the code `outermost`, which is left out, or `last`, which is not. The
+        attributes are shared: who wants more of them makes a copy.
         """
-        places = self._places
+        library_files = self._library_files
         below, innermost, greenlet = None, frame, None
         for _ in range(FRAMES_MAX):
             code = frame.f_code
             if code is outermost:
                 break
-            try:
-                place = places[code]
-            except KeyError:
-                place = self._remember(frame, code)
-            if place is not None:
-                return _attributes(place, frame.f_lineno), below
+            # Of ten frames on the way nine are a library's.
+            if code.co_filename not in library_files:
+                place = self._places.get(id(code)) or self._remember(frame, code)
+                if place is not None:
+                    return place.attributes(frame), below
+            if code is last:
+                break
             below, frame = frame, frame.f_back
             if frame is None:
                 greenlet, frame = _starter(greenlet)
@@ -55,18 +77,22 @@ class UserCode:
     def attributes_of_caller(self):
         """Returns thread and code attributes of whoever called into the library that called us."""
         attributes = thread_attributes()
-        found, _ = self.find(sys._getframe(1))
+        found = self.find_on(_get_running_loop(), sys._getframe(1))
         if found:
             attributes.update(found)
         return attributes
 
     def _remember(self, frame, code):
-        place = None
-        if self._is_user_file(code.co_filename):
-            place = (self._relative(code.co_filename), function_name(frame))
+        path = code.co_filename
+        if not self._is_user_file(path):
+            if len(self._library_files) >= FILES_MAX:
+                self._library_files.clear()
+            self._library_files.add(path)
+            return None
         if len(self._places) >= CODES_MAX:
             self._places.clear()
-        self._places[code] = place
+        place = _Place(code, self._relative(path), function_name(frame))
+        self._places[id(code)] = place
         return place
 
     def _is_user_file(self, path):
@@ -84,7 +110,7 @@ class UserCode:
         # Asked for each new code object: servers change the folder after they have loaded us.
         for root in _source_roots():
             if path.startswith(root):
-                return path[len(root):].replace(os.sep, "/")
+                return path[len(root) :].replace(os.sep, "/")
         return path.replace(os.sep, "/")
 
 
@@ -96,11 +122,29 @@ def function_name(frame):
     return "%s.%s" % (module, name) if module else name
 
 
-def _attributes(place, line):
-    attributes = {"code.file.path": place[0], "code.function.name": place[1]}
-    if line is not None:
-        attributes["code.line.number"] = line
-    return attributes
+class _Place:
+    """A code object of the user's.
+
+    It is found by its identity, so it is held. Code objects that differ in nothing but the file are
+    equal, and to hash one costs a walk over its instructions.
+    """
+
+    def __init__(self, code, file, function):
+        self._code = code
+        self._file = file
+        self._function = function
+        # By instruction: to find its line takes the interpreter longer than all else here.
+        self._attributes = {}
+
+    def attributes(self, frame):
+        try:
+            return self._attributes[frame.f_lasti]
+        except KeyError:
+            attributes = {"code.file.path": self._file, "code.function.name": self._function}
+            if frame.f_lineno is not None:
+                attributes["code.line.number"] = frame.f_lineno
+            self._attributes[frame.f_lasti] = attributes
+            return attributes
 
 
 def _starter(greenlet):

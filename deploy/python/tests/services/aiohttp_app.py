@@ -6,8 +6,7 @@ from aiohttp import web
 
 def handler(name):
     async def handle(request):
-        await getattr(blocking, name)()
-        return web.json_response({"done": name})
+        return web.json_response({"share": await getattr(blocking, name)()})
 
     return handle
 
@@ -16,4 +15,10 @@ app = web.Application()
 for name in [*blocking.CULPRITS, *blocking.TWINS]:
     app.router.add_get("/" + name, handler(name))
 
+
+async def cleanup(app):
+    await blocking.close()
+
+
+app.on_cleanup.append(cleanup)
 web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None)

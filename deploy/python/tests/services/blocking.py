@@ -11,7 +11,10 @@ import httpx
 import requests
 
 ROWS = [{"id": i, "name": "x" * 20} for i in range(60_000)]
-COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600000) SELECT count(*) FROM n"
+COUNT = """
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600000)
+SELECT count(*) FROM n
+"""
 
 
 def spin(seconds=0.06):
@@ -39,7 +42,10 @@ async def cpu():
 
 
 async def encode():
+    """Returns how much of its time the machine let it compute, from 0 to 1."""
+    computed, started = time.thread_time(), time.perf_counter()
     json.dumps(ROWS)  # encode
+    return (time.thread_time() - computed) / (time.perf_counter() - started)
 
 
 async def after_await():
@@ -59,9 +65,20 @@ async def call_twin():
     await CLIENT.get(os.environ["UPSTREAM"])
 
 
+# One for all as well: making one starts a thread, for which the loop waits long on a busy machine.
+CONNECTIONS = []
+
+
 async def query_twin():
-    async with aiosqlite.connect(":memory:") as connection:
-        await connection.execute_fetchall(COUNT)
+    if not CONNECTIONS:
+        CONNECTIONS.append(await aiosqlite.connect(":memory:"))
+    await CONNECTIONS[0].execute_fetchall(COUNT)
+
+
+async def close():
+    """Ends the connection's thread, without which the process does not end."""
+    for connection in CONNECTIONS:
+        await connection.close()
 
 
 async def cpu_twin():
@@ -76,6 +93,12 @@ async def thread_twin():
     await asyncio.to_thread(time.sleep, 0.06)
 
 
-CULPRITS = {"sleep": "sleep", "call": "call", "query": "query", "cpu": "spin", "encode": "encode",
-            "after_await": "after_await"}
+CULPRITS = {
+    "sleep": "sleep",
+    "call": "call",
+    "query": "query",
+    "cpu": "spin",
+    "encode": "encode",
+    "after_await": "after_await",
+}
 TWINS = ["sleep_twin", "call_twin", "query_twin", "cpu_twin", "encode_twin", "thread_twin"]

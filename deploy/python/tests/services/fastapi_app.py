@@ -1,15 +1,22 @@
+import contextlib
 import time
 
 import blocking
 from fastapi import FastAPI
 
-app = FastAPI()
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    yield
+    await blocking.close()
+
+
+app = FastAPI(lifespan=lifespan)
 
 
 def add(name):
     async def handler():
-        await getattr(blocking, name)()
-        return {"done": name}
+        return {"share": await getattr(blocking, name)()}
 
     app.get("/" + name)(handler)
 

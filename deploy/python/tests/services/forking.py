@@ -1,4 +1,7 @@
-"""Blocks a loop, forks, blocks a loop in the child: both must be told, the child's by its own watchdog."""
+"""Blocks a loop, forks, blocks a loop in the child.
+
+Both must be told, the child's by its own watchdog.
+"""
 
 import asyncio
 import os

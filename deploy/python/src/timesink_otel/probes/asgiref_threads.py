@@ -1,4 +1,4 @@
-"""`asgiref_threads`: waits for the one thread that `sync_to_async` runs a request's sync code on."""
+"""`asgiref_threads`: waits for the one thread on which `sync_to_async` runs a request's code."""
 
 from __future__ import annotations
 

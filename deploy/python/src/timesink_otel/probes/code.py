@@ -8,9 +8,9 @@ from timesink_otel.probe import Probe
 class Code(Probe):
     name = "code"
 
-    def describe(self, attributes, frame):
+    def describe(self, attributes, frame, loop):
         try:
-            found, _ = self.user_code.find(frame)
+            found = self.user_code.find_on(loop, frame)
             if found:
                 attributes.update(found)
         except Exception as error:

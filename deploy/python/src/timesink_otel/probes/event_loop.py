@@ -1,23 +1,31 @@
 """`event_loop`: finds what blocks an event loop, and emits `timesink.event_loop.blocked` for it.
 
-    loop's thread    says since when it is busy (`loop_watch.py`) and when a block ended
+    loop's thread    says since when it is busy, when a block ended, and how much of it was its
+                     processor time (`loop_watch.py`)
     watchdog thread  looks every few milliseconds; samples the stack of a loop that is busy too
                      long (`block.py`), judges the block when it has ended, emits the span
 
 The watchdog starts with the first span on a loop, rests while no span is open, and starts anew
 in a forked process. Nothing is emitted from the loop's thread.
+
+Django's middleware starts a request's span in a thread of `sync_to_async`, while the request waits
+on the loop: that span is open on the loop too.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+from asyncio import _get_running_loop
 from collections import deque
 from time import monotonic_ns, sleep
 
 from timesink_otel.probe import Probe
-from timesink_otel.probes.block import Block
-from timesink_otel.probes.loop_watch import watch_of
+from timesink_otel.probes.block import Block, see
+from timesink_otel.probes.loop_watch import Serialization, watch_of
+from timesink_otel.probes.thread_times import ThreadTimes
+from timesink_otel.settings import BLOCKED_MILLIS_MIN
 
 NAME = "timesink.event_loop.blocked"
 
@@ -25,6 +33,10 @@ NAME = "timesink.event_loop.blocked"
 # block of 1.25 floors is seen for certain, and one of the floor three times in four. A look costs
 # some 100 microseconds of processor time, nearly all of it the wake-up: twice as many would be 1 %.
 SUSPECT_PER_FLOOR = 4
+# A thread that computes in Python gives up the interpreter when asked for so long.
+SWITCH_NANOS = 5_000_000
+# Whoever does not give it up for longer runs C code.
+LOST_NANOS = 8_000_000
 # Rests this long after the last span has ended, so that one request after the other does not
 # put it to sleep and wake it again.
 LINGER_NANOS = 500_000_000
@@ -39,35 +51,82 @@ class EventLoop(Probe):
 
     def __init__(self, companion):
         super().__init__(companion)
-        self._companion = companion
         self._reset()
 
     def _reset(self):
         self._watches = {}
-        self._thread = None
+        self._thread = self._clocks = None
         self._starting = threading.Lock()
         # Set by the thread that starts a span, waited for by the watchdog, which clears it.
         self._awake = threading.Event()
         # Filled by the loops' threads, emptied by the watchdog.
-        self._ended = deque(maxlen=ENDED_MAX)
+        self.ended = deque(maxlen=ENDED_MAX)
+        floor = self.settings.blocked_nanos_min
+        self._suspect = floor // SUSPECT_PER_FLOOR
+        self._tells_enough = floor <= BLOCKED_MILLIS_MIN * 1e6
+
+    def new_block(self, watch, since):
+        return Block(since, watch.times_at_start(), watch, self.companion.probes["gc"])
+
+    def mark(self):
+        """Takes note that something on this thread may take long."""
+        watch = self._watches.get(id(_get_running_loop()))
+        if watch is not None and watch.spans:
+            watch.mark()
+
+    def serialized(self, start, end, attributes, parent):
+        """Takes note of a serialization on this thread: it may be what blocks its loop."""
+        watch = self._watches.get(id(_get_running_loop()))
+        if watch is not None:
+            watch.serialization = Serialization(start, end, attributes, parent)
+
+    def describe(self, attributes, span, loop):
+        """Says whether a loop runs here; nothing where it would be wrong that it is watched.
+
+        Who reads it takes for granted that a block of the default floor is told.
+        """
+        is_watched = loop is None or self.opened(span, loop)
+        if is_watched and self._tells_enough:
+            attributes["timesink.event_loop"] = loop is not None
 
     def opened(self, span, loop):
-        """Takes note of a span that starts on `loop`, on the loop's own thread."""
+        """Takes note of a span that starts on `loop`, on its own thread; tells if it is watched."""
         try:
             watch = self._watches.get(id(loop)) or self._add(loop)
             if watch is not None:
                 watch.open(span)
                 if not self._awake.is_set():
                     self._wake()
+                return self.on
         except Exception as error:
             self.fail(error)
+        return False
+
+    def opened_in_thread(self, span):
+        """Takes note of a request's span that starts in a thread for which a loop waits."""
+        try:
+            loop = _waiting_loop()
+            if loop is not None and not loop.is_closed():
+                # Comes before the end of the loop's wait, which is told in the same way.
+                loop.call_soon_threadsafe(self._opened_in_thread, span, loop)
+        except RuntimeError:
+            # Closed between the question and the call.
+            pass
+        except Exception as error:
+            self.fail(error)
+
+    def _opened_in_thread(self, span, loop):
+        if self.on:
+            self.opened(span, loop)
+            if span.end_time is not None:
+                # It ended before this, when nobody knew it.
+                self.closed(span)
 
     def closed(self, span):
         """Forgets a span, which may end on any thread."""
         try:
-            span_id = span.context.span_id
             for watch in tuple(self._watches.values()):
-                if watch.close(span_id):
+                if watch.close(span.context.span_id):
                     return
         except Exception as error:
             self.fail(error)
@@ -87,6 +146,8 @@ class EventLoop(Probe):
         """Only the forking thread lives on in the child: no watchdog, and locks in any state."""
         for watch in self._watches.values():
             watch.release()
+        if self._clocks is not None:
+            self._clocks.close()
         self._reset()
 
     def _release(self):
@@ -100,7 +161,7 @@ class EventLoop(Probe):
             self._drop_closed()
         if WATCHES_MAX <= len(self._watches):
             return None
-        watch = self._watches[id(loop)] = watch_of(loop, self._ended)
+        watch = self._watches[id(loop)] = watch_of(loop, self)
         return watch
 
     def _drop_closed(self):
@@ -129,21 +190,38 @@ class EventLoop(Probe):
 
     def _watch_while_open(self, awake):
         """Looks at every loop, sleeps, and accounts for a sleep that took longer than asked."""
-        look = self.settings.blocked_nanos_min
-        used = looked = monotonic_ns()
-        pause = look
+        clocks = self._clocks = ThreadTimes()
+        pause = look = self.settings.blocked_nanos_min
+        opened = looked = asked = monotonic_ns()
+        queued = clocks.run_delay()
         # A new `_awake` means that this thread was left behind by `uninstall` and `install`.
         while self.on and awake is self._awake:
+            # From here to the last `_see` nothing gives up the interpreter: whoever kept it until
+            # now is where it gave it up.
             now = monotonic_ns()
-            late = max(now - looked - pause, 0)
-            pause = min([self._look_at(w, now, late, look) for w in self._all()], default=look)
-            self._judge_ended()
+            late, waited = max(now - looked - pause, 0), max(now - asked - pause, 0)
+            seen = [self._see(watch, now, late) for watch in self._all()]
+            looked = now
+            self._judge_ended(now, late)
+            asked = monotonic_ns()
+            before, queued = queued, clocks.run_delay()
+            # Without the clock it may have been the machine that let this thread come late.
+            starved = waited - (queued - before) if queued else 0
+            in_time = monotonic_ns() - asked < LOST_NANOS
+            asked = monotonic_ns() if in_time else asked
+            pauses = [self._account(*each, now, late, starved, in_time) for each in seen]
+            if LOST_NANOS <= monotonic_ns() - asked:
+                # Reading a clock gave up the interpreter, and C code kept it.
+                pause = 0
+                continue
+            pause = min(pauses, default=look)
             if self.has_open_spans():
-                used = now
-            elif LINGER_NANOS < now - used:
+                opened = now
+            elif LINGER_NANOS < now - opened:
                 self._rest(awake)
-                used = monotonic_ns()
-            looked = monotonic_ns()
+                opened = looked = monotonic_ns()
+                queued = clocks.run_delay()
+            asked = monotonic_ns()
             sleep(pause / 1e9)
 
     def _all(self):
@@ -156,26 +234,75 @@ class EventLoop(Probe):
         if not self.has_open_spans():
             awake.wait()
 
-    def _look_at(self, watch, now, late, look):
-        """Samples the loop if it is busy for too long; returns when to look again, nanoseconds."""
-        used, others = watch.cpu_since_last_look()
-        since = watch.look(now)
-        if not since or now - since < look // SUSPECT_PER_FLOOR:
-            return look
-        block = watch.block
-        if block is None or block.since != since:
-            block = Block(since, watch, self._companion.probes["gc"])
-        block.passed(min(late, now - since), used, others)
-        if block.wants_sample(now):
-            frame = sys._current_frames().get(watch.thread_id)
-            if frame is not None and watch.busy_since == since:
-                block.sample(frame, self.user_code, now)
-                watch.block = block
-        return min(block.pause, look)
+    def _see(self, watch, now, late):
+        """Reads a loop's clocks, and its stack if it is busy for too long or may have been."""
+        times, since, block = watch.times_now(), watch.busy_since, None
+        busy = now - since if since else min(late, times.mine - watch.times.mine)
+        if busy < self._suspect:
+            return watch, times, None, None
+        if since:
+            block = watch.block
+            if block is None or block.since != since:
+                block = watch.block = self.new_block(watch, since)
+            if not block.wants_sample(now):
+                return watch, times, block, None
+        return watch, times, block, see(watch, self.user_code)
 
-    def _judge_ended(self):
-        while self._ended:
-            block = self._ended.popleft()
+    def _account(self, watch, times, block, seen, now, late, starved, in_time):
+        """Follows a loop that is busy for too long; returns when to look again, nanoseconds."""
+        # What comes later than `now`, or after the end of a block, belongs to the next look: `kept`
+        # takes it off all the same, to be on the safe side.
+        kept, ended = 0, block is not None and block.end
+        if in_time:
+            later = block.end_times if ended else watch.with_delay(times)
+            kept = _kept(watch.times, times._replace(delay=later.delay), starved)
+            times = times if ended else later
+        kept = kept if self._suspect <= kept and seen is not None else 0
+        since, used = 0, times.mine - watch.times.mine
+        if block is None:
+            since = watch.look(now, times.mine, kept)
+            if kept and since == now - kept:
+                block = watch.block = self.new_block(watch, since)
+                seen = seen._replace(since=since)
+        watch.times = times
+        if block is None:
+            # Busy only now, as far as we know: where it computes, it is looked at sooner.
+            soon = since and self._suspect <= used
+            return self._suspect if soon else self.settings.blocked_nanos_min
+        block.passed(now, late, times, kept)
+        if seen is not None and seen.since == block.since:
+            block.sample(seen, now)
+        return min(block.pause, self.settings.blocked_nanos_min)
+
+    def _judge_ended(self, now, late):
+        """Judges what ended before `now`; the rest when it is known who had the interpreter."""
+        while self.ended and self.ended[0].end <= now:
+            block = self.ended.popleft()
+            block.finish(late)
             if block.is_the_loops_fault(self.settings.blocked_nanos_min):
                 context = block.parent_context()
                 self.emitter.emit(NAME, block.since, block.end, block.attributes(), context)
+
+
+def _kept(before, now, starved):
+    """Returns for how long the loop's thread has kept the interpreter in one call, nanoseconds.
+
+    The watchdog waited for the interpreter for `starved`. It had been given up in Python code; so
+    this was C code, which gave it up just now, unless others or the machine explain the wait.
+    """
+    used, delayed = now.mine - before.mine, now.delay - before.delay
+    others = now.everyones - before.everyones - used
+    if used <= 2 * others:
+        return 0
+    return min(starved - delayed - max(others, 0), used) - SWITCH_NANOS
+
+
+def _waiting_loop():
+    """Returns the loop whose `sync_to_async` runs in this thread, as asgiref itself keeps it."""
+    sync = sys.modules.get("asgiref.sync")
+    local = getattr(getattr(sync, "SyncToAsync", None), "threadlocal", None)
+    loop = getattr(local, "main_event_loop", None)
+    # A forked process has the loop of its parent there.
+    if loop is not None and local.main_event_loop_pid == os.getpid():
+        return loop
+    return None

@@ -20,10 +20,6 @@ PAUSE_NANOS_MIN = 1_000_000
 class Gc(Probe):
     name = "gc"
 
-    def __init__(self, companion):
-        super().__init__(companion)
-        self._companion = companion
-
     def install(self):
         self._started = 0
         self.pauses = deque(maxlen=PAUSES_MAX)
@@ -49,21 +45,21 @@ class Gc(Probe):
         if not start or end - start < PAUSE_NANOS_MIN or not self.on:
             return
         self.pauses.append((start, end))
-        if self.settings.gc_nanos_min <= end - start and self._has_victims():
-            self._emit(start, end, info)
+        try:
+            if self.settings.gc_nanos_min <= end - start and self._has_victims():
+                self._emit(start, end, info)
+        except Exception as error:
+            self.fail(error)
 
     def _has_victims(self):
         """A pause while the service starts or rests keeps nobody waiting."""
         if trace.get_current_span().is_recording():
             return True
-        return self._companion.probes["event_loop"].has_open_spans()
+        return self.companion.probes["event_loop"].has_open_spans()
 
     def _emit(self, start, end, info):
         """Without a code location: the line that happened to allocate is not to blame."""
-        try:
-            attributes = thread_attributes()
-            attributes["timesink.gc.generation"] = info.get("generation", -1)
-            attributes["timesink.gc.collected"] = info.get("collected", 0)
-            self.emitter.emit(NAME, start, end, attributes)
-        except Exception as error:
-            self.fail(error)
+        attributes = thread_attributes()
+        attributes["timesink.gc.generation"] = info.get("generation", -1)
+        attributes["timesink.gc.collected"] = info.get("collected", 0)
+        self.emitter.emit(NAME, start, end, attributes)

@@ -12,6 +12,8 @@ from timesink_otel.probe import Probe
 
 REQUEST = "http.request.body.size"
 RESPONSE = "http.response.body.size"
+# Rules out nearly every other header, at less cost than its name in lower case.
+_NAME_LENGTH = len("content-length")
 
 _ASGI = "opentelemetry.instrumentation.asgi"
 _WSGI = "opentelemetry.instrumentation.wsgi"
@@ -49,7 +51,12 @@ class HttpBody(Probe):
             def collect(request, *args, **kwargs):
                 attributes = original(request, *args, **kwargs)
                 if self.on:
-                    self._guarded(_set_size, attributes, REQUEST, size, request)
+                    try:
+                        number = _parse_size(size(request))
+                        if number is not None:
+                            attributes[REQUEST] = number
+                    except Exception as error:
+                        self.fail(error)
                 return attributes
 
             return collect
@@ -60,7 +67,10 @@ class HttpBody(Probe):
         @functools.wraps(original)
         def add(span, status, headers, *args, **kwargs):
             if self.on:
-                self._guarded(_note_length, span, headers)
+                try:
+                    _note_length(span, headers)
+                except Exception as error:
+                    self.fail(error)
             return original(span, status, headers, *args, **kwargs)
 
         return add
@@ -78,45 +88,37 @@ class HttpBody(Probe):
         """Returns `send` with a count; the instrumentation ends the span after the last message."""
         total = 0
 
-        async def counted(message):
+        # No coroutine of its own: it hands on the one of `send`.
+        def counted(message):
             nonlocal total
             if message.get("type") == "http.response.body" and self.on:
-                total += len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    self._guarded(_set, span, RESPONSE, total)
-            await send(message)
+                try:
+                    total += len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        _set_response(span, total)
+                except Exception as error:
+                    self.fail(error)
+            return send(message)
 
         return counted
 
-    def _guarded(self, note, *args):
-        try:
-            note(*args)
-        except Exception as error:
-            self.fail(error)
 
-
-def _set(span, key, size):
+def _set_response(span, size):
     if span.is_recording():
-        span.set_attribute(key, size)
-
-
-def _set_size(attributes, key, size, request):
-    number = _parse_size(size(request))
-    if number is not None:
-        attributes[key] = number
+        span.set_attribute(RESPONSE, size)
 
 
 def _note_length(span, headers):
     for name, value in headers:
-        if name.lower() == "content-length":
+        if len(name) == _NAME_LENGTH and name.lower() == "content-length":
             size = _parse_size(value)
             if size is not None:
-                _set(span, RESPONSE, size)
+                _set_response(span, size)
 
 
 def _of_scope(scope):
     for name, value in scope.get("headers") or ():
-        if name.lower() == b"content-length":
+        if len(name) == _NAME_LENGTH and name.lower() == b"content-length":
             return value
     return None
 
@@ -127,6 +129,8 @@ def _of_environ(environ):
 
 def _parse_size(value):
     """Clients send what they like: what is no number is no size."""
+    if value is None:
+        return None
     try:
         return int(value)
     except (TypeError, ValueError):

@@ -24,8 +24,13 @@ class ImportTime(Probe):
         self._imports.listener = None
 
     def _seen(self, module, start, end):
-        if not self.on or end - start < self.settings.import_nanos_min:
-            return
+        try:
+            if self.on and self.settings.import_nanos_min <= end - start:
+                self._tell(module, start, end)
+        except Exception as error:
+            self.fail(error)
+
+    def _tell(self, module, start, end):
         # Imports at start-up belong to no request: they would be roots of a trace each.
         if trace.get_current_span().is_recording():
             self.report(NAME, start, end, _describe, module)

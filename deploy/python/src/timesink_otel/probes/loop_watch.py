@@ -3,11 +3,12 @@
 `_SelectorWatch`: asyncio's own loops wait in `loop._selector.select`. Busy is the time between its
 return and its next call: exact at both ends, for two clock readings a turn of the loop.
 
-`_BeatWatch`: uvloop and others wait in C. A callback is given to the loop, by the watchdog every few
-milliseconds while spans are open, and by the loop's own thread when a span starts or ends there.
-Busy is the time from then until the loop runs it. The start is exact for a block in the same
+`_BeatWatch`: uvloop and others wait in C. A callback is given to the loop, by the watchdog every
+few milliseconds while spans are open, and by the loop's own thread when a span starts or ends
+there. Busy is the time from then until the loop runs it. The start is exact for a block in the same
 callback as a span's start or end; otherwise it may lie up to one look of the watchdog earlier. It
-is never told too early.
+is never told too early. C code that keeps the interpreter lets the watchdog give its callback only
+when it is over: it tells by the clocks for how long the loop's thread has kept it.
 """
 
 from __future__ import annotations
@@ -16,48 +17,60 @@ import asyncio
 import sys
 import threading
 import time
-import weakref
-from time import monotonic_ns
+from collections import namedtuple
+from time import monotonic_ns, thread_time_ns
 
-# More spans than this open on one loop: the oldest are no longer looked up for a block's parent.
+from timesink_otel.probes.block import Times
+from timesink_otel.probes.thread_times import ThreadTimes
+
+# More spans than this open on one loop: the oldest are forgotten, as if they had ended.
 SPANS_MAX = 1000
 
+# A `timesink.serialize` on the loop's thread: it knows its line for certain.
+Serialization = namedtuple("Serialization", "start end attributes parent")
 
-def watch_of(loop, ended):
-    """Returns a new watch for the loop that runs in this thread; blocks go to `ended` at their end."""
+
+def watch_of(loop, probe):
+    """Returns a new watch for the loop that runs here; `probe` makes its blocks and takes them."""
     if hasattr(getattr(loop, "_selector", None), "select"):
         try:
-            return _SelectorWatch(loop, ended)
+            return _SelectorWatch(loop, probe)
         except AttributeError:
             # A selector without a dictionary of its own; it gets the other kind.
             pass
-    return _BeatWatch(loop, ended)
+    return _BeatWatch(loop, probe)
 
 
 class _Watch:
-    """Written by the loop's thread: `busy_since`; by the watchdog's: the rest."""
+    """`busy_since`, `busy_cpu` and the end of a block are told by the loop's thread."""
 
-    def __init__(self, loop, ended):
+    def __init__(self, loop, probe):
         thread = threading.current_thread()
         self.loop = loop
         self.thread_id = thread.ident
         self.thread_name = thread.name
         self.busy_since = 0
+        # The processor time of the loop's thread at that moment; 0 when it is not known.
+        self.busy_cpu = 0
         # The code of the frame that runs the loop's callbacks.
         self.loop_code = None
-        # Set by the watchdog once it has a sample; taken by the loop's thread when it is free.
+        # Set by the watchdog once it is suspicious; taken by the loop's thread when it is free.
         self.block = None
+        # The last one.
+        self.serialization = None
+        # The ids of the open ones, in the order of their starts.
         self.spans = {}
-        self._ended = ended
-        self._clock = _cpu_clock(self.thread_id)
-        self._mine = self._everyones = 0
-        self.cpu_since_last_look()
+        self._probe = probe
+        self._floor = probe.settings.blocked_nanos_min
+        self._clocks = ThreadTimes()
+        # At the watchdog's last look.
+        self.times = Times(0, 0, 0)
+        self.times = self.times_now()
 
     def open(self, span):
         if SPANS_MAX <= len(self.spans):
             self.spans.pop(next(iter(self.spans)), None)
-        task = asyncio.current_task()
-        self.spans[span.context.span_id] = (span.context, task and weakref.ref(task))
+        self.spans[span.context.span_id] = True
         self.mark()
 
     def close(self, span_id):
@@ -71,23 +84,25 @@ class _Watch:
     def mark(self):
         """Runs on the loop's thread: the loop is busy now."""
 
-    def cpu_since_last_look(self):
-        """Returns the processor time of the loop's thread and of all others, nanoseconds."""
-        if self._clock is None:
-            return 0, 0
-        try:
-            mine, everyones = time.clock_gettime_ns(self._clock), time.process_time_ns()
-        except OSError:
-            # The thread is gone, and its clock with it.
-            self._clock = None
-            return 0, 0
-        used, others = mine - self._mine, everyones - self._everyones - (mine - self._mine)
-        self._mine, self._everyones = mine, everyones
-        return used, max(others, 0)
+    def times_now(self):
+        """Reads the clocks, except that of the run delay, which `with_delay` adds."""
+        mine = self._clocks.processor_time()
+        everyones = time.process_time_ns() if mine else 0
+        return Times(mine, everyones, self.times.delay)
 
-    def look(self, now):
-        """Returns since when the loop is busy, in `time.monotonic_ns`, 0 when it is not."""
+    def with_delay(self, times):
+        return times._replace(delay=self._clocks.run_delay())
+
+    def look(self, now, mine, kept):
+        """Returns since when the loop is busy, in `time.monotonic_ns`, 0 when it is not.
+
+        `mine` is its thread's processor time, `kept` for how long that has kept the interpreter.
+        """
         return self.busy_since
+
+    def times_at_start(self):
+        """Returns the clocks when the loop became busy: those of the last look, or later ones."""
+        return self.times._replace(mine=max(self.times.mine, self.busy_cpu))
 
     def is_idle(self, frame):
         """Tells whether this innermost frame is the loop waiting, as far as frames can tell."""
@@ -95,16 +110,44 @@ class _Watch:
 
     def release(self):
         """Leaves the loop as it was found."""
+        self._clocks.close()
 
-    def _free(self, end):
-        block, self.block = self.block, None
+    def _turned(self):
+        """Runs on the loop's thread when it is free again: a long turn is judged by the watchdog.
+
+        That has not seen every block. This thread knows how much of it was its processor time.
+        """
+        try:
+            since, block, end = self.busy_since, self.block, monotonic_ns()
+            self.block = None
+            if not since or end - since < self._floor:
+                return
+            if block is None or block.since != since:
+                block = self._probe.new_block(self, since)
+            self._finish(block, end)
+        except Exception as error:
+            self._probe.fail(error)
+
+    def _finish(self, block, end):
+        cpu = thread_time_ns() if self._clocks.processor_time() else 0
+        block.processor = cpu - self.busy_cpu if cpu and self.busy_cpu else 0
+        block.end_times = Times(cpu, 0, self._clocks.run_delay())
+        told = self.serialization
+        if told is not None:
+            within = min(told.end, end) - max(told.start, block.since)
+            if end - block.since <= 2 * within:
+                block.serialization = told
         block.end = end
-        self._ended.append(block)
+        self._probe.ended.append(block)
+
+    def _cpu_while_open(self):
+        """A system call, so only for those who watch."""
+        return thread_time_ns() if self.spans else 0
 
 
 class _SelectorWatch(_Watch):
-    def __init__(self, loop, ended):
-        super().__init__(loop, ended)
+    def __init__(self, loop, probe):
+        super().__init__(loop, probe)
         self.busy_since = monotonic_ns()
         self.loop_code = getattr(asyncio.BaseEventLoop._run_once, "__code__", None)
         self._selector = loop._selector
@@ -113,53 +156,51 @@ class _SelectorWatch(_Watch):
     def _timed(self, select):
         # Called once a turn of the loop: it does as little as it can.
         def timed_select(timeout=None):
-            if self.block is not None:
-                self._free(monotonic_ns())
+            if self.busy_cpu or self.block is not None:
+                self._turned()
             self.busy_since = 0
             try:
                 return select(timeout)
             finally:
+                self.busy_cpu = self._cpu_while_open()
                 self.busy_since = monotonic_ns()
 
         return timed_select
 
+    def mark(self):
+        if not self.busy_cpu:
+            self.busy_cpu = self._cpu_while_open()
+
     def release(self):
+        super().release()
         self._selector.__dict__.pop("select", None)
 
 
 class _BeatWatch(_Watch):
     def mark(self):
         if not self.busy_since:
+            self.busy_cpu = thread_time_ns()
             self.busy_since = monotonic_ns()
             self.loop.call_soon(self._answer)
 
-    def look(self, now):
+    def look(self, now, mine, kept):
         if self.busy_since or not self.spans or self.loop.is_closed():
             return self.busy_since
-        self.busy_since = now
+        # In one call, so in one callback.
+        self.busy_cpu = mine - kept
+        self.busy_since = now - kept
         try:
             self.loop.call_soon_threadsafe(self._answer)
         except RuntimeError:
             # Closed between the question and the beat.
             self.busy_since = 0
-        return 0
+        return self.busy_since
 
     def _answer(self):
         """Runs on the loop. The frame below is Python's last one before the loop's own C code."""
         self.loop_code = sys._getframe(1).f_code
-        if self.block is not None:
-            self._free(monotonic_ns())
+        self._turned()
         self.busy_since = 0
 
     def is_idle(self, frame):
         return frame.f_code is self.loop_code
-
-
-def _cpu_clock(thread_id):
-    """Windows and macOS have no clock of another thread's processor time: None there.
-
-    Without it C code that keeps the interpreter in the loop's thread cannot be told from such code
-    elsewhere, and is not reported.
-    """
-    get_clock = getattr(time, "pthread_getcpuclockid", None)
-    return get_clock(thread_id) if get_clock else None

@@ -10,6 +10,8 @@ import functools
 from contextvars import ContextVar
 from time import monotonic_ns
 
+from opentelemetry import trace
+
 NAME = "timesink.serialize"
 
 _inside = ContextVar("timesink_serializing", default=False)
@@ -25,14 +27,14 @@ def serializer(probe, name):
             if not probe.on or _inside.get():
                 return original(*args, **kwargs)
             token = _inside.set(True)
-            start = monotonic_ns()
+            start = _start(probe)
             try:
                 return original(*args, **kwargs)
             finally:
                 end = monotonic_ns()
                 _inside.reset(token)
                 if floor <= end - start:
-                    probe.report(NAME, start, end, _describe, name)
+                    _report(probe, start, end, name, blocks_loop=True)
 
         return call
 
@@ -49,19 +51,42 @@ def async_serializer(probe, name):
             if not probe.on or _inside.get():
                 return await original(*args, **kwargs)
             token = _inside.set(True)
-            start = monotonic_ns()
+            start = _start(probe)
             try:
                 return await original(*args, **kwargs)
             finally:
                 end = monotonic_ns()
                 _inside.reset(token)
                 if floor <= end - start:
-                    probe.report(NAME, start, end, _describe, name)
+                    _report(probe, start, end, name)
 
         return call
 
     return wrap
 
 
-def _describe(name):
-    return {"timesink.serializer": name}
+def _start(probe):
+    """Returns the time, and lets the loop that runs here know that it may be busy for long."""
+    try:
+        probe.companion.probes["event_loop"].mark()
+    except Exception as error:
+        probe.fail(error)
+    return monotonic_ns()
+
+
+def _report(probe, start, end, name, blocks_loop=False):
+    """Emits the span, unless it would be a root: an exporter serializes too, on its own thread.
+
+    A coroutine may have waited, while the loop did something else.
+    """
+    try:
+        current = trace.get_current_span()
+        if current.is_recording():
+            attributes = probe.user_code.attributes_of_caller()
+            attributes["timesink.callee"] = name
+            probe.emitter.emit(NAME, start, end, dict(attributes))
+            if blocks_loop:
+                event_loop = probe.companion.probes["event_loop"]
+                event_loop.serialized(start, end, attributes, current.get_span_context())
+    except Exception as error:
+        probe.fail(error)

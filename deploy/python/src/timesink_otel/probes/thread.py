@@ -1,4 +1,4 @@
-"""`thread`: the thread that a span starts on, and whether an event loop runs there."""
+"""`thread`: the thread that a span starts on."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from timesink_otel.probe import Probe
 class Thread(Probe):
     name = "thread"
 
-    def describe(self, attributes, loop):
+    def describe(self, attributes):
         try:
             attributes["thread.id"] = get_ident()
             attributes["thread.name"] = current_thread().name
-            attributes["timesink.event_loop"] = loop is not None
         except Exception as error:
             self.fail(error)

@@ -1,0 +1,3 @@
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "django_app"
+SECRET_KEY = "tested"
