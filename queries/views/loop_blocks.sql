@@ -22,7 +22,8 @@ SELECT
     code_file_path,
     code_line_number,
     timesink_callee AS callee,
-    'timesink-otel' AS told_by
+    'timesink-otel' AS told_by,
+    is_watched
 FROM spans_with_facts
 WHERE
     kind = 'INTERNAL'
@@ -49,7 +50,8 @@ SELECT
     CAST(NULL AS VARCHAR) AS code_file_path,
     CAST(NULL AS BIGINT) AS code_line_number,
     CAST(NULL AS VARCHAR) AS callee,
-    'Logfire' AS told_by
+    'Logfire' AS told_by,
+    is_watched
 FROM (
     SELECT
         *,

@@ -35,7 +35,8 @@ SELECT
         OR strpos(name_path, 'asyncio to_thread-') > 0
         OR NOT coalesce(timesink_event_loop, TRUE) AS is_in_thread,
     thread_id,
-    code_function_name
+    code_function_name,
+    is_watched
 FROM spans_with_facts
 WHERE
     is_leaf
@@ -82,7 +83,8 @@ SELECT
         OR strpos(span.name_path, 'asyncio to_thread-') > 0
         OR NOT coalesce(span.timesink_event_loop, TRUE) AS is_in_thread,
     span.thread_id,
-    span.code_function_name
+    span.code_function_name,
+    span.is_watched
 FROM gaps AS gap
 INNER JOIN spans_with_facts AS span
     ON gap.trace_id = span.trace_id AND gap.span_id = span.span_id

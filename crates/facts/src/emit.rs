@@ -178,6 +178,7 @@ impl Columns<'_> {
             optional_ints(at, |p| meaning.literals_hash.get(p).copied()),
             bools(at, |p| meaning.is_batch[p]),
             ints(at, |p| rows.duration(path.head[p] as usize)),
+            bools(at, |p| processes.is_watched[rows.process[p] as usize]),
         ]
     }
 

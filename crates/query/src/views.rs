@@ -22,7 +22,6 @@ pub const VIEWS: &[View] = &[
     view!("service_edges"),
     view!("loop_candidates"),
     view!("loop_blocks"),
-    view!("watched_processes"),
     view!("serializations"),
 ];
 

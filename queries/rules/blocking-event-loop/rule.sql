@@ -6,9 +6,6 @@ WITH requests AS (
     SELECT process_id, endpoint, count(*) AS requests
     FROM entries
     GROUP BY process_id, endpoint
-), watched AS (
-    SELECT process_id, TRUE AS is_watched
-    FROM watched_processes
 ), blocks AS (
     SELECT
         block.*,
@@ -18,11 +15,10 @@ WITH requests AS (
         told_min
     FROM loop_blocks AS block
     JOIN params USING (service_name, endpoint, kind)
-    LEFT JOIN watched USING (process_id)
     WHERE
         nanos >= silence_millis_min * 1000000
         -- Where both tell, one of them is enough.
-        AND (told_by <> 'Logfire' OR is_watched IS NULL)
+        AND (told_by <> 'Logfire' OR NOT is_watched)
 ), block_seconds AS (
     -- The seconds in which ends what takes half of a block: it covers its middle.
     SELECT
@@ -281,10 +277,9 @@ WITH requests AS (
         coalesce(request_silence_nanos >= silence_millis_min * 1000000, FALSE) AS is_quiet
     FROM loop_candidates AS candidate
     JOIN params USING (service_name, endpoint, kind)
-    LEFT JOIN watched USING (process_id)
     WHERE
         nanos >= silence_millis_min * 1000000
-        AND is_watched IS NULL
+        AND NOT is_watched
         AND NOT is_in_thread
 ), distinct_instances AS (
     -- Two blocks of one loop never overlap, by 2 ms at most in what spans show of them; requests that

@@ -1,8 +1,5 @@
 -- One row for each request that spends its time after its last I/O, as building a response does.
-WITH watched AS (
-    SELECT process_id, TRUE AS is_watched
-    FROM watched_processes
-), in_threads AS (
+WITH in_threads AS (
     -- Requests of which the process says that a part was in another thread than its event loop's.
     SELECT DISTINCT trace_id, entry_span_id, TRUE AS is_in_threads
     FROM spans_with_facts
@@ -71,7 +68,7 @@ WITH watched AS (
         FALSE AS is_gap,
         span.code_file_path,
         span.code_line_number,
-        span.process_id,
+        span.is_watched,
         span.is_event_loop
     FROM spans_with_facts AS span
     LEFT JOIN last_io USING (trace_id, entry_span_id)
@@ -117,7 +114,7 @@ WITH watched AS (
         TRUE AS is_gap,
         span.code_file_path,
         span.code_line_number,
-        span.process_id,
+        span.is_watched,
         span.is_event_loop
     FROM gaps AS gap
     JOIN spans_with_facts AS span ON gap.trace_id = span.trace_id AND gap.span_id = span.span_id
@@ -135,12 +132,12 @@ WITH watched AS (
     -- Both together: what a request does once it has its data.
     SELECT service_name, endpoint, kind, trace_id, entry_span_id, has_process_identity, entry_duration_nanos,
         subject, shown_by, nanos, critical_nanos, stalled_nanos, silence_nanos,
-        expected_edges, foreign_edges, is_gap, code_file_path, code_line_number, process_id, is_event_loop
+        expected_edges, foreign_edges, is_gap, code_file_path, code_line_number, is_watched, is_event_loop
     FROM explicit
     UNION ALL
     SELECT service_name, endpoint, kind, trace_id, entry_span_id, has_process_identity, entry_duration_nanos,
         subject, shown_by, nanos, critical_nanos, stalled_nanos, silence_nanos,
-        expected_edges, foreign_edges, is_gap, code_file_path, code_line_number, process_id, is_event_loop
+        expected_edges, foreign_edges, is_gap, code_file_path, code_line_number, is_watched, is_event_loop
     FROM tails
 ), candidates AS (
     -- Long enough, and a large enough part of the request: what counts is the part on its critical
@@ -162,13 +159,12 @@ WITH watched AS (
         END AS loop_verdict
     FROM work AS candidate
     JOIN params USING (service_name, endpoint, kind)
-    LEFT JOIN watched USING (process_id)
     LEFT JOIN in_threads USING (trace_id, entry_span_id)
     WHERE
         -- Where the process says itself what blocks its loop, that is told: what does not is a wait,
         -- or the work of a thread.
         NOT (
-            coalesce(is_watched, FALSE)
+            is_watched
             AND is_event_loop
             AND is_in_threads IS NULL
             AND shown_by IN ('gap', 'work')

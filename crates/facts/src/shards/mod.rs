@@ -175,6 +175,7 @@ impl Period {
         walk.rows.process_keys.clone_from(&self.processes);
         walk.processes.is_event_loop = vec![false; self.processes.len()];
         walk.processes.is_told_by_requests = vec![false; self.processes.len()];
+        walk.processes.is_watched = vec![false; self.processes.len()];
     }
 }
 
@@ -325,4 +326,5 @@ fn keep_span(told: &Told, at: usize, walk: &mut Walk, stalls: &mut Stalls) {
     let process = walk.rows.process[at] as usize;
     walk.processes.is_event_loop[process] = told.is_event_loop;
     walk.processes.is_told_by_requests[process] = told.is_told_by_requests;
+    walk.processes.is_watched[process] = told.is_watched;
 }

@@ -102,6 +102,7 @@ impl<'p> Process<'p> {
                 requests: stalls.requests.get(at).copied(),
                 is_event_loop: processes.is_event_loop[0],
                 is_told_by_requests: processes.is_told_by_requests[0],
+                is_watched: processes.is_watched[0],
                 ..Told::of(What::Span, part.span)
             };
             tell(*shard, told);

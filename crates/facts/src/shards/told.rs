@@ -30,6 +30,7 @@ pub(super) struct Told {
     pub(super) server_busy: i64,
     pub(super) is_event_loop: bool,
     pub(super) is_told_by_requests: bool,
+    pub(super) is_watched: bool,
 }
 
 const WHAT: &str = "what";
@@ -40,6 +41,7 @@ const STALLED: &str = "stalled";
 const SERVER_BUSY: &str = "server_busy";
 const EVENT_LOOP: &str = "is_event_loop";
 const TOLD_BY_REQUESTS: &str = "is_told_by_requests";
+const WATCHED: &str = "is_watched";
 /// Of a [`Silence`]; NULL where there is none, as in the next two.
 const SILENCE: [&str; 4] = ["silence_nanos", "foreign_edges", "concurrent_traces", "waiting_nanos"];
 const EXPECTED: &str = "expected_edges";
@@ -63,6 +65,7 @@ impl Told {
             server_busy: 0,
             is_event_loop: false,
             is_told_by_requests: false,
+            is_watched: false,
         }
     }
 }
@@ -91,6 +94,7 @@ pub(super) fn table(told: &[Told]) -> Result<RecordBatch, Error> {
         (SERVER_BUSY, ints(|told| Some(told.server_busy))),
         (EVENT_LOOP, flags(|told| told.is_event_loop)),
         (TOLD_BY_REQUESTS, flags(|told| told.is_told_by_requests)),
+        (WATCHED, flags(|told| told.is_watched)),
         (SILENCE[0], ints(|told| Some(told.silence?.silence_nanos))),
         (SILENCE[1], ints(|told| Some(i64::from(told.silence?.foreign_edges)))),
         (SILENCE[2], ints(|told| Some(i64::from(told.silence?.concurrent_traces)))),
@@ -115,6 +119,7 @@ pub(super) fn read(table: &RecordBatch, mut take: impl FnMut(Told)) -> Result<()
     let stalled = values::<Int64Type>(table, STALLED)?;
     let server_busy = values::<Int64Type>(table, SERVER_BUSY)?;
     let (is_event_loop, is_told) = (flags(table, EVENT_LOOP)?, flags(table, TOLD_BY_REQUESTS)?);
+    let is_watched = flags(table, WATCHED)?;
     let [silence, edges, traces, waiting] = ints(table, SILENCE)?;
     let expected = values::<Float64Type>(table, EXPECTED)?;
     let [request_silence, request_edges, request_waiting] = ints(table, REQUESTS)?;
@@ -157,6 +162,7 @@ pub(super) fn read(table: &RecordBatch, mut take: impl FnMut(Told)) -> Result<()
             server_busy: server_busy.value(row),
             is_event_loop: is_event_loop.value(row),
             is_told_by_requests: is_told.value(row),
+            is_watched: is_watched.value(row),
         });
     }
     Ok(())

@@ -5,7 +5,7 @@ use arrow_schema::DataType;
 use super::{Column, TEXT, Table};
 
 /// The columns that only all spans of a process tell: those of one trace do not.
-pub const PROCESS_WIDE: [&str; 15] = [
+pub const PROCESS_WIDE: [&str; 16] = [
     "entry_number",
     "open_entries",
     "stalled_nanos",
@@ -21,6 +21,7 @@ pub const PROCESS_WIDE: [&str; 15] = [
     "request_silence_nanos",
     "request_edges",
     "expected_request_edges",
+    "is_watched",
 ];
 
 /// Returns the table as a data directory keeps it: without the columns that are
@@ -250,6 +251,11 @@ pub fn table() -> Table {
             "tiling_duration_nanos",
             int.clone(),
             "The duration of the head of its tiling, ns: what runs in the background of a request is a part of its task, not of the request.",
+        ),
+        Column::required(
+            "is_watched",
+            DataType::Boolean,
+            "Whether its process says itself when its event loops stand still for 20 ms or more (`timesink-otel`).",
         ),
         Column::required("start_time_unix_nano", int, "As in `spans`."),
     ];
