@@ -210,6 +210,9 @@ WITH requests AS (
         told_min,
         endpoint_share_min,
         slow_callback_millis_min,
+        found.place IS NOT NULL
+            OR NOT coalesce(overlaps.is_gap, TRUE)
+            OR code_function_name IS NOT NULL AS is_seen,
         CASE
             WHEN found.place IS NOT NULL THEN found.place
             WHEN NOT overlaps.is_gap THEN overlaps.place
@@ -230,6 +233,15 @@ WITH requests AS (
         service_name,
         endpoint,
         place,
+        bool_or(is_seen) AS is_seen,
+        -- Whether others of its endpoint could be seen, or of its process if it has no endpoint.
+        max(CASE WHEN bool_or(is_seen) AND count(*) >= max(told_min) THEN 1 ELSE 0 END) OVER (
+            PARTITION BY process_id, endpoint
+        ) AS others_seen,
+        max(CASE WHEN bool_or(is_seen) AND count(*) >= max(told_min) THEN 1 ELSE 0 END) OVER (
+            PARTITION BY process_id
+        ) AS any_seen,
+        bool_or(entry_span_id IS NULL) AS is_of_nobody,
         count(*) AS blocks,
         count(DISTINCT concat(trace_id, coalesce(entry_span_id, ''))) AS blocked_requests,
         avg(nanos) AS mean_nanos
@@ -247,6 +259,8 @@ WITH requests AS (
     LEFT JOIN requests USING (process_id, endpoint)
     WHERE
         told_places.blocks >= told_min
+        -- What could not be seen is the same as what was, more likely than not: it is left out.
+        AND (told_places.is_seen OR (CASE WHEN is_of_nobody THEN any_seen ELSE others_seen END) = 0)
         AND (
             requests IS NULL
             OR blocked_requests >= endpoint_share_min * requests
