@@ -183,7 +183,7 @@ def running(collector, command, is_up, **environment):
         process.output = _text_of(output)
         output.close()
     if "TIMESINK_TESTED_BROKEN" not in environment:
-        assert "timesink" not in process.output, process.output
+        assert "timesink-otel" not in process.output, process.output
 
 
 def _wait_until_up(process, is_up, output):

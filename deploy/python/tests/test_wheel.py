@@ -65,7 +65,7 @@ def test_resource_detector_loads_the_companion_without_a_change_in_the_code(whee
     said, resource = output.stdout.splitlines()
     assert said == "MainThread %s" % (tmp_path / "timesink_otel" / "__init__.py"), output.stderr
     assert "service.name" in resource and "timesink" not in resource
-    assert "timesink" not in output.stderr
+    assert "timesink-otel" not in output.stderr
 
 
 def test_wheel_installs_in_a_clean_environment_and_works_through_its_entry_point(wheel, tmp_path):
