@@ -33,7 +33,7 @@ SELECT
         AND strpos(name, 'asyncio to_thread-') = 1
     )
         OR strpos(name_path, 'asyncio to_thread-') > 0
-        OR NOT coalesce(timesink_event_loop, TRUE) AS is_in_thread,
+        OR NOT coalesce(is_on_event_loop, timesink_event_loop, TRUE) AS is_in_thread,
     thread_id,
     code_function_name,
     is_watched
@@ -81,7 +81,7 @@ SELECT
         AND strpos(span.name, 'asyncio to_thread-') = 1
     )
         OR strpos(span.name_path, 'asyncio to_thread-') > 0
-        OR NOT coalesce(span.timesink_event_loop, TRUE) AS is_in_thread,
+        OR NOT coalesce(span.is_on_event_loop, span.timesink_event_loop, TRUE) AS is_in_thread,
     span.thread_id,
     span.code_function_name,
     span.is_watched

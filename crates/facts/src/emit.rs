@@ -179,6 +179,7 @@ impl Columns<'_> {
             bools(at, |p| meaning.is_batch[p]),
             ints(at, |p| rows.duration(path.head[p] as usize)),
             bools(at, |p| processes.is_watched[rows.process[p] as usize]),
+            Arc::new(at.iter().map(|&p| rows.event_loop[p]).collect::<BooleanArray>()),
         ]
     }
 

@@ -77,8 +77,8 @@ impl Processes {
         let mut is_event_loop = vec![false; rows.process_keys.len()];
         let (mut is_told_by_requests, mut is_watched) =
             (is_event_loop.clone(), is_event_loop.clone());
-        for (&process, &watched) in rows.process.iter().zip(&rows.is_watched) {
-            is_watched[process as usize] |= watched;
+        for (&process, event_loop) in rows.process.iter().zip(&rows.event_loop) {
+            is_watched[process as usize] |= event_loop.is_some();
         }
         for at in (0..rows.len()).filter(|&at| served.is_request(at)) {
             let (process, serving) = (rows.process[at] as usize, rows.serving[at]);
@@ -113,6 +113,20 @@ impl Processes {
             is_told_by_requests: Vec::new(),
             is_watched: Vec::new(),
             is_leaf: Vec::new(),
+        }
+    }
+}
+
+/// Gives each span that does not say whether it starts on an event loop what its parent has: were it
+/// otherwise in the same process, it would say so.
+pub(crate) fn inherit_event_loops(rows: &mut Rows, tree: &Tree) {
+    if rows.event_loop.iter().all(Option::is_none) {
+        return;
+    }
+    for at in tree.top_down.iter().map(|&at| at as usize) {
+        let parent = tree.parent(at).filter(|&parent| rows.process[parent] == rows.process[at]);
+        if let (None, Some(parent)) = (rows.event_loop[at], parent) {
+            rows.event_loop[at] = rows.event_loop[parent];
         }
     }
 }
@@ -225,6 +239,24 @@ mod tests {
         ];
         let expected = [false, false, false, false, false, true, true, true];
         assert_eq!(flags(&spans, "has_process_identity"), expected);
+    }
+
+    /// Scenario: a request on a loop hands its work to a thread and calls another service.
+    #[test]
+    fn a_span_starts_on_the_loop_of_its_parent_unless_it_says_otherwise() {
+        let spans = [
+            span(1, 0, 0, 100).with("timesink_event_loop", "true"),
+            span(2, 1, 10, 50),
+            span(3, 2, 20, 40).with("timesink_event_loop", "false"),
+            span(4, 3, 20, 30),
+            span(5, 4, 22, 28).service("orders"),
+            span(6, 5, 22, 28),
+            span(7, 0, 0, 1),
+        ];
+        let pass = Pass::over(&spans);
+        let found = spans.iter().map(|span| pass.optional_flag(span.id, "is_on_event_loop"));
+        let (on, beside) = (Some(true), Some(false));
+        assert_eq!(found.collect::<Vec<_>>(), [on, on, beside, beside, None, None, None]);
     }
 
     /// Checks whether a SERVER span shows that its process runs an event loop.

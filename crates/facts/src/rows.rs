@@ -129,8 +129,8 @@ pub(crate) struct Rows {
     pub(crate) asgi: Vec<Asgi>,
     /// Whether it says when its process stood still: it is no work, and neither child nor cover.
     pub(crate) is_note: Vec<bool>,
-    /// Whether its process says when its event loop stands still.
-    pub(crate) is_watched: Vec<bool>,
+    /// Whether it starts on a running event loop, where its process says when one stands still.
+    pub(crate) event_loop: Vec<Option<bool>>,
     /// Whether it is INTERNAL and carries what server instrumentations write on a request.
     pub(crate) is_served: Vec<bool>,
     /// What the span shows of how its process serves requests, if it is one.
@@ -207,7 +207,7 @@ impl Rows {
             failed: numbers.failed,
             asgi: numbers.asgi,
             is_note: numbers.is_note,
-            is_watched: numbers.is_watched,
+            event_loop: numbers.event_loop,
             is_served: numbers.is_served,
             serving: numbers.serving,
             db_system: ordered(&mut texts.db_system, &order),
@@ -245,7 +245,7 @@ struct Numbers {
     failed: Vec<bool>,
     asgi: Vec<Asgi>,
     is_note: Vec<bool>,
-    is_watched: Vec<bool>,
+    event_loop: Vec<Option<bool>>,
     is_served: Vec<bool>,
     serving: Vec<Serving>,
     adjusted_counts: HashMap<u32, f64>,
@@ -273,7 +273,7 @@ impl Numbers {
             failed: Vec::with_capacity(spans),
             asgi: Vec::with_capacity(spans),
             is_note: Vec::with_capacity(spans),
-            is_watched: Vec::with_capacity(spans),
+            event_loop: Vec::with_capacity(spans),
             is_served: Vec::with_capacity(spans),
             serving: Vec::with_capacity(spans),
             ..Self::default()
@@ -296,7 +296,7 @@ impl Numbers {
         self.failed.extend(all.clone().map(|row| value(batch.status_code, row) == "ERROR"));
         self.asgi.extend(all.clone().map(|row| asgi(value(batch.asgi, row))));
         self.is_note.extend(all.clone().map(|row| batch.is_note(row)));
-        self.is_watched.extend(all.clone().map(|row| batch.event_loop.is_valid(row)));
+        self.event_loop.extend(batch.event_loop);
         let is_served = |row| kind(row) == Kind::Internal && batch.is_served(row);
         self.is_served.extend(all.clone().map(is_served));
         self.serving.extend(all.clone().map(|row| match kind(row) {
@@ -329,7 +329,7 @@ impl Numbers {
         self.failed = ordered(&mut self.failed, &order);
         self.asgi = ordered(&mut self.asgi, &order);
         self.is_note = ordered(&mut self.is_note, &order);
-        self.is_watched = ordered(&mut self.is_watched, &order);
+        self.event_loop = ordered(&mut self.event_loop, &order);
         self.is_served = ordered(&mut self.is_served, &order);
         self.serving = ordered(&mut self.serving, &order);
         self.order = order;

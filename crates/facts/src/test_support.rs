@@ -274,8 +274,11 @@ impl Pass {
     }
 
     pub(crate) fn flag(&self, id: u64, column: &str) -> bool {
-        let (column, row) = self.column(id, column).expect("flags are never NULL");
-        column.as_boolean().value(row)
+        self.optional_flag(id, column).expect("not NULL")
+    }
+
+    pub(crate) fn optional_flag(&self, id: u64, column: &str) -> Option<bool> {
+        self.column(id, column).map(|(column, row)| column.as_boolean().value(row))
     }
 
     pub(crate) fn text(&self, id: u64, column: &str) -> Option<&str> {

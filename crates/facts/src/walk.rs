@@ -7,7 +7,7 @@ use crate::entry::Entries;
 use crate::gaps::{self, Gap};
 use crate::meaning::Meaning;
 use crate::parallel::both;
-use crate::process::Processes;
+use crate::process::{self, Processes};
 use crate::rows::Rows;
 use crate::sequence;
 use crate::served::Served;
@@ -54,6 +54,7 @@ impl Walk {
         let entries = Entries::find(&rows, &tree, &served);
         let duplicate_of = duplicates::find(&rows, &tree, &meaning);
         rows.forget_calls();
+        process::inherit_event_loops(&mut rows, &tree);
         let sequences = sequence::number(&tree, &times);
         let measure_work = || {
             let wires = Wires::measure(&rows, &tree, &times, &entries, &path);

@@ -9,11 +9,18 @@ import threading
 
 import pytest
 import uvloop
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    set_span_in_context,
+)
 from sqlalchemy.util.concurrency import greenlet_spawn
 
 import timesink_otel
 from support import line_of
+from timesink_otel.settings import CODE_PER_SECOND_MAX
 from timesink_otel.user_code import CODES_MAX, UserCode
 
 
@@ -42,6 +49,69 @@ def test_span_on_a_loop_says_so_and_one_in_its_thread_pool_does_not(companion):
     for name, on_loop in (("loop", True), ("pool", False)):
         (span,) = companion.named(name)
         assert span.attributes["timesink.event_loop"] is on_loop
+
+
+def test_span_that_starts_where_its_parent_does_repeats_neither_thread_nor_loop(companion):
+    def beside():
+        with companion.tracer.start_as_current_span("moved"):
+            companion.tracer.start_span("stays").end()
+
+    async def main():
+        with companion.tracer.start_as_current_span("first"):
+            companion.tracer.start_span("stays").end()
+            await asyncio.to_thread(beside)
+            # The context may be given by hand, and the parent be of another process.
+            remote = SpanContext(1, 2, True, TraceFlags(TraceFlags.SAMPLED))
+            context = set_span_in_context(NonRecordingSpan(remote))
+            companion.tracer.start_span("called", context).end()
+
+    asyncio.run(main())
+    told = {"thread.id", "timesink.event_loop"}
+    for name, expected in (("first", told), ("moved", told), ("stays", set()), ("called", told)):
+        for span in companion.named(name):
+            assert set(span.attributes) - {"thread.name"} == expected, name
+    assert len(companion.named("stays")) == 2
+    assert companion.named("moved")[0].attributes["timesink.event_loop"] is False
+
+
+def test_thread_without_a_loop_tells_its_name_and_that_once_a_second(companion):
+    told = []
+    for second in (1, 1, 2):
+        span = companion.tracer.start_span("s", start_time=second * 10**9)
+        told.append(set(span.attributes))
+        span.end()
+    always, once = {"thread.id"}, {"thread.name", "timesink.event_loop"}
+    assert told == [always | once, always, always | once]
+
+
+def test_forked_process_tells_its_thread_anew(companion):
+    for _ in range(2):
+        companion.tracer.start_span("s", start_time=10**9).end()
+        timesink_otel._companion.forked()
+    assert all("thread.name" in span.attributes for span in companion.named("s"))
+
+
+def test_thread_beside_a_loop_says_each_time_that_it_has_none(companion):
+    async def main():
+        companion.tracer.start_span("on loop").end()
+        for _ in range(2):
+            await asyncio.to_thread(lambda: companion.tracer.start_span("beside").end())
+
+    asyncio.run(main())
+    told = [span.attributes["timesink.event_loop"] for span in companion.named("beside")]
+    assert told == [False, False]
+
+
+def test_line_that_runs_often_is_told_by_the_first_of_each_second(companion):
+    told = []
+    for second in (1, 2, 1):
+        for _ in range(CODE_PER_SECOND_MAX + 5):
+            span = companion.tracer.start_span(
+                "q", None, SpanKind.CLIENT, start_time=second * 10**9
+            )
+            told.append("code.line.number" in span.attributes)
+            span.end()
+    assert told == ([True] * CODE_PER_SECOND_MAX + [False] * 5) * 3
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])

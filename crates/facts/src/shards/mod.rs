@@ -252,7 +252,7 @@ impl Taken<'_> {
             .with(Flags::CALLER, is_entry && entry.is_caller)
             .with(Flags::WAITS, entry.waits())
             .with(Flags::NOTE, rows.is_note[at])
-            .with(Flags::WATCHED, rows.is_watched[at])
+            .with(Flags::WATCHED, rows.event_loop[at].is_some())
             .with(Flags::EVENT_LOOP, is_django || serving == Serving::EventLoop)
             .with(Flags::TOLD_BY_REQUESTS, is_django || serving == Serving::Django);
         let name = if is_root { rows.text(rows.name[at]) } else { "" };

@@ -257,6 +257,11 @@ pub fn table() -> Table {
             DataType::Boolean,
             "Whether its process says itself when its event loops stand still for 20 ms or more (`timesink-otel`).",
         ),
+        Column::optional(
+            "is_on_event_loop",
+            DataType::Boolean,
+            "Whether the span starts on a running event loop: `timesink.event_loop`, or what its parent in the same process has; NULL where nobody says so.",
+        ),
         Column::required("start_time_unix_nano", int, "As in `spans`."),
     ];
     Table {

@@ -34,13 +34,19 @@ pub(crate) fn cpu_time_of_this_process() -> Result<Duration> {
 /// Returns the sum of two times of a process, by the numbers of their fields in `/proc/PID/stat`.
 fn cpu_time(process: &str, fields: [usize; 2]) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    Ok(name_and_time(&stat, fields)?.1)
+}
+
+/// Returns what a `stat` file says (proc(5)): the name, and the sum of two times.
+fn name_and_time(stat: &str, fields: [usize; 2]) -> Result<(&str, Duration)> {
     // The second field is a name in parentheses.
-    let rest = stat.rsplit_once(')').context("a name in parentheses")?.1;
+    let (before, rest) = stat.rsplit_once(')').context("a name in parentheses")?;
+    let name = before.split_once('(').context("a name in parentheses")?.1;
     let rest: Vec<&str> = rest.split_whitespace().collect();
     let ticks = |field: usize| rest.get(field - 3).and_then(|field| field.parse::<u64>().ok());
     let [first, second] = fields.map(ticks);
     let ticks = first.zip(second).map(|(first, second)| first + second);
-    Ok(Duration::from_millis(ticks.context("times")? * 1000 / TICKS_A_SECOND))
+    Ok((name, Duration::from_millis(ticks.context("times")? * 1000 / TICKS_A_SECOND)))
 }
 
 impl Serving {
@@ -70,6 +76,20 @@ impl Serving {
     pub(crate) fn cpu_time(&self) -> Result<Duration> {
         // utime and stime (proc(5)).
         cpu_time(&self.child.id().to_string(), [14, 15])
+    }
+
+    /// Returns the time on all cores of those threads that run now and have one of these names.
+    pub(crate) fn cpu_time_of(&self, threads: &[&str]) -> Result<Duration> {
+        let mut sum = Duration::ZERO;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // One that has ended meanwhile is none of them.
+            let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else { continue };
+            let (name, time) = name_and_time(&stat, [14, 15])?;
+            if threads.contains(&name) {
+                sum += time;
+            }
+        }
+        Ok(sum)
     }
 
     /// Ends it by a signal, and returns the time on all cores since it started.

@@ -87,6 +87,7 @@ class Companion:
             _log.warning("timesink-otel is off: %r", error)
 
     def forked(self):
+        self.processor.forked()
         for name in ("first_request", "event_loop"):
             self.probes[name].forked()
 

@@ -20,6 +20,8 @@ GC_MILLIS_MIN = 5.0
 IMPORT_MILLIS_MIN = 5.0
 # A service that crosses a floor in every request must not double its spans.
 SPANS_PER_SECOND_MAX = 50.0
+# One in so many calls of a busy line is enough to know it, and a loop's first calls tell the loop.
+CODE_PER_SECOND_MAX = 10
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Settings:
     gc_nanos_min: int = int(GC_MILLIS_MIN * 1e6)
     import_nanos_min: int = int(IMPORT_MILLIS_MIN * 1e6)
     spans_per_second_max: float = SPANS_PER_SECOND_MAX
+    code_per_second_max: float = CODE_PER_SECOND_MAX
     user_packages: Tuple[str, ...] = field(default=())
 
     @classmethod
@@ -53,6 +56,9 @@ class Settings:
             import_nanos_min=nanos("TIMESINK_IMPORT_MILLIS_MIN", IMPORT_MILLIS_MIN),
             spans_per_second_max=_number(
                 environment, "TIMESINK_SPANS_PER_SECOND_MAX", SPANS_PER_SECOND_MAX
+            ),
+            code_per_second_max=_number(
+                environment, "TIMESINK_CODE_PER_SECOND_MAX", CODE_PER_SECOND_MAX
             ),
             user_packages=_names(environment.get("TIMESINK_USER_PACKAGES", "")),
         )

@@ -80,13 +80,13 @@ class EventLoop(Probe):
         if watch is not None:
             watch.serialization = Serialization(start, end, attributes, parent)
 
-    def describe(self, attributes, span, loop):
+    def describe(self, attributes, loop, is_first):
         """Says whether a loop runs here; nothing where it would be wrong that it is watched.
 
-        Who reads it takes for granted that a block of the default floor is told.
+        Who reads it takes for granted that a block of the default floor is told. While there is no
+        loop in this process, the first span of each thread in a second is enough.
         """
-        is_watched = loop is None or self.opened(span, loop)
-        if is_watched and self._tells_enough:
+        if self._tells_enough and (is_first or self._watches):
             attributes["timesink.event_loop"] = loop is not None
 
     def opened(self, span, loop):

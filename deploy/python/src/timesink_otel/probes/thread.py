@@ -10,9 +10,11 @@ from timesink_otel.probe import Probe
 class Thread(Probe):
     name = "thread"
 
-    def describe(self, attributes):
+    def describe(self, attributes, is_first):
+        """Adds the thread's id, and its name to the first of its spans in a second."""
         try:
             attributes["thread.id"] = get_ident()
-            attributes["thread.name"] = current_thread().name
+            if is_first:
+                attributes["thread.name"] = current_thread().name
         except Exception as error:
             self.fail(error)
