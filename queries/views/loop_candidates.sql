@@ -34,7 +34,7 @@ SELECT
     )
         OR strpos(name_path, 'asyncio to_thread-') > 0
         OR NOT coalesce(is_on_event_loop, timesink_event_loop, TRUE) AS is_in_thread,
-    thread_id,
+    coalesce(starting_thread_id, thread_id) AS thread_id,
     code_function_name,
     is_watched
 FROM spans_with_facts
@@ -82,7 +82,7 @@ SELECT
     )
         OR strpos(span.name_path, 'asyncio to_thread-') > 0
         OR NOT coalesce(span.is_on_event_loop, span.timesink_event_loop, TRUE) AS is_in_thread,
-    span.thread_id,
+    coalesce(span.starting_thread_id, span.thread_id) AS thread_id,
     span.code_function_name,
     span.is_watched
 FROM gaps AS gap

@@ -39,10 +39,11 @@ pub(crate) struct Batch<'a> {
     pub(crate) asgi: &'a StringViewArray,
     pub(crate) http_target: &'a StringViewArray,
     pub(crate) event_loop: &'a BooleanArray,
+    pub(crate) thread: &'a Int64Array,
 }
 
 /// The columns of `spans` that the pass reads: a batch may lack all others.
-pub const COLUMNS: [&str; 28] = [
+pub const COLUMNS: [&str; 29] = [
     "trace_id",
     "span_id",
     "parent_span_id",
@@ -71,6 +72,7 @@ pub const COLUMNS: [&str; 28] = [
     "http_route",
     "url_scheme",
     "timesink_event_loop",
+    "thread_id",
 ];
 
 impl<'a> Batch<'a> {
@@ -104,6 +106,7 @@ impl<'a> Batch<'a> {
             asgi: text(batch, "asgi_event_type")?,
             http_target: text(batch, "http_target")?,
             event_loop: flag(batch, "timesink_event_loop")?,
+            thread: int(batch, "thread_id")?,
         })
     }
 

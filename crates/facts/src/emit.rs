@@ -20,7 +20,7 @@ use crate::packed;
 use crate::parallel::map;
 use crate::process::Processes;
 use crate::requests::RequestSilence;
-use crate::rows::{Kind, NONE, Rows};
+use crate::rows::{Kind, NO_THREAD, NONE, Rows};
 use crate::served::Served;
 use crate::silence::Silence;
 use crate::stall::Stalls;
@@ -180,6 +180,7 @@ impl Columns<'_> {
             ints(at, |p| rows.duration(path.head[p] as usize)),
             bools(at, |p| processes.is_watched[rows.process[p] as usize]),
             Arc::new(at.iter().map(|&p| rows.event_loop[p]).collect::<BooleanArray>()),
+            optional_ints(at, |p| Some(rows.thread[p]).filter(|thread| *thread != NO_THREAD)),
         ]
     }
 

@@ -1,6 +1,6 @@
 //! Processes: what each served at the same time.
 
-use crate::rows::{NONE, Rows, Serving};
+use crate::rows::{NO_THREAD, NONE, Rows, Serving};
 use crate::served::Served;
 use crate::tree::Tree;
 
@@ -117,16 +117,25 @@ impl Processes {
     }
 }
 
-/// Gives each span that does not say whether it starts on an event loop what its parent has: were it
-/// otherwise in the same process, it would say so.
-pub(crate) fn inherit_event_loops(rows: &mut Rows, tree: &Tree) {
-    if rows.event_loop.iter().all(Option::is_none) {
+/// Gives each span that says nothing of where it starts the thread of its parent, and whether a
+/// loop runs there: of one process, it would say so if it were otherwise (`timesink-otel`).
+pub(crate) fn inherit_threads(rows: &mut Rows, tree: &Tree) {
+    let is_silent = |at: usize| rows.event_loop[at].is_none() && rows.thread[at] == NO_THREAD;
+    if (0..rows.len()).all(is_silent) {
         return;
     }
     for at in tree.top_down.iter().map(|&at| at as usize) {
-        let parent = tree.parent(at).filter(|&parent| rows.process[parent] == rows.process[at]);
-        if let (None, Some(parent)) = (rows.event_loop[at], parent) {
-            rows.event_loop[at] = rows.event_loop[parent];
+        let is_local = |parent: &usize| {
+            rows.process[*parent] == rows.process[at] && !rows.parent_is_remote[at]
+        };
+        let Some(parent) = tree.parent(at).filter(is_local) else { continue };
+        let (own, above) = (rows.event_loop[at], rows.event_loop[parent]);
+        let is_elsewhere = own.zip(above).is_some_and(|(own, above)| own != above);
+        if rows.thread[at] == NO_THREAD && !is_elsewhere {
+            rows.thread[at] = rows.thread[parent];
+        }
+        if rows.thread[at] == rows.thread[parent] {
+            rows.event_loop[at] = own.or(above);
         }
     }
 }
@@ -241,22 +250,39 @@ mod tests {
         assert_eq!(flags(&spans, "has_process_identity"), expected);
     }
 
-    /// Scenario: a request on a loop hands its work to a thread and calls another service.
+    /// Scenario: a request on a loop hands its work to a thread, calls another service and itself,
+    /// and has spans that say their thread, or their loop, alone.
     #[test]
-    fn a_span_starts_on_the_loop_of_its_parent_unless_it_says_otherwise() {
-        let spans = [
-            span(1, 0, 0, 100).with("timesink_event_loop", "true"),
-            span(2, 1, 10, 50),
-            span(3, 2, 20, 40).with("timesink_event_loop", "false"),
-            span(4, 3, 20, 30),
-            span(5, 4, 22, 28).service("orders"),
-            span(6, 5, 22, 28),
-            span(7, 0, 0, 1),
-        ];
-        let pass = Pass::over(&spans);
-        let found = spans.iter().map(|span| pass.optional_flag(span.id, "is_on_event_loop"));
+    fn a_span_starts_where_its_parent_does_unless_it_says_otherwise() {
         let (on, beside) = (Some(true), Some(false));
-        assert_eq!(found.collect::<Vec<_>>(), [on, on, beside, beside, None, None, None]);
+        let told = |span: Span, thread: i64, on_loop: Option<bool>| {
+            let span = span.thread(thread);
+            match on_loop {
+                Some(on_loop) => span.with("timesink_event_loop", on_loop.to_string()),
+                None => span,
+            }
+        };
+        let cases = [
+            (told(span(1, 0, 0, 100), 7, on), Some(7), on),
+            (span(2, 1, 10, 50), Some(7), on),
+            (told(span(3, 2, 20, 40), 8, beside), Some(8), beside),
+            (span(4, 3, 20, 30), Some(8), beside),
+            (span(5, 4, 22, 28).service("orders"), None, None),
+            (span(6, 5, 22, 28), None, None),
+            (span(7, 1, 22, 28).flags(256 | 512), None, None),
+            (told(span(8, 1, 30, 40), 9, None), Some(9), None),
+            (span(9, 8, 30, 40), Some(9), None),
+            (span(10, 9, 30, 40).with("timesink_event_loop", "true"), Some(9), on),
+            (span(11, 3, 20, 30).thread(8), Some(8), beside),
+            (span(12, 3, 20, 30).with("timesink_event_loop", "true"), None, on),
+            (span(13, 0, 0, 1), None, None),
+        ];
+        let spans: Vec<Span> = cases.iter().map(|(span, ..)| span.clone()).collect();
+        let pass = Pass::over(&spans);
+        for (span, thread, on_loop) in cases {
+            assert_eq!(pass.int(span.id, "starting_thread_id"), thread, "{span:?}");
+            assert_eq!(pass.optional_flag(span.id, "is_on_event_loop"), on_loop, "{span:?}");
+        }
     }
 
     /// Checks whether a SERVER span shows that its process runs an event loop.

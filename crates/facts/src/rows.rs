@@ -24,6 +24,9 @@ const TIME_NANOS_MAX: i64 = 1 << 62;
 /// No such span.
 pub(crate) const NONE: u32 = u32::MAX;
 
+/// No thread has this id.
+pub(crate) const NO_THREAD: i64 = 0;
+
 /// Bit 9 of the span flags: the parent is in another process (OTLP `SpanFlags`).
 const FLAG_PARENT_IS_REMOTE: i64 = 512;
 
@@ -131,6 +134,8 @@ pub(crate) struct Rows {
     pub(crate) is_note: Vec<bool>,
     /// Whether it starts on a running event loop, where its process says when one stands still.
     pub(crate) event_loop: Vec<Option<bool>>,
+    /// The thread that it starts on, [`NO_THREAD`] where nobody says so.
+    pub(crate) thread: Vec<i64>,
     /// Whether it is INTERNAL and carries what server instrumentations write on a request.
     pub(crate) is_served: Vec<bool>,
     /// What the span shows of how its process serves requests, if it is one.
@@ -208,6 +213,7 @@ impl Rows {
             asgi: numbers.asgi,
             is_note: numbers.is_note,
             event_loop: numbers.event_loop,
+            thread: numbers.thread,
             is_served: numbers.is_served,
             serving: numbers.serving,
             db_system: ordered(&mut texts.db_system, &order),
@@ -246,6 +252,7 @@ struct Numbers {
     asgi: Vec<Asgi>,
     is_note: Vec<bool>,
     event_loop: Vec<Option<bool>>,
+    thread: Vec<i64>,
     is_served: Vec<bool>,
     serving: Vec<Serving>,
     adjusted_counts: HashMap<u32, f64>,
@@ -274,6 +281,7 @@ impl Numbers {
             asgi: Vec::with_capacity(spans),
             is_note: Vec::with_capacity(spans),
             event_loop: Vec::with_capacity(spans),
+            thread: Vec::with_capacity(spans),
             is_served: Vec::with_capacity(spans),
             serving: Vec::with_capacity(spans),
             ..Self::default()
@@ -297,6 +305,7 @@ impl Numbers {
         self.asgi.extend(all.clone().map(|row| asgi(value(batch.asgi, row))));
         self.is_note.extend(all.clone().map(|row| batch.is_note(row)));
         self.event_loop.extend(batch.event_loop);
+        self.thread.extend(batch.thread.iter().map(|thread| thread.unwrap_or(NO_THREAD)));
         let is_served = |row| kind(row) == Kind::Internal && batch.is_served(row);
         self.is_served.extend(all.clone().map(is_served));
         self.serving.extend(all.clone().map(|row| match kind(row) {
@@ -330,6 +339,7 @@ impl Numbers {
         self.asgi = ordered(&mut self.asgi, &order);
         self.is_note = ordered(&mut self.is_note, &order);
         self.event_loop = ordered(&mut self.event_loop, &order);
+        self.thread = ordered(&mut self.thread, &order);
         self.is_served = ordered(&mut self.is_served, &order);
         self.serving = ordered(&mut self.serving, &order);
         self.order = order;

@@ -28,6 +28,7 @@ pub(crate) struct Span {
     pub(crate) flags: i64,
     pub(crate) texts: BTreeMap<&'static str, String>,
     pub(crate) pid: Option<i64>,
+    pub(crate) thread: Option<i64>,
     pub(crate) attributes: Vec<(&'static str, &'static str)>,
 }
 
@@ -50,6 +51,7 @@ pub(crate) fn span_at(id: u64, parent: u64, start: i64, end: i64) -> Span {
         flags: 256,
         texts: BTreeMap::new(),
         pid: None,
+        thread: None,
         attributes: Vec::new(),
     };
     span.named(format!("span {id}")).service("app")
@@ -90,6 +92,11 @@ impl Span {
 
     pub(crate) fn pid(mut self, pid: i64) -> Self {
         self.pid = Some(pid);
+        self
+    }
+
+    pub(crate) fn thread(mut self, id: i64) -> Self {
+        self.thread = Some(id);
         self
     }
 
@@ -193,6 +200,7 @@ fn int(span: &Span, column: &str) -> Option<i64> {
         "duration_nanos" => Some(span.end.saturating_sub(span.start)),
         "flags" => Some(span.flags),
         "process_pid" => span.pid,
+        "thread_id" => span.thread,
         _ => None,
     }
 }

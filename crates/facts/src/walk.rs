@@ -54,7 +54,7 @@ impl Walk {
         let entries = Entries::find(&rows, &tree, &served);
         let duplicate_of = duplicates::find(&rows, &tree, &meaning);
         rows.forget_calls();
-        process::inherit_event_loops(&mut rows, &tree);
+        process::inherit_threads(&mut rows, &tree);
         let sequences = sequence::number(&tree, &times);
         let measure_work = || {
             let wires = Wires::measure(&rows, &tree, &times, &entries, &path);

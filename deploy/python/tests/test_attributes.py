@@ -9,6 +9,8 @@ import threading
 
 import pytest
 import uvloop
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
@@ -102,16 +104,93 @@ def test_thread_beside_a_loop_says_each_time_that_it_has_none(companion):
     assert told == [False, False]
 
 
-def test_line_that_runs_often_is_told_by_the_first_of_each_second(companion):
+def test_lines_are_told_by_all_spans_of_the_first_requests_of_each_name_in_a_second(companion):
     told = []
     for second in (1, 2, 1):
-        for _ in range(CODE_PER_SECOND_MAX + 5):
-            span = companion.tracer.start_span(
-                "q", None, SpanKind.CLIENT, start_time=second * 10**9
-            )
-            told.append("code.line.number" in span.attributes)
-            span.end()
-    assert told == ([True] * CODE_PER_SECOND_MAX + [False] * 5) * 3
+        for name, requests in (("a", CODE_PER_SECOND_MAX + 5), ("b", 1)):
+            for _ in range(requests):
+                at = second * 10**9
+                with companion.tracer.start_as_current_span(name, start_time=at):
+                    for _ in range(CODE_PER_SECOND_MAX + 1):
+                        companion.tracer.start_span("q", kind=SpanKind.CLIENT).end()
+                tells = {"code.line.number" in s.attributes for s in companion.named("q")}
+                companion.exporter.clear()
+                told.append(tells)
+    of_second = [{True}] * CODE_PER_SECOND_MAX + [{False}] * 5 + [{True}]
+    assert told == of_second * 3
+
+
+def test_what_has_a_parent_of_another_process_is_a_request(companion):
+    """Also a forked one's, which has the parent's span as its current one."""
+    for _ in range(CODE_PER_SECOND_MAX):
+        companion.tracer.start_span("request", start_time=10**9).end()
+    with companion.tracer.start_as_current_span("request", start_time=10**9):
+        timesink_otel._companion.forked()
+        companion.tracer.start_span("q", kind=SpanKind.CLIENT, start_time=10**9).end()
+    (span,) = companion.named("q")
+    assert {"thread.id", "thread.name", "code.line.number"} <= set(span.attributes)
+
+
+def test_process_forked_from_one_with_loops_says_each_time_that_it_runs_none(companion):
+    async def main():
+        companion.tracer.start_span("on loop").end()
+        timesink_otel._companion.forked()
+
+    asyncio.run(main())
+    for _ in range(2):
+        companion.tracer.start_span("s", start_time=10**9).end()
+    told = [span.attributes.get("timesink.event_loop") for span in companion.named("s")]
+    assert told == [False, False]
+
+
+def test_spans_that_are_not_exported_use_up_nothing(recorded):
+    class Rare(Sampler):
+        def should_sample(self, parent_context, trace_id, name, *args, **kwargs):
+            decision = Decision.RECORD_AND_SAMPLE if name == "kept" else Decision.RECORD_ONLY
+            return SamplingResult(decision)
+
+        def get_description(self):
+            return "Rare"
+
+    provider = TracerProvider(sampler=Rare())
+    timesink_otel.install(provider)
+    try:
+        tracer = provider.get_tracer("test")
+        for _ in range(CODE_PER_SECOND_MAX):
+            tracer.start_span("lost", kind=SpanKind.CLIENT, start_time=10**9).end()
+        parent = tracer.start_span("lost", start_time=10**9)
+        context = set_span_in_context(parent)
+        kept = tracer.start_span("kept", context, SpanKind.CLIENT, start_time=10**9)
+    finally:
+        timesink_otel.uninstall()
+    assert {"thread.id", "thread.name", "code.line.number"} <= set(kept.attributes)
+
+
+def test_first_span_of_a_second_says_all_whatever_its_parent_said(companion):
+    with companion.tracer.start_as_current_span("long", start_time=10**9):
+        for second in (1, 2, 2):
+            companion.tracer.start_span("s", start_time=second * 10**9).end()
+    told = ["thread.id" in span.attributes for span in companion.named("s")]
+    assert told == [False, True, False]
+
+
+def test_child_says_that_there_is_no_loop_here_once_there_is_one_elsewhere(companion):
+    def loop_elsewhere():
+        async def main():
+            companion.tracer.start_span("on loop").end()
+
+        asyncio.run(main())
+
+    companion.tracer.start_span("first of the second", start_time=10**9).end()
+    with companion.tracer.start_as_current_span("request", start_time=10**9) as request:
+        thread = threading.Thread(target=loop_elsewhere)
+        thread.start()
+        thread.join()
+        for _ in range(2):
+            companion.tracer.start_span("q", start_time=10**9).end()
+    assert "timesink.event_loop" not in request.attributes
+    told = [span.attributes.get("timesink.event_loop") for span in companion.named("q")]
+    assert told == [False, False]
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])

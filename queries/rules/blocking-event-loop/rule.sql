@@ -153,6 +153,11 @@ WITH requests AS (
             )
         ) AS second
     FROM serializations
+), functions AS (
+    -- The functions that make each call: of a busy process only some requests tell.
+    SELECT DISTINCT process_id, place, code_file_path, code_function_name
+    FROM doings
+    WHERE code_function_name IS NOT NULL
 ), overlaps AS (
     -- What the blocking request did meanwhile, the longest overlap first.
     SELECT
@@ -174,6 +179,13 @@ WITH requests AS (
             AND doing.entry_span_id = block.entry_span_id
             AND doing.process_id = block.process_id
             AND doing.second = block.second
+    LEFT JOIN (SELECT DISTINCT process_id, place, TRUE AS is_known FROM functions) AS known
+        ON known.process_id = doing.process_id AND known.place = doing.place AND NOT doing.is_gap
+    LEFT JOIN functions
+        ON functions.process_id = doing.process_id
+            AND functions.place = doing.place
+            AND coalesce(functions.code_file_path = block.code_file_path, TRUE)
+            AND functions.code_function_name = block.code_function_name
     WHERE
         2 * (
             least(block.end_time_unix_nano, doing.end_time_unix_nano)
@@ -186,12 +198,16 @@ WITH requests AS (
             OR doing.end_time_unix_nano <= block.end_time_unix_nano + 20000
                 AND doing.start_time_unix_nano >= block.start_time_unix_nano - 20000000
         )
-        -- Where both know thread and code, they agree.
+        -- Where both know thread and code, they agree; who does not say whose code it is has that of
+        -- the same calls that do.
         AND coalesce(doing.thread_id = block.thread_id, TRUE)
         AND (
-            coalesce(doing.code_file_path = block.code_file_path, TRUE)
-                AND coalesce(doing.code_function_name = block.code_function_name, TRUE)
-            OR block.told_by = 'Logfire'
+            block.told_by = 'Logfire'
+            OR block.code_function_name IS NULL
+            OR doing.code_function_name = block.code_function_name
+                AND coalesce(doing.code_file_path = block.code_file_path, TRUE)
+            OR doing.code_function_name IS NULL
+                AND (known.is_known IS NULL OR functions.place IS NOT NULL)
         )
 ), told AS (
     -- Named by the operation that took most of it, else by the code, else by the gap that it left.

@@ -3,7 +3,7 @@ WITH in_threads AS (
     -- Requests of which the process says that a part was in another thread than its event loop's.
     SELECT DISTINCT trace_id, entry_span_id, TRUE AS is_in_threads
     FROM spans_with_facts
-    WHERE NOT timesink_event_loop
+    WHERE NOT coalesce(is_on_event_loop, timesink_event_loop)
 ), last_io AS (
     -- When the last call of each request to a database, cache or service ended. Work that goes on
     -- after the response, a background task, is none of it.

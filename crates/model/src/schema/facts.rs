@@ -260,7 +260,12 @@ pub fn table() -> Table {
         Column::optional(
             "is_on_event_loop",
             DataType::Boolean,
-            "Whether the span starts on a running event loop: `timesink.event_loop`, or what its parent in the same process has; NULL where nobody says so.",
+            "Whether the span starts on a running event loop: `timesink.event_loop`, or of a span without `thread.id` what its parent in the same process has; NULL where nobody says so.",
+        ),
+        Column::optional(
+            "starting_thread_id",
+            int.clone(),
+            "The thread that the span starts on: `thread.id`, or that of its parent in the same process; NULL where nobody says so.",
         ),
         Column::required("start_time_unix_nano", int, "As in `spans`."),
     ];

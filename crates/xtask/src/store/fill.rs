@@ -59,8 +59,8 @@ pub(super) fn send_copy(input: &Input, number: u8, serving: &Serving) -> Result<
     Ok(spans)
 }
 
-/// The threads that apply the rules to the live window: they read what came, and store nothing.
-const LIVE_RULES: [&str; 2] = ["timesink-live", timesink_query::THREAD_NAME];
+/// The threads of the live analysis: they read what came, and store nothing.
+const LIVE_ANALYSIS: [&str; 2] = ["timesink-live", timesink_query::THREAD_NAME];
 
 /// Stores at least so many spans that began so long ago, as fast as they are taken, and prints what
 /// that cost.
@@ -79,15 +79,16 @@ pub(super) fn all(input: &Input, data: &Path, spans: usize, begun_before: Durati
         number += 1;
     }
     let peak = serving.peak_bytes()? as f64 / 1_048_576.0;
-    let rules = serving.cpu_time_of(&LIVE_RULES)?;
+    // Threads that have ended, and what is analysed as it ends, count as storing.
+    let analysis = serving.cpu_time_of(&LIVE_ANALYSIS)?;
     // The rest is flushed as it ends.
     let cpu = serving.end()?.saturating_sub(cpu);
     println!(
         "{sent} spans taken, {:.0} a second while sent from the same cores; for a second of the \
-         server's CPU {:.0} with Parquet and facts, {:.0} with the live rules too; peak \
+         server's CPU {:.0} with Parquet and facts, {:.0} with the live analysis too; peak \
          {peak:.0} MiB",
         sent as f64 / took.as_secs_f64(),
-        sent as f64 / cpu.saturating_sub(rules).as_secs_f64(),
+        sent as f64 / cpu.saturating_sub(analysis).as_secs_f64(),
         sent as f64 / cpu.as_secs_f64(),
     );
     Ok(())

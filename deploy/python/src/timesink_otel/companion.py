@@ -88,7 +88,7 @@ class Companion:
 
     def forked(self):
         self.processor.forked()
-        for name in ("first_request", "event_loop"):
+        for name in ("first_request", "event_loop", "code"):
             self.probes[name].forked()
 
 

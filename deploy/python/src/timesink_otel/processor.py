@@ -1,4 +1,4 @@
-"""The span processor: attributes at the start of every span, and which spans are open on a loop.
+"""The span processor: attributes at the start of spans, and which spans are open on a loop.
 
 It runs inside the service at every span, so each line here is paid for some thousand times a
 second: one dictionary, one call of the SDK, nothing at the end but a look into a dictionary.
@@ -15,7 +15,6 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import SpanKind, get_current_span
 
 from timesink_otel.emitter import SCOPE
-from timesink_otel.probes.code import SECOND_NANOS
 
 _log = logging.getLogger("timesink_otel")
 _SERVER, _CONSUMER = SpanKind.SERVER, SpanKind.CONSUMER
@@ -28,7 +27,8 @@ _SDK_FRAMES = 5
 _ASGI_EVENTS = (" http send", " http receive", " websocket send", " websocket receive")
 # Threads of which it is known in which second they last told what they always are. Their ids come
 # again; a process that makes new ones for ever forgets them all.
-_THREADS_MAX = 4096
+THREADS_MAX = 4096
+_SECOND_NANOS = 1_000_000_000
 
 
 class Processor(SpanProcessor):
@@ -39,6 +39,8 @@ class Processor(SpanProcessor):
         self._first_request = probes["first_request"]
         self._event_loop = probes["event_loop"]
         self._seconds = {}
+        # Of another process than the one in which a span started, by whatever it was forked.
+        self._process = object()
 
     def on_start(self, span, parent_context=None):
         if self.on:
@@ -55,31 +57,47 @@ class Processor(SpanProcessor):
         attributes = {}
         loop = _get_running_loop()
         kind = span.kind
-        starts_elsewhere = _starts_elsewhere(span, loop, parent_context)
-        is_first = starts_elsewhere and self._is_first_of_second(span)
-        if starts_elsewhere and self._thread.on:
-            self._thread.describe(attributes, is_first)
+        if not span.context.trace_flags.sampled:
+            # Nobody gets to read it, but while it is open its loop is watched.
+            if self._event_loop.on and loop is not None:
+                self._event_loop.opened(span, loop)
+            return
+        second = span.start_time // _SECOND_NANOS
+        is_first = self._is_first_of_second(second)
+        parent = get_current_span(parent_context)
+        tells_loop = self._event_loop.on and self._event_loop.watches(span, loop)
+        here = (self._process, get_ident(), loop is not None, tells_loop)
+        above = getattr(parent, "_timesink_here", None)
+        span._timesink_here = here
+        # Most spans start where their parent does: to say it again would cost more than all else
+        # here. The first of each second says it all the same, lest it hang on one span.
+        if is_first or above != here:
+            if self._thread.on:
+                self._thread.describe(attributes, is_first)
+            if tells_loop or (is_first and loop is None and self._event_loop.on):
+                self._event_loop.describe(attributes, loop)
+        if self._code.on:
+            if above is None or above[0] is not self._process:
+                span._timesink_code = self._code.is_told_by(span.name, second)
+            else:
+                span._timesink_code = parent._timesink_code
         if kind is _CLIENT or kind is _PRODUCER:
-            if self._code.on:
-                self._code.describe(attributes, span, sys._getframe(_SDK_FRAMES), loop)
+            if self._code.on and span._timesink_code:
+                self._code.describe(attributes, sys._getframe(_SDK_FRAMES), loop)
         elif kind is _SERVER or kind is _CONSUMER:
             if self._first_request.on:
                 self._first_request.describe(attributes)
             if loop is None and self._event_loop.on:
                 self._event_loop.opened_in_thread(span)
-        if self._event_loop.on:
-            is_watched = loop is None or self._event_loop.opened(span, loop)
-            if starts_elsewhere and is_watched:
-                self._event_loop.describe(attributes, loop, is_first)
         if attributes:
             span.set_attributes(attributes)
 
-    def _is_first_of_second(self, span):
-        """Tells whether its thread has told nothing yet in the second in which the span starts."""
-        ident, second = get_ident(), span.start_time // SECOND_NANOS
+    def _is_first_of_second(self, second):
+        """Tells whether no span of this thread has told its name in this second."""
+        ident = get_ident()
         if self._seconds.get(ident) == second:
             return False
-        if len(self._seconds) >= _THREADS_MAX:
+        if len(self._seconds) >= THREADS_MAX:
             self._seconds.clear()
         self._seconds[ident] = second
         return True
@@ -87,6 +105,7 @@ class Processor(SpanProcessor):
     def forked(self):
         """The child's thread has the id of its parent's, and a process of its own to tell of."""
         self._seconds = {}
+        self._process = object()
 
     def on_end(self, span):
         if self._event_loop.on:
@@ -97,13 +116,3 @@ class Processor(SpanProcessor):
 
     def force_flush(self, timeout_millis=30000):
         return True
-
-
-def _starts_elsewhere(span, loop, parent_context):
-    """Tells whether the thread, or whether a loop runs on it, is not what the parent said.
-
-    Most spans start where their parent does: to say it again would cost more than all else here.
-    """
-    here = (get_ident(), loop is not None)
-    span._timesink_here = here
-    return getattr(get_current_span(parent_context), "_timesink_here", None) != here

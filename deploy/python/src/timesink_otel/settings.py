@@ -20,7 +20,7 @@ GC_MILLIS_MIN = 5.0
 IMPORT_MILLIS_MIN = 5.0
 # A service that crosses a floor in every request must not double its spans.
 SPANS_PER_SECOND_MAX = 50.0
-# One in so many calls of a busy line is enough to know it, and a loop's first calls tell the loop.
+# So many requests of a name are enough to know its lines.
 CODE_PER_SECOND_MAX = 10
 
 

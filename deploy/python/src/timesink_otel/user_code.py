@@ -122,16 +122,6 @@ def function_name(frame):
     return "%s.%s" % (module, name) if module else name
 
 
-class Line(dict):
-    """The attributes of a line, and how many spans told them in which second since the epoch."""
-
-    __slots__ = ("second", "told")
-
-    def __init__(self, attributes):
-        super().__init__(attributes)
-        self.second = self.told = 0
-
-
 class _Place:
     """A code object of the user's.
 
@@ -150,7 +140,7 @@ class _Place:
         try:
             return self._attributes[frame.f_lasti]
         except KeyError:
-            attributes = Line({"code.file.path": self._file, "code.function.name": self._function})
+            attributes = {"code.file.path": self._file, "code.function.name": self._function}
             if frame.f_lineno is not None:
                 attributes["code.line.number"] = frame.f_lineno
             self._attributes[frame.f_lasti] = attributes

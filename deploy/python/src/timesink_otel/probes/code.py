@@ -4,27 +4,44 @@ from __future__ import annotations
 
 from timesink_otel.probe import Probe
 
-SECOND_NANOS = 1_000_000_000
+# Names of requests of which is known how many were told in the last second. What has no names but
+# new ones is told each time.
+NAMES_MAX = 4096
 
 
 class Code(Probe):
     name = "code"
 
-    def describe(self, attributes, span, frame, loop):
-        """Adds the line, unless enough spans of this second have told it.
+    def install(self):
+        self._told = {}
 
-        A line that is run some thousand times a second is known without each saying so, and three
-        attributes of each would keep the exporter's thread busy, for which requests wait.
+    def is_told_by(self, name, second):
+        """Tells whether the client spans of a request that begins now, of this name, get a line.
+
+        The lines of a busy request are known without each saying so, and three attributes of each
+        span would keep the exporter's thread busy, for which requests wait. Of the requests that
+        tell, all spans do: so what is a loop still looks like one.
         """
         try:
-            line = self.user_code.find_on(loop, frame)
-            if line is None:
-                return
-            second = span.start_time // SECOND_NANOS
-            if line.second != second:
-                line.second, line.told = second, 0
-            if line.told < self.settings.code_per_second_max:
-                line.told += 1
-                attributes.update(line)
+            last = self._told.get(name)
+            if last is None and len(self._told) >= NAMES_MAX:
+                self._told.clear()
+            told = last[1] if last is not None and last[0] == second else 0
+            if told >= self.settings.code_per_second_max:
+                return False
+            self._told[name] = (second, told + 1)
+            return True
         except Exception as error:
             self.fail(error)
+            return False
+
+    def describe(self, attributes, frame, loop):
+        try:
+            found = self.user_code.find_on(loop, frame)
+            if found:
+                attributes.update(found)
+        except Exception as error:
+            self.fail(error)
+
+    def forked(self):
+        self._told = {}

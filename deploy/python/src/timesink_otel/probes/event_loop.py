@@ -51,6 +51,8 @@ class EventLoop(Probe):
 
     def __init__(self, companion):
         super().__init__(companion)
+        # Whether the process that this one was forked from has loops: to readers they may be one.
+        self._has_loops_above = False
         self._reset()
 
     def _reset(self):
@@ -80,13 +82,21 @@ class EventLoop(Probe):
         if watch is not None:
             watch.serialization = Serialization(start, end, attributes, parent)
 
-    def describe(self, attributes, loop, is_first):
+    def watches(self, span, loop):
+        """Tells whether a span that starts here is to say whether a loop runs, as far as it knows.
+
+        On a loop, where that is watched; in a thread, where the process has loops at all.
+        """
+        if loop is None:
+            return self._tells_enough and (self._has_loops_above or bool(self._watches))
+        return self.opened(span, loop) and self._tells_enough
+
+    def describe(self, attributes, loop):
         """Says whether a loop runs here; nothing where it would be wrong that it is watched.
 
-        Who reads it takes for granted that a block of the default floor is told. While there is no
-        loop in this process, the first span of each thread in a second is enough.
+        Who reads it takes for granted that a block of the default floor is told.
         """
-        if self._tells_enough and (is_first or self._watches):
+        if self._tells_enough:
             attributes["timesink.event_loop"] = loop is not None
 
     def opened(self, span, loop):
@@ -144,6 +154,7 @@ class EventLoop(Probe):
 
     def forked(self):
         """Only the forking thread lives on in the child: no watchdog, and locks in any state."""
+        self._has_loops_above = self._has_loops_above or bool(self._watches)
         for watch in self._watches.values():
             watch.release()
         if self._clocks is not None:
