@@ -60,6 +60,7 @@ def test_threads_and_names_that_were_told_of_are_bounded(companion, monkeypatch)
         companion.tracer.start_span(str(number)).end()
         assert len(inside.processor._seconds) <= processor.THREADS_MAX == 4096
         assert len(inside.probes["code"]._told) <= code.NAMES_MAX == 4096
+    assert all(isinstance(name, int) for name in inside.probes["code"]._told)
 
 
 def test_samples_of_a_block_are_bounded():

@@ -23,6 +23,8 @@ class Code(Probe):
         tell, all spans do: so what is a loop still looks like one.
         """
         try:
+            # The hash alone: names may be long, and two that share one share what they may tell.
+            name = hash(name)
             last = self._told.get(name)
             if last is None and len(self._told) >= NAMES_MAX:
                 self._told.clear()
