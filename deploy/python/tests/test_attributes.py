@@ -22,7 +22,7 @@ from sqlalchemy.util.concurrency import greenlet_spawn
 
 import timesink_otel
 from support import line_of
-from timesink_otel.settings import CODE_PER_SECOND_MAX
+from timesink_otel.settings import DETAIL_PER_SECOND_MAX
 from timesink_otel.user_code import CODES_MAX, UserCode
 
 
@@ -107,22 +107,22 @@ def test_thread_beside_a_loop_says_each_time_that_it_has_none(companion):
 def test_lines_are_told_by_all_spans_of_the_first_requests_of_each_name_in_a_second(companion):
     told = []
     for second in (1, 2, 1):
-        for name, requests in (("a", CODE_PER_SECOND_MAX + 5), ("b", 1)):
+        for name, requests in (("a", DETAIL_PER_SECOND_MAX + 5), ("b", 1)):
             for _ in range(requests):
                 at = second * 10**9
                 with companion.tracer.start_as_current_span(name, start_time=at):
-                    for _ in range(CODE_PER_SECOND_MAX + 1):
+                    for _ in range(DETAIL_PER_SECOND_MAX + 1):
                         companion.tracer.start_span("q", kind=SpanKind.CLIENT).end()
                 tells = {"code.line.number" in s.attributes for s in companion.named("q")}
                 companion.exporter.clear()
                 told.append(tells)
-    of_second = [{True}] * CODE_PER_SECOND_MAX + [{False}] * 5 + [{True}]
+    of_second = [{True}] * DETAIL_PER_SECOND_MAX + [{False}] * 5 + [{True}]
     assert told == of_second * 3
 
 
 def test_what_has_a_parent_of_another_process_is_a_request(companion):
     """Also a forked one's, which has the parent's span as its current one."""
-    for _ in range(CODE_PER_SECOND_MAX):
+    for _ in range(DETAIL_PER_SECOND_MAX):
         companion.tracer.start_span("request", start_time=10**9).end()
     with companion.tracer.start_as_current_span("request", start_time=10**9):
         timesink_otel._companion.forked()
@@ -156,7 +156,7 @@ def test_spans_that_are_not_exported_use_up_nothing(recorded):
     timesink_otel.install(provider)
     try:
         tracer = provider.get_tracer("test")
-        for _ in range(CODE_PER_SECOND_MAX):
+        for _ in range(DETAIL_PER_SECOND_MAX):
             tracer.start_span("lost", kind=SpanKind.CLIENT, start_time=10**9).end()
         parent = tracer.start_span("lost", start_time=10**9)
         context = set_span_in_context(parent)

@@ -78,7 +78,8 @@ def check_culprit(blocks, path, mark):
         assert attributes["code.line.number"] in lines, path
         if path in CALLEES:
             assert attributes.get("timesink.callee") == CALLEES[path]
-        assert 1 <= attributes["timesink.event_loop.samples"]
+        # A serializer keeps the interpreter, and tells its line where no sample came in time.
+        assert path == "encode" or 1 <= attributes["timesink.event_loop.samples"], (path, block)
         assert attributes["timesink.event_loop.lag"] == pytest.approx(
             (block["end"] - block["start"]) / 1e9, abs=1e-3
         )

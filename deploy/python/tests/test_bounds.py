@@ -9,8 +9,8 @@ import time
 
 import timesink_otel
 from support import BLOCKED
-from timesink_otel import processor
-from timesink_otel.probes import code, event_loop, loop_watch
+from timesink_otel import detail, processor
+from timesink_otel.probes import event_loop, loop_watch
 from timesink_otel.probes.block import SAMPLES_MAX, Block, Seen, Times
 from timesink_otel.user_code import FRAMES_MAX, UserCode
 
@@ -56,11 +56,11 @@ def test_loops_are_bounded_and_closed_ones_make_room(companion):
 def test_threads_and_names_that_were_told_of_are_bounded(companion, monkeypatch):
     inside = timesink_otel._companion
     monkeypatch.setattr(processor, "get_ident", iter(range(10**6)).__next__)
-    for number in range(processor.THREADS_MAX + code.NAMES_MAX):
+    for number in range(processor.THREADS_MAX + detail.NAMES_MAX):
         companion.tracer.start_span(str(number)).end()
         assert len(inside.processor._seconds) <= processor.THREADS_MAX == 4096
-        assert len(inside.probes["code"]._told) <= code.NAMES_MAX == 4096
-    assert all(isinstance(name, int) for name in inside.probes["code"]._told)
+        assert len(inside.processor._detail._told) <= detail.NAMES_MAX == 4096
+    assert all(isinstance(name, int) for name in inside.processor._detail._told)
 
 
 def test_samples_of_a_block_are_bounded():

@@ -109,7 +109,7 @@ def test_readme_has_each_variable_with_its_default_and_each_probe():
         "TIMESINK_SERIALIZE_MILLIS_MIN": "%d" % (defaults.serialize_nanos_min / 1e6),
         "TIMESINK_GC_MILLIS_MIN": "%d" % (defaults.gc_nanos_min / 1e6),
         "TIMESINK_IMPORT_MILLIS_MIN": "%d" % (defaults.import_nanos_min / 1e6),
-        "TIMESINK_CODE_PER_SECOND_MAX": "%d" % defaults.code_per_second_max,
+        "TIMESINK_DETAIL_PER_SECOND_MAX": "%d" % defaults.detail_per_second_max,
         "TIMESINK_SPANS_PER_SECOND_MAX": "%d" % defaults.spans_per_second_max,
         "TIMESINK_USER_PACKAGES": "none",
     }

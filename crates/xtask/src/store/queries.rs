@@ -1,8 +1,8 @@
 //! Queries such as reports ask, over the same files by `DuckDB` and by us.
 
-use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -76,26 +76,28 @@ const QUERIES: [(&str, &str); 10] = [
     ),
 ];
 
-/// Runs the queries by both engines, and prints their medians.
+/// Runs each query by both engines in turns, so that what else the machine does hits both, and
+/// prints their medians.
 pub(super) fn side_by_side(data: &Path) -> Result<()> {
     let limits = Limits { memory_bytes_max: 8 << 30, ..Limits::default() };
     let runtime = Runtime::new()?;
     let (database, files) = open(data, limits, &runtime)?;
     let session = database.session()?;
-    let duck = duckdb(&files, limits.partitions)?;
+    let mut duck = DuckDb::start(&files, limits.partitions)?;
     println!("\n{:36}{:>10}{:>10}{:>8}", "query, ms", "timesink", "DuckDB", "ratio");
     let mut ratios = Vec::new();
     for (name, sql) in QUERIES {
-        let sql =
+        let mine =
             sql.replace("P95(duration_nanos)", "approx_percentile_cont(duration_nanos, 0.95)");
-        let mut times = Vec::new();
+        let theirs = sql.replace("P95(duration_nanos)", "approx_quantile(duration_nanos, 0.95)");
+        let mut times = (Vec::new(), Vec::new());
         for _ in 0..=RUNS {
             let began = Instant::now();
-            runtime.block_on(session.query(&sql))?;
-            times.push(began.elapsed().as_secs_f64() * 1e3);
+            runtime.block_on(session.query(&mine))?;
+            times.0.push(began.elapsed().as_secs_f64() * 1e3);
+            times.1.push(duck.time(&theirs)?);
         }
-        let ours = median(&mut times[1..]);
-        let theirs = *duck.get(name).with_context(|| format!("DuckDB says nothing of `{name}`"))?;
+        let (ours, theirs) = (median(&mut times.0[1..]), median(&mut times.1[1..]));
         ratios.push(ours / theirs);
         println!("{name:36}{ours:>10.0}{theirs:>10.0}{:>8.2}", ours / theirs);
     }
@@ -127,30 +129,36 @@ fn open(data: &Path, limits: Limits, runtime: &Runtime) -> Result<(StoredDatabas
     Ok((StoredDatabase::new(vec![table], limits)?, files))
 }
 
-/// Returns the medians of `DuckDB`, ms, by the name of the query.
-fn duckdb(files: &[String], threads: usize) -> Result<BTreeMap<String, f64>> {
-    let scripts = root().join("tests/e2e/python");
-    let venv = target()?.join("tmp/venv");
-    let made = Command::new(scripts.join("venv.sh")).arg(&venv).output()?;
-    let python = String::from_utf8_lossy(&made.stdout).trim().to_owned();
-    let queries: BTreeMap<&str, String> = QUERIES
-        .into_iter()
-        .map(|(name, sql)| {
-            let p95 = "approx_quantile(duration_nanos, 0.95)";
-            (name, sql.replace("P95(duration_nanos)", p95))
-        })
-        .collect();
-    let asked = serde_json::json!({
-        "files": files, "threads": threads, "runs": RUNS, "queries": queries,
-    });
-    let asked_path = target()?.join("duckdb-queries.json");
-    std::fs::write(&asked_path, asked.to_string())?;
-    let output =
-        Command::new(python).arg(scripts.join("time_queries.py")).arg(&asked_path).output()?;
-    if !output.status.success() {
-        bail!("DuckDB failed: {}", String::from_utf8_lossy(&output.stderr));
+/// `DuckDB` in a process that waits for queries; it ends when its input does.
+struct DuckDb {
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl DuckDb {
+    fn start(files: &[String], threads: usize) -> Result<Self> {
+        let scripts = root().join("tests/e2e/python");
+        let venv = target()?.join("tmp/venv");
+        let made = Command::new(scripts.join("venv.sh")).arg(&venv).output()?;
+        let python = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+        let child = Command::new(python)
+            .arg(scripts.join("time_queries.py"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut input = child.stdin.context("DuckDB has no input")?;
+        let output = BufReader::new(child.stdout.context("DuckDB has no output")?);
+        writeln!(input, "{}", serde_json::json!({ "files": files, "threads": threads }))?;
+        Ok(Self { input, output })
     }
-    Ok(serde_json::from_slice(&output.stdout)?)
+
+    /// Runs a query once; returns how long it took, ms. What it says of an error it says itself.
+    fn time(&mut self, sql: &str) -> Result<f64> {
+        writeln!(self.input, "{}", serde_json::json!(sql))?;
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        line.trim().parse().with_context(|| format!("DuckDB did not answer `{sql}`"))
+    }
 }
 
 fn median(times: &mut [f64]) -> f64 {

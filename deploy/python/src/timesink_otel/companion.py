@@ -24,7 +24,7 @@ class Companion:
         self.user_code = UserCode(settings.user_packages)
         self.imports = Imports()
         self.probes = {kind.name: kind(self) for kind in PROBES}
-        self.processor = Processor(self.probes)
+        self.processor = Processor(self.probes, settings.detail_per_second_max)
         self._set_tracer_provider = None
 
     def start(self, tracer_provider=None):
@@ -88,7 +88,7 @@ class Companion:
 
     def forked(self):
         self.processor.forked()
-        for name in ("first_request", "event_loop", "code"):
+        for name in ("first_request", "event_loop"):
             self.probes[name].forked()
 
 

@@ -14,6 +14,7 @@ from threading import get_ident
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import SpanKind, get_current_span
 
+from timesink_otel.detail import Detail
 from timesink_otel.emitter import SCOPE
 
 _log = logging.getLogger("timesink_otel")
@@ -32,13 +33,18 @@ _SECOND_NANOS = 1_000_000_000
 
 
 class Processor(SpanProcessor):
-    def __init__(self, probes):
+    def __init__(self, probes, detail_per_second_max):
         self.on = True
         self._thread = probes["thread"]
         self._code = probes["code"]
         self._first_request = probes["first_request"]
         self._event_loop = probes["event_loop"]
+        self._detail_per_second_max = detail_per_second_max
+        self._begin()
+
+    def _begin(self):
         self._seconds = {}
+        self._detail = Detail(self._detail_per_second_max)
         # Of another process than the one in which a span started, by whatever it was forked.
         self._process = object()
 
@@ -76,13 +82,13 @@ class Processor(SpanProcessor):
                 self._thread.describe(attributes, is_first)
             if tells_loop or (is_first and loop is None and self._event_loop.on):
                 self._event_loop.describe(attributes, loop)
-        if self._code.on:
-            if above is None or above[0] is not self._process:
-                span._timesink_code = self._code.is_told_by(span.name, second)
-            else:
-                span._timesink_code = parent._timesink_code
+        if above is None or above[0] is not self._process:
+            tells_detail = self._detail.admits(span.name, second)
+        else:
+            tells_detail = parent._timesink_detail
+        span._timesink_detail = tells_detail
         if kind is _CLIENT or kind is _PRODUCER:
-            if self._code.on and span._timesink_code:
+            if tells_detail and self._code.on:
                 self._code.describe(attributes, sys._getframe(_SDK_FRAMES), loop)
         elif kind is _SERVER or kind is _CONSUMER:
             if self._first_request.on:
@@ -104,8 +110,7 @@ class Processor(SpanProcessor):
 
     def forked(self):
         """The child's thread has the id of its parent's, and a process of its own to tell of."""
-        self._seconds = {}
-        self._process = object()
+        self._begin()
 
     def on_end(self, span):
         if self._event_loop.on:

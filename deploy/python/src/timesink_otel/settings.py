@@ -21,7 +21,7 @@ IMPORT_MILLIS_MIN = 5.0
 # A service that crosses a floor in every request must not double its spans.
 SPANS_PER_SECOND_MAX = 50.0
 # So many requests of a name are enough to know its lines.
-CODE_PER_SECOND_MAX = 10
+DETAIL_PER_SECOND_MAX = 10
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Settings:
     gc_nanos_min: int = int(GC_MILLIS_MIN * 1e6)
     import_nanos_min: int = int(IMPORT_MILLIS_MIN * 1e6)
     spans_per_second_max: float = SPANS_PER_SECOND_MAX
-    code_per_second_max: float = CODE_PER_SECOND_MAX
+    detail_per_second_max: float = DETAIL_PER_SECOND_MAX
     user_packages: Tuple[str, ...] = field(default=())
 
     @classmethod
@@ -57,8 +57,8 @@ class Settings:
             spans_per_second_max=_number(
                 environment, "TIMESINK_SPANS_PER_SECOND_MAX", SPANS_PER_SECOND_MAX
             ),
-            code_per_second_max=_number(
-                environment, "TIMESINK_CODE_PER_SECOND_MAX", CODE_PER_SECOND_MAX
+            detail_per_second_max=_number(
+                environment, "TIMESINK_DETAIL_PER_SECOND_MAX", DETAIL_PER_SECOND_MAX
             ),
             user_packages=_names(environment.get("TIMESINK_USER_PACKAGES", "")),
         )

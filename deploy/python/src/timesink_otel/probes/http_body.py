@@ -2,6 +2,7 @@
 
 It listens where the OpenTelemetry instrumentations make their spans. The request's size and, in
 WSGI, the response's is what `Content-Length` says; in ASGI the response's bytes are counted.
+Small responses are told by requests that are told in detail alone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from timesink_otel.probe import Probe
 
 REQUEST = "http.request.body.size"
 RESPONSE = "http.response.body.size"
+# What TCP sends at once, before the client has to answer: ten segments (RFC 6928, section 2).
+SMALL_BYTES_MAX = 14600
 # Rules out nearly every other header, at less cost than its name in lower case.
 _NAME_LENGTH = len("content-length")
 
@@ -104,7 +107,10 @@ class HttpBody(Probe):
 
 
 def _set_response(span, size):
-    if span.is_recording():
+    if not span.is_recording():
+        return
+    # Without the mark, as before `install`, it is not known who tells.
+    if SMALL_BYTES_MAX < size or getattr(span, "_timesink_detail", True):
         span.set_attribute(RESPONSE, size)
 
 

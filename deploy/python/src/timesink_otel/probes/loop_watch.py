@@ -3,8 +3,8 @@
 `_SelectorWatch`: asyncio's own loops wait in `loop._selector.select`. Busy is the time between its
 return and its next call: exact at both ends, for two clock readings a turn of the loop.
 
-`_BeatWatch`: uvloop and others wait in C. A callback is given to the loop, by the watchdog every
-few milliseconds while spans are open, and by the loop's own thread when a span starts or ends
+`_BeatWatch`: uvloop and others wait in C. A callback is given to the loop, by the watchdog when it
+finds it at work while spans are open, and by the loop's own thread when a span starts or ends
 there. Busy is the time from then until the loop runs it. The start is exact for a block in the same
 callback as a span's start or end; otherwise it may lie up to one look of the watchdog earlier. It
 is never told too early. C code that keeps the interpreter lets the watchdog give its callback only
@@ -104,6 +104,23 @@ class _Watch:
         """Returns the clocks when the loop became busy: those of the last look, or later ones."""
         return self.times._replace(mine=max(self.times.mine, self.busy_cpu))
 
+    def is_quiet(self, elapsed):
+        """Tells whether the loop is free, having computed for less than half of `elapsed`.
+
+        If so, the clocks of the last look are those of this one.
+        """
+        if self.busy_since or not self._is_free():
+            return False
+        times = self.times_now()
+        # C code that a loop calls has no frame: while a loop computes, its frame does not tell.
+        if elapsed <= 2 * (times.mine - self.times.mine):
+            return False
+        self.times = times
+        return True
+
+    def _is_free(self):
+        return True
+
     def is_idle(self, frame):
         """Tells whether this innermost frame is the loop waiting, as far as frames can tell."""
         return False
@@ -201,6 +218,12 @@ class _BeatWatch(_Watch):
         self.loop_code = sys._getframe(1).f_code
         self._turned()
         self.busy_since = 0
+
+    def _is_free(self):
+        if not self.spans:
+            return True
+        frame = sys._current_frames().get(self.thread_id)
+        return frame is not None and frame.f_code is self.loop_code
 
     def is_idle(self, frame):
         return frame.f_code is self.loop_code
