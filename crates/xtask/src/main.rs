@@ -36,7 +36,7 @@ usage: cargo xtask COMMAND
   bench [--traces DIR] [--runs N]
                         measure each stage and the release binary over the recordings
   ingest [--durable]    measure the receiver of the release binary, with 1 to 64 exporters
-  store [--spans N | --data DIR]
+  store [--spans N] [--data DIR] [--part rates|overload|restart|joining|kept|queries]
                         measure what keeping spans costs, and how fast they are found again
   clients [DIR]         send every recording to the release binary, by every real client
   faults                kill the release binary under exporters: nothing acknowledged is lost

@@ -93,15 +93,46 @@ def test_forked_process_tells_its_thread_anew(companion):
     assert all("thread.name" in span.attributes for span in companion.named("s"))
 
 
-def test_thread_beside_a_loop_says_each_time_that_it_has_none(companion):
+def test_request_in_a_thread_beside_a_loop_says_each_time_that_it_has_none(companion):
     async def main():
         companion.tracer.start_span("on loop").end()
-        for _ in range(2):
+        for _ in range(DETAIL_PER_SECOND_MAX + 2):
             await asyncio.to_thread(lambda: companion.tracer.start_span("beside").end())
 
     asyncio.run(main())
     told = [span.attributes["timesink.event_loop"] for span in companion.named("beside")]
-    assert told == [False, False]
+    assert told == (DETAIL_PER_SECOND_MAX + 2) * [False]
+
+
+def test_request_on_the_only_loop_says_so_in_detail_alone(companion):
+    async def main():
+        for _ in range(DETAIL_PER_SECOND_MAX + 2):
+            companion.tracer.start_span("s", start_time=10**9).end()
+
+    asyncio.run(main())
+    told = ["timesink.event_loop" in span.attributes for span in companion.named("s")]
+    assert told == DETAIL_PER_SECOND_MAX * [True] + 2 * [False]
+
+
+def test_request_on_one_of_several_loops_says_its_thread_each_time(companion):
+    async def main(requests):
+        for _ in range(requests):
+            companion.tracer.start_span("s", start_time=10**9).end()
+
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+    for loop in loops:
+        loop.run_until_complete(main(1))
+    loops[0].run_until_complete(main(DETAIL_PER_SECOND_MAX))
+    assert all("thread.id" in span.attributes for span in companion.named("s"))
+    for loop in loops:
+        loop.close()
+
+
+def test_request_in_a_process_without_a_loop_says_its_thread_in_detail_alone(companion):
+    for _ in range(DETAIL_PER_SECOND_MAX + 2):
+        companion.tracer.start_span("s", start_time=10**9).end()
+    told = ["thread.id" in span.attributes for span in companion.named("s")]
+    assert told == DETAIL_PER_SECOND_MAX * [True] + 2 * [False]
 
 
 def test_lines_are_told_by_all_spans_of_the_first_requests_of_each_name_in_a_second(companion):

@@ -1,7 +1,7 @@
 """Times queries over Parquet files with DuckDB, one at a time.
 
 The first line of the input is the JSON of `{"files", "threads"}`, every further one that of a
-query. Each query is run once and answered by a line: how long it took, ms.
+query. Each query is run once and answered by a line: `[MS, ROWS]`, how long it took and found.
 """
 
 import json
@@ -17,5 +17,5 @@ connection.execute(f"CREATE VIEW spans AS SELECT * FROM read_parquet([{listed}])
 for line in sys.stdin:
     query = json.loads(line)
     began = time.perf_counter()
-    connection.execute(query).fetchall()
-    print((time.perf_counter() - began) * 1000, flush=True)
+    rows = len(connection.execute(query).fetchall())
+    print(json.dumps([(time.perf_counter() - began) * 1000, rows]), flush=True)

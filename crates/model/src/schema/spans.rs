@@ -93,7 +93,7 @@ promoted! {
     Span text "code.function.name" "code_function_name" "The function, with its module where known.";
     Span text "code.file.path" "code_file_path" "The source file.";
     Span int "code.line.number" "code_line_number" "The line in the source file.";
-    Span int "thread.id" "thread_id" "The thread's id. `timesink-otel` says it where it is not the parent's: `facts.starting_thread_id` has it everywhere.";
+    Span int "thread.id" "thread_id" "The thread's id. `timesink-otel` says it where it is not the parent's, and in some of a busy service's requests.";
     Span text "thread.name" "thread_name" "The thread's name.";
     Span text "error.type" "error_type" "The class of error.";
     Span text "gen_ai.provider.name" "gen_ai_provider_name" "The model's provider.";
@@ -110,7 +110,7 @@ promoted! {
     Span text "service.peer.name" "service_peer_name" "The logical name of the called service.";
     Span text "http.target" "http_target" "Path and query under their name before 1.21: whether it is there tells how Python's Django serves.";
     Span text "timesink.mute.rules" "timesink_mute_rules" "The rules whose findings in this endpoint are of no interest, by name.";
-    Span bool "timesink.event_loop" "timesink_event_loop" "Whether the span started on a running event loop; NULL where nobody watches it, or where it is as for the parent: `facts.is_on_event_loop` has it everywhere. By `timesink-otel`.";
+    Span bool "timesink.event_loop" "timesink_event_loop" "Whether the span started on a running event loop; NULL where nobody watches it, and where it goes without saying: as for the parent (`facts.is_on_event_loop` has it there), and for most requests of a busy service on its only loop. By `timesink-otel`.";
     Span text "logfire.msg" "logfire_msg" "Logfire's message: what its span or log says, for people.";
     Span text "timesink.callee" "timesink_callee" "The library's function that blocked the event loop, or that serialized, `json.dumps` say. By `timesink-otel`.";
 }

@@ -230,4 +230,11 @@ fn tables_may_lie_in_a_bucket() {
     let said = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert!(!said.contains("another") && !said.contains(SECRET), "{said}");
+
+    // Nobody can tell what is in it.
+    bucket.stop();
+    let refused = bucket.timesink(&["serve", "--data", &data]).output().expect("it starts");
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("bucket"), "{said}");
 }

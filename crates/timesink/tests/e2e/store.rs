@@ -352,6 +352,8 @@ fn other_engines_read_the_tables() {
     // Its first span ends before it starts.
     serve.post(&message(1001).replacen("1000000001", "1", 1));
     serve.wait_for(259);
+    let (_, metrics) = serve.get("/metrics", "");
+    assert!(metrics.contains("\ntimesink_receiver_spans_quarantined_total 1\n"), "{metrics}");
     end(serve);
     for _ in 0..3 {
         end(start(&data));

@@ -24,6 +24,9 @@ use crate::workspace::{cargo, release_binary, root, run as run_command, target};
 /// The recordings lie beside the repository.
 const TRACES: &str = "../shared/traces";
 
+/// What is measured alone with `--part`; `queries` are those of `--data`, once that is there.
+const PARTS: [&str; 6] = ["rates", "overload", "restart", "joining", "kept", "queries"];
+
 /// Spans that are stored, unless it is said otherwise.
 const SPANS: usize = 10_000_000;
 
@@ -42,17 +45,15 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         match (*option, *value) {
             ("--spans", count) => spans = count.parse().context("expected a number of spans")?,
             ("--data", folder) => keep = Some(folder),
-            ("--part", "rates" | "overload" | "restart" | "joining" | "kept") => {
-                part = Some(*value);
-            }
+            ("--part", name) if PARTS.contains(&name) => part = Some(name),
             _ => break,
         }
         rest = others;
     }
     if !rest.is_empty() {
         bail!(
-            "`store` has the options `--spans N`, `--data DIR` and `--part \
-             rates|overload|restart|joining|kept`, found `{}`",
+            "`store` has the options `--spans N`, `--data DIR` and `--part {}`, found `{}`",
+            PARTS.join("|"),
             rest.join(" ")
         );
     }
@@ -67,6 +68,9 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     let folder = tempfile::tempdir_in(target()?)?;
     let made = folder.path().join("data");
     let data = keep.map_or(made.as_path(), Path::new);
+    if part == Some("queries") && !data.exists() {
+        bail!("`--part queries` asks those of `--data DIR`, which `--part kept` makes");
+    }
     if !data.exists() {
         let input = input::join_begun_together(&root().join(TRACES))?;
         for rate in RATES.iter().filter(|_| is_wanted("rates")) {
@@ -105,9 +109,11 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         let (took, cpu) = (began.elapsed(), cpu_time_of_commands()?.saturating_sub(cpu));
         println!("joined in {:.1} s, {:.1} s of CPU", took.as_secs_f64(), cpu.as_secs_f64());
     }
-    say_size(&binary, data, "joined")?;
-    look_up(&binary, data)?;
-    history::both_ways(&binary, data, folder.path())?;
+    if is_wanted("kept") {
+        say_size(&binary, data, "joined")?;
+        look_up(&binary, data)?;
+        history::both_ways(&binary, data, folder.path())?;
+    }
     queries::side_by_side(data)
 }
 

@@ -6,7 +6,7 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use arrow::array::AsArray;
+use arrow::array::{AsArray, RecordBatch};
 use timesink_query::{Limits, StoredDatabase, StoredTable};
 use timesink_tables::{Layout, Look, Wanted};
 use tokio::runtime::Runtime;
@@ -93,9 +93,14 @@ pub(super) fn side_by_side(data: &Path) -> Result<()> {
         let mut times = (Vec::new(), Vec::new());
         for _ in 0..=RUNS {
             let began = Instant::now();
-            runtime.block_on(session.query(&mine))?;
+            let found = runtime.block_on(session.query(&mine))?;
             times.0.push(began.elapsed().as_secs_f64() * 1e3);
-            times.1.push(duck.time(&theirs)?);
+            let rows: usize = found.batches.iter().map(RecordBatch::num_rows).sum();
+            let (took, their_rows) = duck.time(&theirs)?;
+            times.1.push(took);
+            if rows != their_rows {
+                bail!("`{name}` has {rows} rows, of DuckDB {their_rows}");
+            }
         }
         let (ours, theirs) = (median(&mut times.0[1..]), median(&mut times.1[1..]));
         ratios.push(ours / theirs);
@@ -152,12 +157,13 @@ impl DuckDb {
         Ok(Self { input, output })
     }
 
-    /// Runs a query once; returns how long it took, ms. What it says of an error it says itself.
-    fn time(&mut self, sql: &str) -> Result<f64> {
+    /// Runs a query once; returns how long it took, ms, and its rows. What it says of an error it
+    /// says itself.
+    fn time(&mut self, sql: &str) -> Result<(f64, usize)> {
         writeln!(self.input, "{}", serde_json::json!(sql))?;
         let mut line = String::new();
         self.output.read_line(&mut line)?;
-        line.trim().parse().with_context(|| format!("DuckDB did not answer `{sql}`"))
+        serde_json::from_str(&line).with_context(|| format!("DuckDB did not answer `{sql}`"))
     }
 }
 

@@ -1,7 +1,8 @@
 """Which requests are told in detail: the first of each name in a second.
 
-Lines of code and sizes of small responses are known from a few requests, and if each of a busy
-service told them, the exporter's thread would have a quarter more to do, for which requests wait.
+Lines of code, threads and sizes of small responses are known from a few requests. If each of a
+busy service told them, the exporter's thread would have that much more to do, and requests wait
+for that.
 """
 
 from __future__ import annotations

@@ -75,18 +75,21 @@ class Processor(SpanProcessor):
         here = (self._process, get_ident(), loop is not None, tells_loop)
         above = getattr(parent, "_timesink_here", None)
         span._timesink_here = here
-        # Most spans start where their parent does: to say it again would cost more than all else
-        # here. The first of each second says it all the same, lest it hang on one span.
-        if is_first or above != here:
+        if above is None or above[0] is not self._process:
+            tells_detail = self._detail.admits(span.name, second)
+            tells_here = tells_detail or not self._event_loop.is_usual(loop, tells_loop)
+        else:
+            tells_detail = parent._timesink_detail
+            tells_here = above != here
+        span._timesink_detail = tells_detail
+        # Most spans start where their parent does, or where all requests do: to say it again would
+        # cost more than all else here. The first of each second says it all the same, lest it hang
+        # on one span.
+        if is_first or tells_here:
             if self._thread.on:
                 self._thread.describe(attributes, is_first)
             if tells_loop or (is_first and loop is None and self._event_loop.on):
                 self._event_loop.describe(attributes, loop)
-        if above is None or above[0] is not self._process:
-            tells_detail = self._detail.admits(span.name, second)
-        else:
-            tells_detail = parent._timesink_detail
-        span._timesink_detail = tells_detail
         if kind is _CLIENT or kind is _PRODUCER:
             if tells_detail and self._code.on:
                 self._code.describe(attributes, sys._getframe(_SDK_FRAMES), loop)

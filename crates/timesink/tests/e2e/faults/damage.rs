@@ -45,8 +45,14 @@ fn started(data: &str) -> (Serve, String) {
     (serve, fs::read_to_string(said).expect("it is there"))
 }
 
-/// Checks that `verify` and the next server say what is wrong, and that so many messages are read,
-/// by other commands, by the server and after it.
+/// Checks that `/metrics` counts so much.
+fn check_counter(serve: &Serve, name: &str, count: u64) {
+    let (_, metrics) = serve.get("/metrics", "");
+    assert!(metrics.contains(&format!("\n{name}_total {count}\n")), "{metrics}");
+}
+
+/// Checks that `verify` and the next server say what is wrong, that the server counts the bytes it
+/// speaks of, and that so many messages are read, by other commands, by the server and after it.
 fn check(data: &str, problem: &str, warning: &str, messages: u64) {
     let (code, said, errors) = store(&["verify", "--data", data]);
     assert_eq!(code, Some(2), "{said}{errors}");
@@ -54,6 +60,9 @@ fn check(data: &str, problem: &str, warning: &str, messages: u64) {
     assert_eq!(counted(data), each_once(messages, SPANS), "before a server opens it");
     let (serve, said) = started(data);
     assert!(said.contains(warning), "{said}");
+    let (skipped, _) = said.split_once(" bytes of the log").expect("it says how many");
+    let skipped = skipped.rsplit(' ').next().and_then(|number| number.parse().ok());
+    check_counter(&serve, "timesink_log_bytes_skipped", skipped.expect("a number"));
     serve.wait_for(messages * SPANS);
     assert_eq!(counted(data), each_once(messages, SPANS), "while it serves");
     assert!(is_taken(&post(&serve.http, &message(1000))));
@@ -108,6 +117,7 @@ fn a_damaged_record_of_the_log_is_told() {
     assert!(errors.contains(&problem), "{errors}");
     let (serve, said) = started(&flipped);
     assert!(said.contains(&warning), "{said}");
+    check_counter(&serve, "timesink_log_records_lost", 1);
     assert_eq!(counted(&flipped), each_once(MESSAGES - 1, SPANS), "while it serves");
     end(serve);
     assert_eq!(counted(&flipped), each_once(MESSAGES - 1, SPANS), "from the tables");

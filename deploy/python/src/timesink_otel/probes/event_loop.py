@@ -95,6 +95,15 @@ class EventLoop(Probe):
             return self._tells_enough and (self._has_loops_above or bool(self._watches))
         return self.opened(span, loop) and self._tells_enough
 
+    def is_usual(self, loop, tells_loop):
+        """Tells whether a request that starts here starts where readers take for granted.
+
+        That is on the loop of a process that has one, and anywhere in a process without.
+        """
+        if loop is None:
+            return not tells_loop
+        return tells_loop and len(self._watches) == 1
+
     def describe(self, attributes, loop):
         """Says whether a loop runs here; nothing where it would be wrong that it is watched.
 
