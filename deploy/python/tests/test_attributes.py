@@ -128,6 +128,18 @@ def test_request_on_one_of_several_loops_says_its_thread_each_time(companion):
         loop.close()
 
 
+def test_forked_process_says_its_loop_below_its_parents_span(companion):
+    async def main():
+        for _ in range(DETAIL_PER_SECOND_MAX + 2):
+            companion.tracer.start_span("s", start_time=10**9).end()
+
+    with companion.tracer.start_as_current_span("request", start_time=10**9):
+        timesink_otel._companion.forked()
+        asyncio.run(main())
+    told = [span.attributes.get("timesink.event_loop") for span in companion.named("s")]
+    assert told == (DETAIL_PER_SECOND_MAX + 2) * [True]
+
+
 def test_request_in_a_process_without_a_loop_says_its_thread_in_detail_alone(companion):
     for _ in range(DETAIL_PER_SECOND_MAX + 2):
         companion.tracer.start_span("s", start_time=10**9).end()

@@ -16,7 +16,7 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.flask import FlaskInstrumentor
 from opentelemetry.instrumentation.wsgi import OpenTelemetryMiddleware
 
-from timesink_otel.probes.http_body import _parse_size
+from timesink_otel.probes.http_body import SMALL_BYTES_MAX, _parse_size, _set_response
 
 REQUEST, RESPONSE = "http.request.body.size", "http.response.body.size"
 
@@ -76,6 +76,27 @@ def test_flask_says_what_the_headers_say(companion):
     attributes = server_span(companion).attributes
     assert attributes[REQUEST] == 123
     assert attributes[RESPONSE] == 1000
+
+
+@pytest.mark.parametrize(
+    "size, detail, told",
+    [
+        (SMALL_BYTES_MAX, True, True),
+        (SMALL_BYTES_MAX, False, False),
+        (SMALL_BYTES_MAX + 1, False, True),
+        (SMALL_BYTES_MAX, None, True),
+    ],
+)
+def test_small_response_is_told_by_requests_in_detail(companion, size, detail, told):
+    span = companion.tracer.start_span("s")
+    if detail is None:
+        # As of a provider without the companion.
+        del span._timesink_detail
+    else:
+        span._timesink_detail = detail
+    _set_response(span, size)
+    assert (RESPONSE in span.attributes) == told
+    assert SMALL_BYTES_MAX == 14_600
 
 
 @pytest.mark.parametrize("length", ["", "many", "-"])

@@ -22,7 +22,7 @@ import timesink_otel
 from support import line_of, wait_for
 from timesink_otel.probes.block import Block, Seen, Times, see
 from timesink_otel.probes.event_loop import _kept
-from timesink_otel.probes.loop_watch import Serialization
+from timesink_otel.probes.loop_watch import Serialization, _Watch
 from timesink_otel.user_code import UserCode
 
 BLOCKED = "timesink.event_loop.blocked"
@@ -416,6 +416,52 @@ def test_collectors_pause_outside_of_requests_is_not_told(companion):
     gc.collect()
     assert kept
     assert not companion.named("timesink.gc.pause")
+
+
+@pytest.mark.parametrize(
+    "busy_since, is_free, used, is_quiet",
+    [(0, True, 9, True), (0, True, 10, False), (0, False, 0, False), (1, True, 0, False)],
+)
+def test_glance_is_enough_for_a_free_loop_that_hardly_computes(
+    monkeypatch, busy_since, is_free, used, is_quiet
+):
+    before, now = Times(0, 0, 0), Times(used, 0, 0)
+    watch = object.__new__(_Watch)
+    watch.busy_since, watch.times = busy_since, before
+    monkeypatch.setattr(_Watch, "_is_free", lambda self: is_free)
+    monkeypatch.setattr(_Watch, "times_now", lambda self: now)
+    assert watch.is_quiet(20) == is_quiet
+    # What needs a look is accounted for from the last one on.
+    assert watch.times is (now if is_quiet else before)
+
+
+def test_watchdog_that_comes_late_or_has_a_block_to_judge_looks(companion):
+    event_loop = timesink_otel._companion.probes["event_loop"]
+    assert event_loop._is_quiet(20_000_000)
+    # A floor, what makes it suspicious, and what a thread that computes in Python may take.
+    assert not event_loop._is_quiet(30_000_000)
+    event_loop.ended.append(None)
+    assert not event_loop._is_quiet(20_000_000)
+    event_loop.ended.clear()
+
+
+def test_free_uvloop_is_known_by_its_frame(companion):
+    async def main():
+        with companion.tracer.start_as_current_span("s"):
+            await asyncio.sleep(0.01)
+            (watch,) = timesink_otel._companion.probes["event_loop"]._watches.values()
+            for pause in (asyncio.sleep, time.sleep):
+                asker = threading.Timer(0.1, lambda: told.append(watch._is_free()))
+                asker.start()
+                waiting = pause(0.3)
+                if waiting is not None:
+                    await waiting
+                asker.join()
+
+    told, loop = [], uvloop.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    assert told == [True, False]
 
 
 def test_loop_without_open_spans_is_not_watched(companion):

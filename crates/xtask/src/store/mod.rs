@@ -68,8 +68,14 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     let folder = tempfile::tempdir_in(target()?)?;
     let made = folder.path().join("data");
     let data = keep.map_or(made.as_path(), Path::new);
-    if part == Some("queries") && !data.exists() {
-        bail!("`--part queries` asks those of `--data DIR`, which `--part kept` makes");
+    match part {
+        Some("queries") if !data.exists() => {
+            bail!("`--part queries` asks those of `--data DIR`, which `--part kept` makes")
+        }
+        Some(name) if data.exists() && !["queries", "kept"].contains(&name) => {
+            bail!("`--part {name}` fills a new data directory, and `{}` is there", data.display())
+        }
+        _ => {}
     }
     if !data.exists() {
         let input = input::join_begun_together(&root().join(TRACES))?;

@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use arrow::array::{AsArray, RecordBatch};
+use serde_json::Value;
 use timesink_query::{Limits, StoredDatabase, StoredTable};
 use timesink_tables::{Layout, Look, Wanted};
 use tokio::runtime::Runtime;
@@ -136,8 +137,17 @@ fn open(data: &Path, limits: Limits, runtime: &Runtime) -> Result<(StoredDatabas
 
 /// `DuckDB` in a process that waits for queries; it ends when its input does.
 struct DuckDb {
-    input: ChildStdin,
+    child: Child,
+    /// None once it is to end.
+    input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
+}
+
+impl Drop for DuckDb {
+    fn drop(&mut self) {
+        self.input = None;
+        let _ = self.child.wait();
+    }
 }
 
 impl DuckDb {
@@ -145,22 +155,31 @@ impl DuckDb {
         let scripts = root().join("tests/e2e/python");
         let venv = target()?.join("tmp/venv");
         let made = Command::new(scripts.join("venv.sh")).arg(&venv).output()?;
+        if !made.status.success() {
+            bail!("{}", String::from_utf8_lossy(&made.stderr));
+        }
         let python = String::from_utf8_lossy(&made.stdout).trim().to_owned();
-        let child = Command::new(python)
+        let mut child = Command::new(python)
             .arg(scripts.join("time_queries.py"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let mut input = child.stdin.context("DuckDB has no input")?;
-        let output = BufReader::new(child.stdout.context("DuckDB has no output")?);
-        writeln!(input, "{}", serde_json::json!({ "files": files, "threads": threads }))?;
-        Ok(Self { input, output })
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().context("DuckDB has no output")?);
+        let mut duck = Self { child, input, output };
+        duck.send(&serde_json::json!({ "files": files, "threads": threads }))?;
+        Ok(duck)
+    }
+
+    fn send(&mut self, value: &Value) -> Result<()> {
+        let input = self.input.as_mut().context("DuckDB has no input")?;
+        Ok(writeln!(input, "{value}")?)
     }
 
     /// Runs a query once; returns how long it took, ms, and its rows. What it says of an error it
     /// says itself.
     fn time(&mut self, sql: &str) -> Result<(f64, usize)> {
-        writeln!(self.input, "{}", serde_json::json!(sql))?;
+        self.send(&Value::from(sql))?;
         let mut line = String::new();
         self.output.read_line(&mut line)?;
         serde_json::from_str(&line).with_context(|| format!("DuckDB did not answer `{sql}`"))

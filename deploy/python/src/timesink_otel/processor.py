@@ -77,7 +77,10 @@ class Processor(SpanProcessor):
         span._timesink_here = here
         if above is None or above[0] is not self._process:
             tells_detail = self._detail.admits(span.name, second)
-            tells_here = tells_detail or not self._event_loop.is_usual(loop, tells_loop)
+            # Below a span of the process that this one was forked from, readers would take its.
+            inherits = above is not None
+            is_usual = self._event_loop.is_usual(loop, tells_loop)
+            tells_here = tells_detail or inherits or not is_usual
         else:
             tells_detail = parent._timesink_detail
             tells_here = above != here

@@ -35,8 +35,10 @@ SUSPECT_PER_FLOOR = 4
 # Most looks find every loop free, and a glance is enough: it costs half, and does not give up the
 # interpreter, as to read a run delay does: another thread may take it then, and a request wait for
 # that for 5 ms. What a block's first reading finds more than the last one, so many looks ago,
-# counts as the machine's.
+# counts as the machine's: where that may be much, every look reads.
 LOOKS_PER_READING = 5
+# Run delay below this part of the time between two readings is little: 5 ms in five looks.
+LITTLE_DELAY = 1 / 20
 # A thread that computes in Python gives up the interpreter when asked for so long.
 SWITCH_NANOS = 5_000_000
 # Whoever does not give it up for longer runs C code.
@@ -100,8 +102,10 @@ class EventLoop(Probe):
 
         That is on the loop of a process that has one, and anywhere in a process without.
         """
+        if self._has_loops_above:
+            return False
         if loop is None:
-            return not tells_loop
+            return not self._watches
         return tells_loop and len(self._watches) == 1
 
     def describe(self, attributes, loop):
@@ -218,7 +222,7 @@ class EventLoop(Probe):
         pause = look = self.settings.blocked_nanos_min
         seconds = look / 1e9
         opened = looked = asked = monotonic_ns()
-        queued, unread = clocks.run_delay(), 0
+        queued, unread, read = clocks.run_delay(), 0, opened
         # A new `_awake` means that this thread was left behind by `uninstall` and `install`.
         while self.on and awake is self._awake:
             # From here to the last `_see` nothing gives up the interpreter: whoever kept it until
@@ -226,19 +230,23 @@ class EventLoop(Probe):
             now = monotonic_ns()
             if pause == look and unread < LOOKS_PER_READING and self._is_quiet(now - looked):
                 unread, looked, asked = unread + 1, now, now
+                if self.has_open_spans():
+                    opened = now
                 sleep(seconds)
                 continue
             late, waited = max(now - looked - pause, 0), max(now - asked - pause, 0)
             seen = [self._see(watch, now, late) for watch in self._all()]
             looked = now
             self._judge_ended(now, late)
-            asked = monotonic_ns()
-            unread, before, queued = 0, queued, clocks.run_delay()
+            asked, delays = monotonic_ns(), self._delays()
+            before, queued = queued, clocks.run_delay()
             # Without the clock it may have been the machine that let this thread come late.
             starved = waited - (queued - before) if queued else 0
             in_time = monotonic_ns() - asked < LOST_NANOS
             asked = monotonic_ns() if in_time else asked
             pauses = [self._account(*each, now, late, starved, in_time) for each in seen]
+            grown = queued - before + self._delays() - delays
+            unread, read = (1 if grown < LITTLE_DELAY * (now - read) else LOOKS_PER_READING), now
             if LOST_NANOS <= monotonic_ns() - asked:
                 # Reading a clock gave up the interpreter, and C code kept it.
                 pause = 0
@@ -248,13 +256,18 @@ class EventLoop(Probe):
                 opened = now
             elif LINGER_NANOS < now - opened:
                 self._rest(awake)
-                opened = looked = monotonic_ns()
-                queued = clocks.run_delay()
+                opened = looked = read = monotonic_ns()
+                queued, unread = clocks.run_delay(), LOOKS_PER_READING
+                for watch in self._all():
+                    watch.times = watch.with_delay(watch.times_now())
             asked = monotonic_ns()
             sleep(pause / 1e9)
 
     def _all(self):
         return tuple(self._watches.values())
+
+    def _delays(self):
+        return sum(watch.times.delay for watch in self._all())
 
     def _is_quiet(self, elapsed):
         """Tells at a glance whether there is nothing to look at; if so, that was the look.

@@ -3,8 +3,8 @@
 `_SelectorWatch`: asyncio's own loops wait in `loop._selector.select`. Busy is the time between its
 return and its next call: exact at both ends, for two clock readings a turn of the loop.
 
-`_BeatWatch`: uvloop and others wait in C. A callback is given to the loop, by the watchdog when it
-finds it at work while spans are open, and by the loop's own thread when a span starts or ends
+`_BeatWatch`: uvloop and others wait in C. A callback is given to the loop, by the watchdog when a
+glance does not find it free while spans are open, and by its own thread when a span starts or ends
 there. Busy is the time from then until the loop runs it. The start is exact for a block in the same
 callback as a span's start or end; otherwise it may lie up to one look of the watchdog earlier. It
 is never told too early. C code that keeps the interpreter lets the watchdog give its callback only
