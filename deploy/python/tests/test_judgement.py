@@ -368,7 +368,9 @@ async def main():
             await asyncio.sleep(0)
     await asyncio.sleep(0.2)
 asyncio.run(main())
-print("blocks", len(recorded.named("timesink.event_loop.blocked")))
+blocks = recorded.named("timesink.event_loop.blocked")
+# A hypervisor that stops the machine for some milliseconds shows nowhere.
+print("blocks", sum(b.end_time - b.start_time >= 300_000_000 for b in blocks))
 """.format(tests=os.path.dirname(__file__))
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     for _ in range(20):
