@@ -960,7 +960,11 @@ fn quotes_of_each_dialect() {
         "SELECT a FROM t WHERE b LIKE ? ESCAPE ? AND c = ?",
     );
     // A bracket that is doubled closes no name.
-    check(Dialect::Other, "SELECT 1 FROM JOIN[a]]'{0} ]", "SELECT ? FROM JOIN [a]] ?");
+    check(Dialect::Other, "SELECT 1 FROM JOIN[a]]'{0} ]", "SELECT ? FROM JOIN [ a]] ?");
+    // One with a blank behind it opens no name, and has one in the shape, lest that read otherwise.
+    check(Dialect::Other, "a.[b] AS [c d]", "a.[b] AS [c d]");
+    check(Dialect::Other, "a.[\nb].[ 1] AS [ c]", "a. [ b]. [?] AS [ c]");
+    check(Dialect::Other, "a. [ b]. [?] AS [ c]", "a. [ b]. [?] AS [ c]");
     check(
         Dialect::Other,
         r#"SELECT TRIM('a' FROM "secret") FROM "t""#,

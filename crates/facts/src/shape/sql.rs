@@ -51,6 +51,8 @@ enum Last {
     Value,
     Keyword(Role),
     Open,
+    /// A bracket where a name may stand, which would be one right before a word.
+    OpenApart,
     Close,
     CloseBracket,
     Comma,
@@ -141,7 +143,8 @@ impl Writer {
                 self.close(token, "]", [Kind::Bracket, Kind::Bracket], Last::CloseBracket);
             }
             Token::OpenBracket => {
-                self.push(token, "[", Last::Open);
+                let last = if self.may_name() { Last::OpenApart } else { Last::Open };
+                self.push(token, "[", last);
                 self.output.open(Kind::Bracket);
             }
             Token::Comma => {
@@ -276,12 +279,25 @@ impl Writer {
         }
     }
 
+    /// Whether a name in brackets may come next, to some dialect.
+    fn may_name(&self) -> bool {
+        let names = [Role::As, Role::Join, Role::Into, Role::Update, Role::Object, Role::From];
+        match self.last {
+            Last::Dot(_) => true,
+            Last::Keyword(role) => names.contains(&role),
+            _ => false,
+        }
+    }
+
     /// Whether a space separates the token from what stands before it.
     #[expect(clippy::match_same_arms, reason = "the first arm that fits decides")]
     fn needs_space(&self, token: Token<'_>) -> bool {
         match (self.last, token) {
             (Last::Nothing, _) => true,
             (_, Token::Comma | Token::Close | Token::CloseBracket) | (Last::Open, _) => false,
+            (Last::OpenApart, token) => {
+                matches!(token, Token::Word(_) | Token::Keyword(_) | Token::Function(_))
+            }
             (Last::Dot(_), Token::Operator(text)) => text != "*",
             (Last::Dot(ties), Token::Word(word)) => {
                 !ties && word.starts_with(|c: char| c.is_ascii_digit())

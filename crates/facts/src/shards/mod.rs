@@ -94,6 +94,11 @@ impl Period {
         parts.iter().map(Parts::table).collect()
     }
 
+    /// Returns how many spans a table of [`Period::parts`] has.
+    pub fn spans_in(table: &RecordBatch) -> usize {
+        parts::spans_in(table)
+    }
+
     /// Looks at the processes of one table of every shard. Returns what it tells the shards that
     /// have any of them, by their numbers.
     ///

@@ -125,6 +125,13 @@ pub(super) struct Parts {
     pub(super) texts: Interner,
 }
 
+/// Returns how many spans the parts of a table are of.
+pub(super) fn spans_in(table: &RecordBatch) -> usize {
+    let what = table.column_by_name(WHAT).and_then(|what| what.as_primitive_opt::<UInt8Type>());
+    let is_span = |&number: &u8| What::of(number) == Some(What::Span);
+    what.map_or(0, |what| what.values().iter().filter(|number| is_span(number)).count())
+}
+
 const PROCESS: &str = "process";
 const WHAT: &str = "what";
 const TRACE: [&str; 2] = ["trace_high", "trace_low"];
