@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::util::pretty::pretty_format_batches;
 use timesink_facts::PassOptions;
 use timesink_model::schema::spans;
 use timesink_otlp::{ReadOptions, read};
-use timesink_query::{Database, Limits};
+use timesink_query::{Database, Limits, Session, VIEWS};
 use timesink_rules::{Analysis, Engine, RuleRun, RuleSet, RulesConfig, examples};
 use timesink_shards::{Error, ShardWriter};
 
@@ -54,7 +55,7 @@ fn sharded(spans: &[RecordBatch], shards: usize, limits: Limits) -> Database {
         writer.add(batch).expect("room");
     }
     let shards = writer.finish().expect("room");
-    let facts = shards.facts(&PassOptions::default(), Ok::<_, Error>);
+    let facts = shards.facts(&PassOptions::default(), u64::MAX, Ok::<_, Error>);
     let mut facts = facts.expect("batches of spans").into_iter();
     let first = facts.next().expect("a shard");
     Database::of_shards(first, facts.collect(), limits).expect("tables of ours")
@@ -90,6 +91,35 @@ async fn findings_of_shards_are_those_of_one_pass() {
         format!("{:?}", examples.expect("spans of the findings"))
     };
     assert!(drawn(&database) == drawn(&whole));
+}
+
+/// *Guarantee*: each table and view has the same rows in shards, where they are packed.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_shards_are_those_of_one_pass() {
+    let spans = recorded();
+    let limits = Limits::default();
+    let whole = Database::open(spans.clone(), limits).expect("batches of spans");
+    let shards = sharded(&spans, 5, Limits { may_spill: true, ..limits });
+    let whole = whole.session().expect("tables of ours");
+    let shards = shards.session().expect("tables of ours");
+    let views = VIEWS.iter().map(|view| view.name);
+    for table in ["spans", "facts", "gaps", "spans_with_facts"].into_iter().chain(views) {
+        let counts = format!("SELECT count(*) AS n, count(DISTINCT trace_id) FROM {table}");
+        let some = format!(
+            "SELECT * FROM {table} WHERE trace_id IN \
+             (SELECT DISTINCT trace_id FROM spans ORDER BY trace_id LIMIT 40)"
+        );
+        for sql in [counts, some] {
+            let rows = async |session: &Session| {
+                let answer = session.query(&sql).await.expect("an answer");
+                let rows = pretty_format_batches(&answer.batches).expect("it is written");
+                let mut rows: Vec<String> = rows.to_string().lines().map(str::to_owned).collect();
+                rows.sort_unstable();
+                rows
+            };
+            assert!(rows(&shards).await == rows(&whole).await, "{sql}");
+        }
+    }
 }
 
 /// *Scenario*: memory for queries is so small that hardly anything fits.

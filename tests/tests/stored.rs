@@ -195,3 +195,46 @@ async fn files_that_a_query_does_not_need_are_not_read() {
     let refused = count("service_name = 'shop'").await.expect_err("files are gone");
     assert!(refused.contains(".zstd.parquet"), "{refused}");
 }
+
+/// Requests whose files have spans of two services, the first and the last by name.
+const SERVICES: &str = "\
+alpha SERVER GET/cart/{i} 0ms 120ms
+  zeta CLIENT Q 5ms 10ms
+--- x33000 every 100ms
+";
+
+/// Scenario: a name and an id lie between the least and the greatest of each file, and are in none.
+/// Guarantee: bloom filters say so: no row group is read, of files as they are and of joined ones.
+#[tokio::test]
+async fn what_bloom_filters_rule_out_is_not_read() {
+    for joining in [None, Some(Joining::Splice), Some(Joining::Merge)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let rows = notation::spans(SERVICES);
+        let rows = arrow::compute::concat_batches(&rows[0].schema(), &rows).expect("one schema");
+        drop(stored(folder.path(), &halved(&rows), 0).await);
+        let table = spans::table();
+        if let Some(joining) = joining {
+            let opened = Table::open(store(folder.path()), &table, Layout::SPANS, || 1).await;
+            let mut written = opened.expect("it is there");
+            assert!(written.compact("9999", joining).await.expect("it works").files_before > 0);
+        }
+        let snapshot = Snapshot::open(store(folder.path()), &table).await.expect("it opens");
+        let name = table.name;
+        let tables = vec![StoredTable { name, layout: Layout::SPANS, snapshot, behind: vec![] }];
+        let database = StoredDatabase::new(tables, Limits::default()).expect("it opens");
+        let first = rows.column(0).as_string_view().iter().flatten().min().expect("an id");
+        for (filter, is_there) in [
+            ("service_name = 'middle'".to_owned(), false),
+            (format!("trace_id = '{first}0'"), false),
+            ("service_name = 'zeta'".to_owned(), true),
+            (format!("trace_id = '{first}'"), true),
+        ] {
+            let plan = format!("EXPLAIN ANALYZE SELECT name FROM spans WHERE {filter}");
+            let plan = answer(database.session().expect("a session"), &plan).await.expect("a plan");
+            let (_, looked_at) = plan.split_once("row_groups_pruned_bloom_filter=").expect("some");
+            let kept = looked_at.split([',', ']']).next().expect("a metric");
+            assert!(!kept.starts_with("0 total"), "{filter}: {kept}");
+            assert_eq!(!kept.ends_with("→ 0 matched"), is_there, "{filter}, {joining:?}: {kept}");
+        }
+    }
+}

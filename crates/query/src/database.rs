@@ -14,12 +14,11 @@ use datafusion::execution::SessionState;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use timesink_facts::packed::unpack_batch;
 use timesink_facts::{Facts, PassOptions};
 
 use crate::Error;
 use crate::merged::{self, SPANS_WITH_FACTS};
-use crate::outline::partitioned;
+use crate::outline::{Packed, partitioned};
 use crate::session::{BATCH_ROWS, Session, shared_state};
 use crate::spilled::TemporaryFiles;
 use crate::threads::Threads;
@@ -235,10 +234,13 @@ impl Database {
         let held = Arc::clone(&self.held);
         let session = Session::new(state, self.limits, self.threads.clone(), held)?;
         for Table { name, schema, batches } in &self.tables {
-            let unpacked = batches.iter().map(|batch| unpack_batch(batch, schema));
-            let unpacked = unpacked.collect::<Result<_, _>>();
-            let unpacked = unpacked.map_err(|error| Error::Internal(error.to_string()))?;
-            session.register(name, Arc::clone(schema), unpacked)?;
+            let (schema, batches) = (Arc::clone(schema), batches.clone());
+            if batches.iter().any(|batch| batch.schema().fields() != schema.fields()) {
+                let table = Packed::new(name, schema, batches, self.limits.partitions);
+                session.register_provider(name, Arc::new(table))?;
+            } else {
+                session.register(name, schema, batches)?;
+            }
         }
         Ok(session)
     }

@@ -9,6 +9,7 @@ use arrow::compute::{
 use arrow::datatypes::{DataType, Field};
 use arrow::error::ArrowError;
 use hashbrown::HashSet;
+use timesink_facts::packed::Text;
 use timesink_model::Finding;
 use timesink_query::{Database, Step, steps};
 
@@ -74,12 +75,16 @@ pub async fn explain(
     let mut explained = Vec::new();
     let mut own = Vec::new();
     for step in steps(&rule.sql)? {
-        let result = session.query(&step.sql).await?;
-        let is_of_trace = result.schema.column_with_name("trace_id").is_some();
+        let is_of_trace = session
+            .query(&step.without_rows())
+            .await?
+            .schema
+            .column_with_name("trace_id")
+            .is_some();
         let rows = if is_of_trace {
-            of_trace(&result.batches, &trace_id)?
+            session.query(&step.of_trace(&trace_id)).await?.batches
         } else {
-            about(&result.batches, &own)?
+            about(&session.query(&step.sql).await?.batches, &own)?
         };
         explained.push(explained_step(step, &rows, is_of_trace)?);
         if is_of_trace && rows.iter().any(|batch| batch.num_rows() > 0) {
@@ -112,14 +117,12 @@ pub async fn explain(
 
 /// Returns each service with an endpoint that spans belong to.
 fn endpoints(spans: &[RecordBatch]) -> HashSet<(String, String)> {
-    let text = |batch: &'_ RecordBatch, name: &str| {
-        batch.column_by_name(name).and_then(|column| column.as_string_view_opt()).cloned()
-    };
     let mut endpoints = HashSet::new();
     for batch in spans {
-        let columns = (text(batch, "service_name"), text(batch, "endpoint"));
-        if let (Some(services), Some(names)) = columns {
-            let pairs = services.iter().flatten().zip(names.iter().flatten());
+        let text = |name: &str| batch.column_by_name(name).and_then(Text::of);
+        if let (Some(services), Some(names)) = (text("service_name"), text("endpoint")) {
+            let pairs = services.iter().zip(names.iter());
+            let pairs = pairs.filter_map(|(service, name)| Some((service?, name?)));
             endpoints.extend(pairs.map(|(service, name)| (service.to_owned(), name.to_owned())));
         }
     }

@@ -1,7 +1,8 @@
 //! [`Audit`]: who asked for what, in a file of the data directory.
 //!
-//! A line of JSON for each request to page, API and metrics, and for each refusal of a token; its
-//! fields are listed in `docs/store.md`. What was exported is not audited: it is in the tables.
+//! A line of JSON for each request to page, API and metrics, let in or refused; its fields are
+//! listed in `docs/store.md`. Exports are not audited: what was taken is in the tables, and
+//! `/metrics` counts what was refused.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

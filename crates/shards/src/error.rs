@@ -14,6 +14,14 @@ pub enum Error {
         folder.display()
     )]
     Spill { folder: PathBuf, cause: std::io::Error },
+    /// A process, or some that are looked at together, have more spans than may be in memory at
+    /// once: less is to be looked at, or more allowed.
+    #[error(
+        "{spans} spans of a process, or of several that are looked at together, are more than the \
+         {spans_max} that fit into `input.decoded_mib_max`: look at less of the past (`--since`), \
+         or allow more"
+    )]
+    Process { spans: usize, spans_max: usize },
     /// The trace pass refused the spans.
     #[error(transparent)]
     Facts(#[from] timesink_facts::Error),

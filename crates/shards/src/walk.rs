@@ -10,6 +10,9 @@ use timesink_facts::{Facts, PassOptions};
 
 use crate::{Error, Spill};
 
+/// What a span takes, about, while its process is looked at.
+const BYTES_PER_SPAN: u64 = 400;
+
 /// Spans on disk; each trace is in one shard.
 #[derive(Debug)]
 pub struct Shards {
@@ -31,20 +34,23 @@ impl Shards {
     /// Returns what the trace pass says of all spans, shard by shard. `kept` leaves out of a shard
     /// what nobody asked for: it is given all spans of some traces, several times the same.
     ///
-    /// In memory are the spans of a shard and of the process that has most, no more.
+    /// In memory are the spans of a shard and those of the processes of a table, most often one:
+    /// the latter may take `bytes_max`. A trace is never divided.
     ///
     /// # Errors
     ///
-    /// [`Error::Spill`], [`Error::Facts`], and those of `kept`.
+    /// [`Error::Process`], [`Error::Spill`], [`Error::Facts`], and those of `kept`.
     pub fn facts<E: From<Error>>(
         self,
         options: &PassOptions,
+        bytes_max: u64,
         kept: impl Fn(Vec<RecordBatch>) -> Result<Vec<RecordBatch>, E>,
     ) -> Result<Vec<Facts>, E> {
         let options = PassOptions { packed_spans_min: 0, ..options.clone() };
         let spans = |shard: usize| kept(self.spans(shard)?);
         let period = self.period(&options, spans)?;
-        let told = self.told(&period, &options, spans)?;
+        let spans_max = usize::try_from(bytes_max / BYTES_PER_SPAN).unwrap_or(usize::MAX);
+        let told = self.told(&period, &options, spans_max, spans)?;
         let mut facts = Vec::with_capacity(self.shards.len());
         for (shard, told) in told.into_iter().enumerate() {
             let of_shard = period.finish(spans(shard)?, &told, &options).map_err(Error::from)?;
@@ -76,6 +82,7 @@ impl Shards {
         &self,
         period: &Period,
         options: &PassOptions,
+        spans_max: usize,
         spans: impl Fn(usize) -> Result<Vec<RecordBatch>, E>,
     ) -> Result<Vec<Vec<RecordBatch>>, E> {
         let count = self.shards.len();
@@ -90,6 +97,10 @@ impl Shards {
         let mut shards = Vec::new();
         for table in 0..count {
             let of_table: Vec<_> = parts.iter().skip(table).step_by(count).cloned().collect();
+            let spans = of_table.iter().map(Period::spans_in).sum();
+            if spans > spans_max {
+                return Err(Error::Process { spans, spans_max }.into());
+            }
             let told = period.processes(&of_table, options).map_err(Error::from)?;
             for (shard, rows) in told {
                 spill.write(&rows)?;

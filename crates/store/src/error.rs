@@ -25,7 +25,12 @@ pub enum Error {
     #[error("record {sequence} of the log cannot be read: {cause}")]
     Record { sequence: u64, cause: ArrowError },
     /// What is to be read takes more memory than it may.
-    #[error("what the log holds takes more than {bytes_max} bytes of memory")]
+    #[error(
+        "what the log holds, and the tables do not, takes more than {} MiB of memory \
+         (`input.decoded_mib_max`): allow more, or wait until the server, or `timesink store \
+         compact`, has brought it there",
+        bytes_max >> 20
+    )]
     Memory { bytes_max: u64 },
     /// A batch cannot be written: a defect of whoever made it.
     #[error("a batch cannot be written: {0}")]

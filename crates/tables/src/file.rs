@@ -236,6 +236,9 @@ fn properties(layout: &Layout, schema: &Schema) -> WriterProperties {
             .set_column_statistics_enabled(column.clone(), EnabledStatistics::Page)
             .set_column_bloom_filter_enabled(column, true);
     }
+    for column in layout.few {
+        properties = properties.set_column_bloom_filter_enabled(ColumnPath::from(*column), true);
+    }
     for column in layout.measured {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(*column), false);
     }

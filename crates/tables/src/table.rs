@@ -62,6 +62,8 @@ pub struct Layout {
     pub sorted_by: &'static [&'static str],
     /// Single rows are looked up by them.
     pub found_by: &'static [&'static str],
+    /// Texts of which a row group has few: which, says a bloom filter of some 32 bytes.
+    pub few: &'static [&'static str],
     /// Ids, which are there a few times and close to each other: a dictionary of them is larger
     /// than they are, and the least and the greatest of many tell nothing, but of those that rows
     /// are sorted by.
@@ -80,6 +82,7 @@ impl Layout {
         hour_of: Some("start_time_unix_nano"),
         sorted_by: &["trace_id", "start_time_unix_nano", "span_id"],
         found_by: &["trace_id"],
+        few: &["service_name"],
         ids: &["trace_id", "span_id", "parent_span_id"],
         measured: &[],
         rising: &["start_time_unix_nano", "end_time_unix_nano", "duration_nanos", "start_time"],
@@ -91,6 +94,7 @@ impl Layout {
         hour_of: Some("start_time_unix_nano"),
         sorted_by: &["trace_id", "start_time_unix_nano", "span_id"],
         found_by: &["trace_id"],
+        few: &[],
         ids: &[
             "trace_id",
             "span_id",
@@ -116,6 +120,7 @@ impl Layout {
         hour_of: Some("start_time_unix_nano"),
         sorted_by: &["trace_id", "start_time_unix_nano", "span_id"],
         found_by: &["trace_id"],
+        few: &[],
         ids: &["trace_id", "span_id", "entry_span_id"],
         measured: &["nanos", "critical_nanos"],
         rising: &["start_time_unix_nano"],
@@ -130,6 +135,7 @@ impl Layout {
         hour_of: None,
         sorted_by: &[],
         found_by: &[],
+        few: &[],
         ids: &[],
         measured: &[],
         rising: &[],

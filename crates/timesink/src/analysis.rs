@@ -17,6 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{Config, in_file};
 use crate::input::Input;
+use crate::opened::Reading;
 use crate::output::Console;
 
 /// Threads that wait for queries and make findings of their rows.
@@ -59,57 +60,38 @@ pub(crate) fn engine(config: &Config, only: &[String]) -> Result<Engine> {
 const PACKED_SPANS_MIN: usize = 1 << 18;
 
 /// Runs the trace pass and makes the tables. Quarantined spans are a table of their own. Of spans
-/// that were read for rules alone only what these still need is kept, and they may be packed.
-pub(crate) fn database(
-    input: &mut Input,
-    engine: &Engine,
-    config: &Config,
-    console: &Console,
-) -> Result<Database> {
-    let _progress = console.progress("walking the traces");
-    let mut options = PassOptions { columns: input.columns.clone(), ..PassOptions::default() };
-    if input.columns != Columns::All {
-        options.span_columns = engine.columns_after_pass();
+/// that were read for rules alone only the columns in `kept` are, and they may be packed.
+pub(crate) fn database(input: &mut Input, kept: &Columns, limits: Limits) -> Result<Database> {
+    let mut options = pass_options(input, kept);
+    if *kept != Columns::All {
         options.packed_spans_min = PACKED_SPANS_MIN;
     }
-    tables(input, &options, config)
+    let spans = std::mem::take(&mut input.decoded.spans);
+    let facts = timesink_facts::run(spans, &options).map_err(timesink_query::Error::from)?;
+    let mut database = Database::of_facts(facts, limits)?;
+    add_quarantine(&mut database, input);
+    Ok(database)
 }
 
-/// As [`database`], of spans on disk, of which `kept` leaves out what nobody asked for.
+/// As [`database`], of spans on disk, of which `is_asked_for` leaves out what nobody asked for.
 pub(crate) fn history_database(
     shards: Shards,
     input: &Input,
-    engine: &Engine,
-    config: &Config,
-    kept: impl Fn(Vec<RecordBatch>) -> Result<Vec<RecordBatch>>,
+    reading: &Reading,
+    is_asked_for: impl Fn(Vec<RecordBatch>) -> Result<Vec<RecordBatch>>,
 ) -> Result<Database> {
-    let mut options = PassOptions { columns: input.columns.clone(), ..PassOptions::default() };
-    if input.columns != Columns::All {
-        options.span_columns = engine.columns_after_pass();
-    }
-    let mut facts = shards.facts(&options, kept)?.into_iter();
+    let options = pass_options(input, &reading.kept);
+    let bytes_max = reading.options.decoded_bytes_max;
+    let mut facts = shards.facts(&options, bytes_max, is_asked_for)?.into_iter();
     let first = facts.next().context("there is always a shard")?;
-    let mut database = Database::of_shards(first, facts.collect(), config.history_limits)?;
+    let mut database = Database::of_shards(first, facts.collect(), reading.limits)?;
     add_quarantine(&mut database, input);
     Ok(database)
 }
 
-/// As [`database`], of all columns, for any query.
-pub(crate) fn whole_database(
-    input: &mut Input,
-    config: &Config,
-    console: &Console,
-) -> Result<Database> {
-    let _progress = console.progress("walking the traces");
-    tables(input, &PassOptions::default(), config)
-}
-
-fn tables(input: &mut Input, options: &PassOptions, config: &Config) -> Result<Database> {
-    let spans = std::mem::take(&mut input.decoded.spans);
-    let facts = timesink_facts::run(spans, options).map_err(timesink_query::Error::from)?;
-    let mut database = Database::of_facts(facts, config.limits)?;
-    add_quarantine(&mut database, input);
-    Ok(database)
+fn pass_options(input: &Input, kept: &Columns) -> PassOptions {
+    let columns = input.columns.clone();
+    PassOptions { columns, span_columns: kept.clone(), ..PassOptions::default() }
 }
 
 fn add_quarantine(database: &mut Database, input: &Input) {

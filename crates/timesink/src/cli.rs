@@ -447,8 +447,8 @@ pub(crate) enum RulesCommand {
     Show { rule: String },
     /// Run the rules over the history of a data directory, however long it is
     ///
-    /// The findings are those of `analyze --data`, in little memory: spans go to temporary files,
-    /// in the folder that TMPDIR names.
+    /// It is `analyze --data` by another name: spans go to temporary files, in the folder that
+    /// TMPDIR names.
     Run(RulesRunArgs),
     /// Say what is wrong with rules: the shipped ones, those of `--rules-dir`, those of DIR
     Check {

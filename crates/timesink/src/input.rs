@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use timesink_model::schema::Columns;
 use timesink_otlp::{Broken, Decoded, FileContent, FileError, ReadOptions};
+use timesink_tables::Snapshot;
 
 use crate::output::{Console, warn_of_lost_records};
 use crate::since::Since;
@@ -23,12 +24,14 @@ pub(crate) struct Input {
     pub(crate) columns: Columns,
     /// Files of which a part could not be read.
     pub(crate) damaged: Vec<Damaged>,
+    /// The table `findings` of a data directory.
+    pub(crate) findings: Option<Snapshot>,
 }
 
 impl Input {
     /// Returns what a receiver took: all columns, and no file.
     pub(crate) fn of_receiver(decoded: Decoded) -> Self {
-        Self { decoded, columns: Columns::All, damaged: Vec::new() }
+        Self { decoded, columns: Columns::All, damaged: Vec::new(), findings: None }
     }
 }
 
@@ -51,6 +54,13 @@ pub(crate) struct Sources<'a> {
     pub(crate) since: Option<Since>,
 }
 
+impl<'a> Sources<'a> {
+    /// Returns the data directory if nothing else is named.
+    pub(crate) fn only_data(self) -> Option<&'a Path> {
+        self.data.filter(|_| self.files.is_empty())
+    }
+}
+
 /// Reads all sources as one set of spans.
 pub(crate) fn read(
     sources: Sources<'_>,
@@ -66,8 +76,9 @@ pub(crate) fn read(
     let stored = stored.transpose()?;
     let mut input = read_files(sources.files, options, console)?;
     let mut parts = Vec::new();
-    if let Some(Stored { decoded, replayed }) = stored {
+    if let Some(Stored { decoded, findings, replayed }) = stored {
         warn_of_lost_records(console, &replayed);
+        input.findings = findings;
         parts.push(decoded);
     }
     parts.push(std::mem::take(&mut input.decoded));
@@ -120,7 +131,7 @@ pub(crate) fn join(contents: Vec<(String, FileContent)>, options: &ReadOptions) 
         parts.push(decoded);
     }
     let columns = options.decoder.columns.clone();
-    Input { decoded: Decoded::merge(parts), columns, damaged }
+    Input { decoded: Decoded::merge(parts), columns, damaged, findings: None }
 }
 
 /// Returns a reason that names the options of the command in place of the decoder's limits.

@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod ended;
 mod input;
+mod opened;
 mod output;
 mod replace;
 mod since;

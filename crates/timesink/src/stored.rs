@@ -26,6 +26,8 @@ const NANOS_BEFORE: i64 = 3_600_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) decoded: Decoded,
+    /// The table `findings` at the same moment.
+    pub(crate) findings: Option<Snapshot>,
     /// What the log lacks.
     pub(crate) replayed: Replayed,
 }
@@ -39,7 +41,7 @@ pub(crate) fn read(folder: &Path, options: &ReadOptions, since: Option<i64>) -> 
 fn read_all(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Result<Stored> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let look = Look::at(folder, Wanted::Received, options.decoded_bytes_max);
-    let Look { spans, quarantine, behind, replayed, .. } = runtime.block_on(look)?;
+    let Look { spans, quarantine, findings, behind, replayed, .. } = runtime.block_on(look)?;
     let first = since.map(|since| hour_of(since.saturating_sub(NANOS_BEFORE)));
     let mut read = Read { columns: &options.decoder.columns, limits: options, bytes: 0 };
     let decoded = runtime.block_on(async {
@@ -54,7 +56,7 @@ fn read_all(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Result<
         quarantine: read.logged(&behind.quarantine, &quarantine::table())?,
         ..Decoded::default()
     };
-    Ok(Stored { decoded: Decoded::merge(vec![decoded, behind]), replayed })
+    Ok(Stored { decoded: Decoded::merge(vec![decoded, behind]), findings, replayed })
 }
 
 /// What of a data directory was put on disk in shards, to be walked.
@@ -76,7 +78,8 @@ pub(crate) fn sharded(folder: &Path, options: &ReadOptions, since: Option<i64>) 
 fn put_in_shards(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Result<Sharded> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let look = Look::at(folder, Wanted::Received, options.decoded_bytes_max);
-    let Look { spans: table, quarantine, behind, replayed, .. } = runtime.block_on(look)?;
+    let Look { spans: table, quarantine, findings, behind, replayed, .. } =
+        runtime.block_on(look)?;
     let columns = &options.decoder.columns;
     let mut read = Read { columns, limits: options, bytes: 0 };
     let first = since.map(|since| hour_of(since.saturating_sub(NANOS_BEFORE)));
@@ -102,7 +105,7 @@ fn put_in_shards(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Re
         Ok::<_, anyhow::Error>(())
     })?;
     let decoded = Decoded { quarantine: kept_back, ..Decoded::default() };
-    let input = Input { decoded, columns: columns.clone(), damaged: Vec::new() };
+    let input = Input { decoded, columns: columns.clone(), damaged: Vec::new(), findings };
     Ok(Sharded { shards: writer.finish()?, has_spans, input, replayed })
 }
 
@@ -148,12 +151,17 @@ pub(crate) fn tables(
     tables().with_context(|| unreadable(folder))
 }
 
-/// Returns the rows of the table `findings` of a data directory.
-pub(crate) fn findings(folder: &Path) -> Result<Vec<RecordBatch>> {
+/// Returns the rows of the table `findings` of a data directory, none if it has no such table.
+pub(crate) fn findings(
+    folder: &Path,
+    table: Option<&Snapshot>,
+    options: &ReadOptions,
+) -> Result<Vec<RecordBatch>> {
     let read = || -> Result<_> {
+        let Some(table) = table else { return Ok(Vec::new()) };
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let stored = runtime.block_on(timesink_tables::stored_findings(folder, i64::MIN))?;
-        stored.damage.map_or(Ok(stored.rows), |damage| Err(damage.into()))
+        let mut read = Read { columns: &Columns::All, limits: options, bytes: 0 };
+        runtime.block_on(read.table(table, None))
     };
     read().with_context(|| unreadable(folder))
 }
@@ -197,7 +205,7 @@ impl Read<'_> {
         let bytes_max = self.limits.decoded_bytes_max;
         if self.bytes > bytes_max {
             bail!(
-                "its spans take more than {} MiB of memory (`input.decoded_mib_max`): look at less \
+                "its rows take more than {} MiB of memory (`input.decoded_mib_max`): look at less \
                  of the past (`--since`), or allow more",
                 bytes_max >> 20
             );

@@ -266,8 +266,8 @@ fn layouts_name_columns_that_are_there() {
     ];
     for (layout, table) in layouts {
         let schema = table.schema();
-        let Layout { hour_of, sorted_by, found_by, ids, measured, rising, bounded } = layout;
-        let named = [sorted_by, found_by, ids, measured, rising, bounded].concat();
+        let Layout { hour_of, sorted_by, found_by, few, ids, measured, rising, bounded } = layout;
+        let named = [sorted_by, found_by, few, ids, measured, rising, bounded].concat();
         for name in named.into_iter().chain(hour_of) {
             assert!(schema.index_of(name).is_ok(), "{}: {name}", table.name);
         }

@@ -89,15 +89,19 @@ impl Table {
     /// Returns small files of one hour that are to be joined, and how; those that are of no hour
     /// were written on one day.
     fn small_files(
-        &self,
+        &mut self,
         settled: &str,
         joining: Joining,
     ) -> Result<Option<(Vec<LiveFile>, Joining)>, Error> {
         let mut by_hour: BTreeMap<(Option<String>, String), Vec<LiveFile>> = BTreeMap::new();
+        let mut unspliced = HashSet::new();
         for file in self.files()? {
+            unspliced.extend(self.unspliced.take(&file.path));
             let day = if file.hour.is_some() { String::new() } else { file.day().to_owned() };
             by_hour.entry((file.hour.clone(), day)).or_default().push(file);
         }
+        // Those that are no part of the table any more are forgotten.
+        self.unspliced = unspliced;
         by_hour.retain(|(hour, _), _| !self.unreadable.contains(hour));
         let of_hour = |((hour, day), files): ((Option<String>, String), Vec<LiveFile>)| {
             let is_settled = is_over(hour.as_deref().unwrap_or(&day), settled);

@@ -1,4 +1,4 @@
-//! `timesink analyze`: trace files in, findings out.
+//! `timesink analyze` and `timesink rules run`: spans in, findings out.
 
 use anyhow::Result;
 use timesink_model::Severity;
@@ -6,27 +6,48 @@ use timesink_rules::{Analysis, Outcome};
 
 use super::Run;
 use super::report::{self, Material};
-use crate::cli::{AnalyzeArgs, FailOn};
+use crate::cli::{AnalyzeArgs, FailOn, ReportArgs, RulesRunArgs};
 use crate::ended::{Ended, once_written};
-use crate::input::{self, Input};
+use crate::input::{Input, Sources};
+use crate::opened::{self, Opened, Reading};
 use crate::{analysis, output};
 
 pub(super) fn run(args: &AnalyzeArgs, run: &mut Run<'_>) -> Result<Ended> {
+    let AnalyzeArgs { input, report, rules, fail_on } = args;
+    let asked = Asked { sources: input.sources(), report, rules, fail_on: *fail_on };
+    analyze(&asked, run)
+}
+
+pub(super) fn run_rules(args: &RulesRunArgs, run: &mut Run<'_>) -> Result<Ended> {
+    let RulesRunArgs { data, since, report, rules, fail_on } = args;
+    let sources = Sources { files: &[], data: Some(data), since: *since };
+    analyze(&Asked { sources, report, rules, fail_on: *fail_on }, run)
+}
+
+/// What is analyzed, and what is made of it.
+#[derive(Debug)]
+struct Asked<'a> {
+    sources: Sources<'a>,
+    report: &'a ReportArgs,
+    rules: &'a [String],
+    fail_on: Option<FailOn>,
+}
+
+fn analyze(asked: &Asked<'_>, run: &mut Run<'_>) -> Result<Ended> {
     // Wrong names are refused before a large file is read.
-    let engine = analysis::engine(&run.config, &args.rules)?;
-    report::check(&args.report)?;
+    let engine = analysis::engine(&run.config, asked.rules)?;
+    report::check(asked.report)?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
-    analysis::begin_planning(&runtime, &engine, run.config.limits);
-    let options = report::read_options(&args.report, &run.config, &engine);
-    let now = run.surroundings.now_unix_nano;
-    let mut input = input::read(args.input.sources(), &options, now, run.console)?;
+    let options = report::read_options(asked.report, &run.config, &engine);
+    let reading = Reading::of_rules(asked.sources, options, &engine, run);
+    analysis::begin_planning(&runtime, &engine, reading.limits);
+    let Opened { database, input } = opened::open(asked.sources, &reading, run)?;
     output::warn_of_damage(run.console, &input.damaged);
-    let database = analysis::database(&mut input, &engine, &run.config, run.console)?;
     let analysis = analysis::analyze(&runtime, &engine, &database, run.console)?;
     let material =
         Material { analysis: &analysis, database: &database, input: &input, rules: engine.rules() };
-    let written = report::write(&args.report, material, run);
-    once_written(written, ended(&analysis, &input, args.fail_on.map(FailOn::severity)))
+    let written = report::write(asked.report, material, run);
+    once_written(written, ended(&analysis, &input, asked.fail_on.map(FailOn::severity)))
 }
 
 /// Every finding counts, shown or not. A gate that had nothing to look at has not passed.

@@ -4,6 +4,7 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
+use timesink_model::schema::Columns;
 use timesink_output::Format;
 use timesink_rules::{Engine, Mutes};
 use timesink_server::{Exporter, Purpose, Server, ServerOptions};
@@ -155,7 +156,7 @@ fn show(
     runtime: &Runtime,
     run: &mut Run<'_>,
 ) -> Result<()> {
-    let database = analysis::database(input, engine, &run.config, run.console)?;
+    let database = analysis::database(input, &Columns::All, run.config.limits)?;
     let analysis = analysis::analyze(runtime, engine, &database, run.console)?;
     let material =
         Material { analysis: &analysis, database: &database, input, rules: engine.rules() };

@@ -17,8 +17,9 @@ use timesink_rules::{ExplainedStep, Explanation, explain, show_nanos};
 use super::Run;
 use crate::cli::ExplainArgs;
 use crate::ended::{Ended, once_written};
+use crate::opened::{self, Opened, Reading};
 use crate::output::{Paint, safe, wrap};
-use crate::{analysis, input, output};
+use crate::{analysis, output};
 
 /// Traces that a prefix of several ids names.
 const TRACES_SHOWN: usize = 5;
@@ -31,10 +32,10 @@ const VERDICT: &str = "verdict";
 
 pub(super) fn run(args: &ExplainArgs, run: &mut Run<'_>) -> Result<Ended> {
     let engine = analysis::engine(&run.config, std::slice::from_ref(&args.rule))?;
-    let now = run.surroundings.now_unix_nano;
-    let mut input = input::read(args.input.sources(), &run.config.read, now, run.console)?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
-    let database = analysis::whole_database(&mut input, &run.config, run.console)?;
+    let sources = args.input.sources();
+    let reading = Reading::whole(sources, run);
+    let Opened { database, input } = opened::open(sources, &reading, run)?;
     output::warn_of_damage(run.console, &input.damaged);
     output::warn_of_losses(run.console, &input);
     let trace_id = trace_id(&database, &args.trace_id)?;

@@ -1,15 +1,13 @@
 //! `timesink rules`: the rules at hand, their guides and thresholds, what is wrong with them, and
 //! what they find in a data directory.
 
-mod run;
-
 use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
 use timesink_rules::{Rule, RuleSet, check};
 
-use super::Run;
+use super::{Run, analyze};
 use crate::analysis;
 use crate::cli::RulesCommand;
 use crate::config::shown;
@@ -23,7 +21,7 @@ pub(super) fn run(command: &RulesCommand, run: &mut Run<'_>) -> Result<Ended> {
     match command {
         RulesCommand::List => list(run),
         RulesCommand::Show { rule } => show(rule, run),
-        RulesCommand::Run(args) => self::run::run(args, run),
+        RulesCommand::Run(args) => analyze::run_rules(args, run),
         RulesCommand::Check { directory } => check_all(directory.as_deref(), run),
     }
 }

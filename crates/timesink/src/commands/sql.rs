@@ -12,7 +12,8 @@ use super::Run;
 use crate::cli::{RowFormat, SqlArgs};
 use crate::ended::{Ended, once_written};
 use crate::input::Sources;
-use crate::{analysis, input, output, stored};
+use crate::opened::{self, Opened, Reading};
+use crate::{analysis, output, stored};
 
 pub(super) fn run(args: SqlArgs, run: &mut Run<'_>) -> Result<Ended> {
     let data = args.stored.data.as_deref();
@@ -25,16 +26,15 @@ pub(super) fn run(args: SqlArgs, run: &mut Run<'_>) -> Result<Ended> {
     {
         return once_written(write(&result, args.format, run), Ended::Done);
     }
-    let now = run.surroundings.now_unix_nano;
-    let sources = Sources { files: &files, data, since };
-    let mut input = input::read(sources, &run.config.read, now, run.console)?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
-    let mut database = analysis::whole_database(&mut input, &run.config, run.console)?;
+    let sources = Sources { files: &files, data, since };
+    let Opened { mut database, input } = opened::open(sources, &Reading::whole(sources, run), run)?;
     let table = findings::table();
     if let Some(folder) = data
         && words(&query)?.contains(table.name)
     {
-        database.add(table.name, table.schema().into(), stored::findings(folder)?);
+        let rows = stored::findings(folder, input.findings.as_ref(), &run.config.read)?;
+        database.add(table.name, table.schema().into(), rows);
     }
     output::warn_of_damage(run.console, &input.damaged);
     output::warn_of_losses(run.console, &input);

@@ -76,7 +76,8 @@ pub(crate) struct QueryOptions {
 
     /// How long one query may run, in seconds
     ///
-    /// Default: 60. Example: `seconds_max = 10`.
+    /// Where spans of a data directory are walked, a day unless it is said otherwise. Default: 60.
+    /// Example: `seconds_max = 10`.
     #[arg(id = "query.seconds_max", long = "query-seconds-max", value_name = "SECONDS")]
     #[arg(env = "TIMESINK_QUERY_SECONDS_MAX", global = true, hide_short_help = true)]
     pub(crate) seconds_max: Option<u64>,
@@ -125,8 +126,9 @@ pub(crate) struct InputOptions {
 
     /// Most memory that the spans of one file may take, in MiB
     ///
-    /// A small compressed file can hold spans without end. Default: 4096. Example:
-    /// `decoded_mib_max = 1024`.
+    /// A small compressed file can hold spans without end. Of a data directory as much is taken of
+    /// what only its log has, and of the spans of one process; of one that is named with files, of
+    /// all. Default: 4096. Example: `decoded_mib_max = 1024`.
     #[arg(id = "input.decoded_mib_max", long = "input-decoded-mib-max", value_name = "MIB")]
     #[arg(env = "TIMESINK_INPUT_DECODED_MIB_MAX", global = true, hide_short_help = true)]
     pub(crate) decoded_mib_max: Option<u64>,

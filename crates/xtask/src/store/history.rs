@@ -22,6 +22,10 @@ pub(super) fn both_ways(binary: &Path, data: &Path, folder: &Path) -> Result<()>
     let mut command = Command::new(binary);
     command.args(["analyze", "--query-seconds-max", "3600", "--query-memory-mib-max", "16384"]);
     command.args(["--input-decoded-mib-max", DECODED_MIB]);
+    // What is read with a file is read into memory.
+    let empty = folder.join("empty.json");
+    std::fs::write(&empty, r#"{"resourceSpans":[]}"#)?;
+    command.arg(&empty);
     measure("the same in memory", command, data, &in_memory)?;
     if std::fs::read(&in_shards)? != std::fs::read(&in_memory)? {
         bail!("the findings are not the same");

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
+use timesink_model::schema::Columns;
 use timesink_otlp::Decoded;
 use timesink_rules::Engine;
 use timesink_server::{Purpose, Server, ServerOptions};
@@ -72,7 +73,7 @@ fn look(
     let is_for_people = args.report.format.of_file().is_none();
     let came = spans(input) > 0;
     let runtime = analysis::runtime(run.surroundings.cores)?;
-    let database = analysis::database(input, engine, &run.config, run.console)?;
+    let database = analysis::database(input, &Columns::All, run.config.limits)?;
     let analysis = analysis::analyze(&runtime, engine, &database, run.console)?;
     if came && is_for_people {
         writeln!(run.console.out)?;
