@@ -369,8 +369,7 @@ async def main():
     await asyncio.sleep(0.2)
 asyncio.run(main())
 blocks = recorded.named("timesink.event_loop.blocked")
-# A hypervisor that stops the machine for some milliseconds shows nowhere.
-print("blocks", sum(b.end_time - b.start_time >= 300_000_000 for b in blocks))
+print("blocks", [((b.end_time - b.start_time) / 1e6, dict(b.attributes)) for b in blocks])
 """.format(tests=os.path.dirname(__file__))
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     for _ in range(20):
@@ -378,7 +377,7 @@ print("blocks", sum(b.end_time - b.start_time >= 300_000_000 for b in blocks))
     process.send_signal(signal.SIGSTOP)
     time.sleep(0.5)
     process.send_signal(signal.SIGCONT)
-    assert process.communicate(timeout=60)[0].splitlines()[-1] == "blocks 0"
+    assert process.communicate(timeout=60)[0].splitlines()[-1] == "blocks []"
 
 
 def test_thread_that_keeps_the_interpreter_is_not_the_loops_block(companion):
