@@ -63,9 +63,16 @@ fn is_taken(head: &str) -> bool {
 /// Returns a command that serves on a disk of so many bytes, which is memory, mounted at a folder
 /// where only this process and its children see it: that needs no rights, and goes with them.
 fn on_its_own_disk(disk: &str, bytes: u64) -> Command {
-    let script = "mount -t tmpfs -o size=$0 none \"$1\" && shift && exec \"$@\"";
+    on_a_prepared_disk(disk, bytes, ":")
+}
+
+/// As [`on_its_own_disk`]; a line of shell puts something on it first, where it stands.
+fn on_a_prepared_disk(disk: &str, bytes: u64, prepare: &str) -> Command {
+    let script = format!(
+        "mount -t tmpfs -o size=$0 none \"$1\" && (cd \"$1\" && {prepare}) && shift && exec \"$@\""
+    );
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]);
     command.args([&bytes.to_string(), disk]).arg(timesink().get_program());
     command.args(["serve", "--data", &format!("{disk}/data")]);
     command
@@ -74,6 +81,25 @@ fn on_its_own_disk(disk: &str, bytes: u64) -> Command {
 /// Returns where that disk is seen from outside.
 fn seen_from_outside(disk: &str, serve: &Serve) -> String {
     format!("/proc/{}/root{disk}", serve.child.id())
+}
+
+/// Scenario: a server starts where no byte is free.
+/// Guarantee: it names the file that it cannot write, and ends.
+#[test]
+fn a_start_on_a_full_disk_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (before, disk) = (path("before"), path("disk"));
+    std::fs::create_dir(&disk).expect("a folder");
+    let serve = Serve::start(&["--data", &before]);
+    assert!(is_taken(&post(&serve.http, &message(1))));
+    end(serve);
+    let prepare = format!("cp -r '{before}' data && ! cat /dev/zero 2>/dev/null >ballast");
+    let refused = on_a_prepared_disk(&disk, DISK_BYTES, &prepare).output().expect("it starts");
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{errors}");
+    assert!(errors.contains(&format!("failed to begin `{disk}/data/log/")), "{errors}");
+    assert!(errors.contains("No space left on device"), "{errors}");
 }
 
 /// Scenario: a small file system is filled to the brim while exports come, and has space later.
