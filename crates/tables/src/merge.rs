@@ -1,40 +1,51 @@
-//! [`merge`]: sorted files into one sorted row of batches, in bounded memory.
+//! [`merge`]: sorted files, or row groups that are, into one sorted row of batches, in bounded
+//! memory.
 
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::SchemaRef;
-use arrow::row::{RowConverter, Rows, SortField};
+use arrow::row::{RowConverter, Rows as Keys, SortField};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use timesink_store::{Place, arrange};
 
 use crate::file::{Refused, named};
+use crate::snapshot::Rows;
 use crate::table::Layout;
 
-/// Rows of each file that are held at a time, at most.
+/// Rows of each part that are held at a time, at most.
 const BATCH_ROWS: usize = 4096;
 
-/// Bytes of each file that are held at a time, about: of rows that are large there are fewer.
-const BATCH_BYTES: i64 = 4 << 20;
+/// Bytes of all parts that are held at a time, about: of rows that are large there are fewer.
+const HELD_BYTES: i64 = 128 << 20;
 
-/// A file that is being read, at a row.
+/// What is sorted for itself: a file, or a row group of one.
+pub(crate) type Part = (Bytes, Rows);
+
+/// A part that is being read, at a row.
 struct Input {
     reader: ParquetRecordBatchReader,
     schema: SchemaRef,
     sorted_by: &'static [&'static str],
     converter: RowConverter,
     batch: RecordBatch,
-    keys: Rows,
+    keys: Keys,
     row: usize,
 }
 
 impl Input {
-    /// Opens a file; `None` when it has no rows.
-    fn open(layout: &Layout, schema: &SchemaRef, file: Bytes) -> Result<Option<Self>, Refused> {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
-        let rows = batch_rows(reader.metadata());
+    /// Opens one of so many parts; `None` when it has no rows.
+    fn open(
+        layout: &Layout,
+        schema: &SchemaRef,
+        part: Part,
+        parts: usize,
+    ) -> Result<Option<Self>, Refused> {
+        let reader = reader(part)?;
+        let rows = batch_rows(reader.metadata(), parts);
         let reader = reader.with_batch_size(rows).build()?;
         let field =
             |name: &&str| Ok(SortField::new(schema.field_with_name(name)?.data_type().clone()));
@@ -53,8 +64,14 @@ impl Input {
         self.batch = fitted(&batch, &self.schema)?;
         let columns = self.sorted_by.iter().map(|name| named(&self.batch, name).map(Arc::clone));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let last = self.keys.num_rows().checked_sub(1).map(|last| self.keys.row(last).owned());
         self.keys = self.converter.convert_columns(&columns)?;
         self.row = 0;
+        // Of what another program wrote a name may say too much.
+        let is_behind = last.is_none_or(|last| last.row() <= self.keys.row(0));
+        if !is_behind || !self.keys.iter().is_sorted() {
+            return Err(ParquetError::General("its rows are not in order".to_owned()).into());
+        }
         Ok(true)
     }
 
@@ -63,11 +80,20 @@ impl Input {
     }
 }
 
-/// Returns how many rows of a file are held at a time.
-fn batch_rows(file: &ParquetMetaData) -> usize {
+fn reader((file, rows): Part) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, Refused> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    Ok(match rows {
+        Rows::OfGroup(group) => reader.with_row_groups(vec![group]),
+        _ => reader,
+    })
+}
+
+/// Returns how many rows of one of so many parts are held at a time.
+fn batch_rows(file: &ParquetMetaData, parts: usize) -> usize {
     let bytes: i64 = file.row_groups().iter().map(RowGroupMetaData::total_byte_size).sum();
     let each = bytes / file.file_metadata().num_rows().max(1);
-    (BATCH_BYTES / each.max(1)).clamp(1, BATCH_ROWS as i64) as usize
+    let of_part = HELD_BYTES / parts.max(1) as i64;
+    (of_part / each.max(1)).clamp(1, BATCH_ROWS as i64) as usize
 }
 
 /// Returns rows with the columns of a table: those of an older version lack some, which are NULL.
@@ -80,23 +106,24 @@ pub(crate) fn fitted(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBa
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
-/// Gives the rows of sorted files to `write`, sorted. Of a table that is not sorted, one file after
+/// Gives the rows of sorted parts to `write`, sorted. Of a table that is not sorted, one part after
 /// the other.
 pub(crate) fn merge(
     layout: &Layout,
     schema: &SchemaRef,
-    files: Vec<Bytes>,
+    parts: Vec<Part>,
     mut write: impl FnMut(&RecordBatch) -> Result<(), Refused>,
 ) -> Result<(), Refused> {
     if layout.sorted_by.is_empty() {
-        for file in files {
-            for batch in ParquetRecordBatchReaderBuilder::try_new(file)?.build()? {
+        for part in parts {
+            for batch in reader(part)?.build()? {
                 write(&fitted(&batch?, schema)?)?;
             }
         }
         return Ok(());
     }
-    let inputs = files.into_iter().map(|file| Input::open(layout, schema, file));
+    let count = parts.len();
+    let inputs = parts.into_iter().map(|part| Input::open(layout, schema, part, count));
     let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
     let mut inputs: Vec<Input> = inputs.into_iter().flatten().collect();
     let mut taken: Vec<Place> = Vec::new();

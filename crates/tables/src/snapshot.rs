@@ -23,7 +23,7 @@ use crate::Error;
 use crate::commits;
 use crate::file::{Refused, hour_of, hour_text};
 use crate::merge::fitted;
-use crate::table::{ENDING, HOUR, LOG, NANOS_PER_MILLI, PART, WHOLE, failed, location};
+use crate::table::{ENDING, HOUR, LOG, NANOS_PER_MILLI, PART, SPLICED, WHOLE, failed, location};
 
 /// Rows that are read at a time.
 const BATCH_ROWS: usize = 8192;
@@ -84,6 +84,11 @@ impl LiveFile {
         };
         matches!(parts.as_deref(), Some([PART, run, number])
             if is_number(run, 16) && is_number(number, 6))
+    }
+
+    /// Returns whether it holds row groups of files that were sorted, as they were.
+    pub(crate) fn is_spliced(&self) -> bool {
+        self.path.rsplit('/').next().is_some_and(|name| name.starts_with(SPLICED))
     }
 
     /// Returns whether rows of traces between two can be in it.

@@ -51,7 +51,7 @@ pub(crate) const PART: &str = "part";
 pub(crate) const ENDING: &str = ".zstd.parquet";
 
 /// How the names of files begin that were spliced: rows are sorted within each row group.
-const SPLICED: &str = "spliced";
+pub(crate) const SPLICED: &str = "spliced";
 
 /// How the rows of a table lie in its files. Columns are named as they are in its schema.
 #[derive(Debug, Clone, Copy)]

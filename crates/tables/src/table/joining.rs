@@ -12,8 +12,8 @@ use parquet::errors::ParquetError;
 use super::{Layout, Table};
 use crate::Error;
 use crate::file::{FileWriter, NewFile, Refused, Splicer, rows_of};
-use crate::merge::merge;
-use crate::snapshot::{LiveFile, caught, read_bytes};
+use crate::merge::{Part, merge};
+use crate::snapshot::{LiveFile, caught, read_bytes, runs};
 
 /// Bytes of a file of joined rows, about.
 const FILE_BYTES: u64 = 64 << 20;
@@ -46,7 +46,8 @@ const SPLICED_ROWS_MIN: u64 = 1 << 15;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Joining {
     /// Their rows are sorted into each other: it costs as much as to write them did. Files that
-    /// were spliced are spliced again.
+    /// were spliced are sorted, one by one, once their hour is over; until then they are spliced
+    /// again.
     Merge,
     /// Row groups stay as they are, one file's behind the other's: it costs next to nothing. The
     /// smallest files are merged, once there are many.
@@ -119,7 +120,7 @@ impl Table {
         }
         let joined = match joining {
             Joining::Splice => self.spliced(files, &contents)?,
-            Joining::Merge => Some(self.merged(files, contents)?),
+            Joining::Merge => Some(self.merged(files, &contents)?),
         };
         let Some(joined) = joined else { return Ok(None) };
         let count = joined.len();
@@ -166,16 +167,21 @@ impl Table {
     }
 
     /// Returns the rows of files of one hour in files of about [`FILE_BYTES`], which are fewer.
-    fn merged(&self, files: &[LiveFile], contents: Vec<Bytes>) -> Result<Vec<NewFile>, Error> {
+    fn merged(&self, files: &[LiveFile], contents: &[Bytes]) -> Result<Vec<NewFile>, Error> {
         let bytes: u64 = files.iter().map(|file| file.bytes).sum();
         let mut rows = 0;
-        for (file, content) in files.iter().zip(&contents) {
+        for (file, content) in files.iter().zip(contents) {
             let of_file = caught(|| rows_of(content)).and_then(|rows| Ok(rows?));
             rows += of_file.map_err(|refused| refused.of_file(self.name, &file.path))?;
         }
-        let parts = bytes.div_ceil(FILE_BYTES).max(1) as usize;
+        let count = bytes.div_ceil(FILE_BYTES).max(1) as usize;
         let hour = files[0].hour.as_ref();
-        let joined = caught(|| joined(&self.layout, &self.schema, contents, rows, parts, hour));
+        let mut parts = Vec::new();
+        for (file, content) in files.iter().zip(contents) {
+            let runs = runs(file, content).map_err(|cause| cause.of_file(self.name, &file.path))?;
+            parts.extend(runs.into_iter().map(|rows| (content.clone(), rows)));
+        }
+        let joined = caught(|| joined(&self.layout, &self.schema, parts, rows, count, hour));
         joined.and_then(|joined| joined).map_err(|refused| self.refused(refused))
     }
 }
@@ -187,12 +193,18 @@ fn is_over(time: &str, settled: &str) -> bool {
 
 /// Returns the small files of an hour that are to be joined next, and how, if there are enough.
 fn joined_next(
-    files: Vec<LiveFile>,
+    mut files: Vec<LiveFile>,
     is_settled: bool,
     joining: Joining,
     unspliced: &HashSet<String>,
 ) -> Option<(Vec<LiveFile>, Joining)> {
     let small = if is_settled { SMALL } else { SMALL_YET };
+    if is_settled && joining == Joining::Merge {
+        // What was spliced under load gets its order.
+        if let Some(at) = files.iter().position(LiveFile::is_spliced) {
+            return Some((vec![files.swap_remove(at)], Joining::Merge));
+        }
+    }
     let is_large = |file: &LiveFile| {
         file.bytes >= SMALL_YET.bytes || file.rows.is_some_and(|rows| rows >= SPLICED_ROWS_MIN)
     };
@@ -227,19 +239,19 @@ fn enough(mut files: Vec<LiveFile>, small: Small) -> Option<Vec<LiveFile>> {
     (files.len() >= small.files_min).then_some(files)
 }
 
-/// Returns the rows of sorted files, so many in all, in so many files at most.
+/// Returns the rows of sorted parts, so many in all, in so many files at most.
 fn joined(
     layout: &Layout,
     schema: &SchemaRef,
-    contents: Vec<Bytes>,
+    parts: Vec<Part>,
     rows: usize,
-    parts: usize,
+    files_max: usize,
     hour: Option<&String>,
 ) -> Result<Vec<NewFile>, Refused> {
-    let rows_max = rows.div_ceil(parts);
+    let rows_max = rows.div_ceil(files_max);
     let (mut done, mut written) = (Vec::new(), 0);
     let mut file = None;
-    merge(layout, schema, contents, |rows| {
+    merge(layout, schema, parts, |rows| {
         let writer = match &mut file {
             Some(writer) => writer,
             none => none.insert(FileWriter::new(layout, schema, hour.cloned())?),
