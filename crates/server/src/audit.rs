@@ -54,7 +54,7 @@ impl Audit {
     ///
     /// [`Error::Start`] when the file or the thread cannot be had.
     pub(crate) fn start(data: &Path, clock: fn() -> i64, metrics: Metrics) -> Result<Self, Error> {
-        let mut log = AuditFile::open(data).map_err(Error::Start)?;
+        let mut log = AuditFile::open(data, true).map_err(Error::Start)?;
         let (lines, written): (_, Receiver<String>) = sync_channel(LINES_MAX);
         let of_thread = metrics.clone();
         let write = move || {
@@ -77,15 +77,31 @@ impl Audit {
     }
 }
 
-/// Notes in a data directory that a command did something to it: `who` did, and `what`. `now` is
-/// ns since the epoch.
+/// What a command does with a data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    Changes,
+    /// Who does may have no right to write, and a copy has no audit log: then nothing is noted.
+    Reads,
+}
+
+/// Notes in a data directory what a command does with it, and `who` does. `now` is ns since the
+/// epoch.
 ///
 /// # Errors
 ///
 /// Those of the system.
-pub fn note_command(data: &Path, who: &str, what: &str, now: i64) -> io::Result<()> {
+pub fn note_command(data: &Path, act: Act, who: &str, what: &str, now: i64) -> io::Result<()> {
     let asked = Asked { token: Some(who.to_owned()), what: what.to_owned(), status: None };
-    AuditFile::open(data)?.write(&line(&asked, now))
+    match AuditFile::open(data, act == Act::Changes) {
+        Err(error) if act == Act::Reads && may_not_write(&error) => Ok(()),
+        file => file?.write(&line(&asked, now)),
+    }
+}
+
+fn may_not_write(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), NotFound | PermissionDenied | ReadOnlyFilesystem)
 }
 
 fn line(asked: &Asked, now: i64) -> String {
@@ -104,9 +120,10 @@ struct AuditFile {
 }
 
 impl AuditFile {
-    fn open(data: &Path) -> io::Result<Self> {
+    /// Opens the file of a data directory; one that is not there is made where it may be.
+    fn open(data: &Path, may_make: bool) -> io::Result<Self> {
         let (path, before) = (data.join(NAME), data.join(BEFORE));
-        let file = OpenOptions::new().append(true).create(true).open(&path)?;
+        let file = OpenOptions::new().append(true).create(may_make).open(&path)?;
         let bytes = file.metadata()?.len();
         Ok(Self { path, before, file, bytes })
     }
@@ -131,13 +148,14 @@ mod tests {
     #[test]
     fn a_full_file_makes_room_for_another() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = AuditFile::open(folder.path()).unwrap();
+        let mut log = AuditFile::open(folder.path(), true).unwrap();
         log.write("first\n").unwrap();
         log.bytes = FILE_BYTES;
         log.write("second\n").unwrap();
         let text = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
         assert_eq!((text(BEFORE).as_str(), text(NAME).as_str()), ("first\n", "second\n"));
-        note_command(folder.path(), "uid 1000", "store expire", 1_500_000_000).unwrap();
+        note_command(folder.path(), Act::Changes, "uid 1000", "store expire", 1_500_000_000)
+            .unwrap();
         let expected = concat!(
             r#"{"time":"1970-01-01T00:00:01.500Z","who":"uid 1000","#,
             r#""what":"store expire","status":null}"#

@@ -32,7 +32,7 @@ mod token;
 mod watch;
 mod web;
 
-pub use audit::note_command;
+pub use audit::{Act, note_command};
 pub use client::Exporter;
 pub use error::Error;
 pub use keys::{Key, Keys, Role};
@@ -40,7 +40,7 @@ pub use live::OnAnalysis;
 pub use options::{
     Durability, LiveOptions, ReceiverLimits, RedactionRules, ServerOptions, StoreOptions,
 };
-pub use redact::redaction;
+pub use redact::{masking, redaction};
 pub use server::{Addresses, Purpose, Server};
 pub use tls::TlsFiles;
 pub use token::Token;

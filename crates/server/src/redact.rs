@@ -27,22 +27,31 @@ pub fn redaction(
     rules: Option<&RedactionRules>,
     data: Option<&Path>,
 ) -> Result<Option<Arc<Redaction>>, Error> {
-    let Some(RedactionRules { masks_statements, attributes }) = rules else { return Ok(None) };
-    if !masks_statements && attributes.is_empty() {
-        return Ok(None);
-    }
+    let hides = |rules: &&RedactionRules| rules.masks_statements || !rules.attributes.is_empty();
+    let Some(rules) = rules.filter(hides) else { return Ok(None) };
     let key = match data {
         Some(data) => {
             key(data).map_err(|cause| Error::RedactionKey { path: data.join(FILE), cause })?
         }
         None => random().map_err(Error::Start)?,
     };
+    Ok(Some(with_key(rules, key)))
+}
+
+/// Returns how statements are masked for who has them anyway: the same in each run, by a key that
+/// everybody knows, so that short values can be guessed.
+pub fn masking() -> Arc<Redaction> {
+    let rules = RedactionRules { masks_statements: true, attributes: Vec::new() };
+    with_key(&rules, [0; KEY_BYTES])
+}
+
+fn with_key(rules: &RedactionRules, key: [u8; KEY_BYTES]) -> Arc<Redaction> {
     let masked: timesink_otlp::MaskStatement = timesink_facts::shape::masked_statement;
-    Ok(Some(Arc::new(Redaction {
+    Arc::new(Redaction {
         key: RedactionKey::new(key),
-        rules: attributes.clone(),
-        statements: masks_statements.then_some(masked),
-    })))
+        rules: rules.attributes.clone(),
+        statements: rules.masks_statements.then_some(masked),
+    })
 }
 
 /// Reads the key of a data directory, or makes one.

@@ -27,8 +27,7 @@ pub enum Error {
     /// What is to be read takes more memory than it may.
     #[error(
         "what the log holds, and the tables do not, takes more than {} MiB of memory \
-         (`input.decoded_mib_max`): allow more, or wait until the server, or `timesink store \
-         compact`, has brought it there",
+         (`input.decoded_mib_max`): allow more, or wait until a server has brought it there",
         bytes_max >> 20
     )]
     Memory { bytes_max: u64 },

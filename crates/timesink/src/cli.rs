@@ -127,7 +127,12 @@ pub(crate) struct Stored {
 impl Files {
     /// Returns what to read.
     pub(crate) fn sources(&self) -> Sources<'_> {
-        Sources { files: &self.files, data: self.stored.data.as_deref(), since: self.stored.since }
+        Sources {
+            files: &self.files,
+            data: self.stored.data.as_deref(),
+            since: self.stored.since,
+            findings: false,
+        }
     }
 }
 

@@ -5,13 +5,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use arrow::array::RecordBatch;
 use timesink_model::schema::Columns;
 use timesink_otlp::{Broken, Decoded, FileContent, FileError, ReadOptions};
-use timesink_tables::Snapshot;
 
 use crate::output::{Console, warn_of_lost_records};
 use crate::since::Since;
-use crate::stored::{self, Stored};
+use crate::stored::{self, Part, Stored};
 
 /// The name of standard input on the command line.
 const STDIN: &str = "-";
@@ -24,14 +24,14 @@ pub(crate) struct Input {
     pub(crate) columns: Columns,
     /// Files of which a part could not be read.
     pub(crate) damaged: Vec<Damaged>,
-    /// The table `findings` of a data directory.
-    pub(crate) findings: Option<Snapshot>,
+    /// Rows of the table `findings` of a data directory, if they were asked for.
+    pub(crate) findings: Vec<RecordBatch>,
 }
 
 impl Input {
     /// Returns what a receiver took: all columns, and no file.
     pub(crate) fn of_receiver(decoded: Decoded) -> Self {
-        Self { decoded, columns: Columns::All, damaged: Vec::new(), findings: None }
+        Self { decoded, columns: Columns::All, damaged: Vec::new(), findings: Vec::new() }
     }
 }
 
@@ -52,6 +52,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) data: Option<&'a Path>,
     /// Traces that begin before are left out.
     pub(crate) since: Option<Since>,
+    /// Whether the table `findings` of the data directory is read, too.
+    pub(crate) findings: bool,
 }
 
 impl<'a> Sources<'a> {
@@ -71,7 +73,7 @@ pub(crate) fn read(
     let since = sources.since.map(|since| since.time(now_unix_nano));
     let stored = sources.data.map(|folder| {
         let _progress = console.progress(&format!("reading {}", folder.display()));
-        stored::read(folder, options, since)
+        stored::read(Part { folder, since, findings: sources.findings }, options)
     });
     let stored = stored.transpose()?;
     let mut input = read_files(sources.files, options, console)?;
@@ -131,7 +133,7 @@ pub(crate) fn join(contents: Vec<(String, FileContent)>, options: &ReadOptions) 
         parts.push(decoded);
     }
     let columns = options.decoder.columns.clone();
-    Input { decoded: Decoded::merge(parts), columns, damaged, findings: None }
+    Input { decoded: Decoded::merge(parts), columns, damaged, findings: Vec::new() }
 }
 
 /// Returns a reason that names the options of the command in place of the decoder's limits.

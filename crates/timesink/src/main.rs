@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod ended;
 mod input;
+mod noted;
 mod opened;
 mod output;
 mod replace;

@@ -12,7 +12,7 @@ use timesink_rules::Engine;
 use crate::commands::Run;
 use crate::input::{self, Input, Sources};
 use crate::output::warn_of_lost_records;
-use crate::since::Since;
+use crate::stored::Part;
 use crate::{analysis, stored};
 
 /// What is read, and how.
@@ -60,7 +60,7 @@ pub(crate) struct Opened {
 /// Reads what a command names, and runs the trace pass over it.
 pub(crate) fn open(sources: Sources<'_>, reading: &Reading, run: &Run<'_>) -> Result<Opened> {
     if let Some(folder) = sources.only_data() {
-        return open_history(folder, sources.since, reading, run);
+        return open_history(folder, sources, reading, run);
     }
     let now = run.surroundings.now_unix_nano;
     let mut input = input::read(sources, &reading.options, now, run.console)?;
@@ -71,24 +71,25 @@ pub(crate) fn open(sources: Sources<'_>, reading: &Reading, run: &Run<'_>) -> Re
 
 fn open_history(
     folder: &Path,
-    since: Option<Since>,
+    sources: Sources<'_>,
     reading: &Reading,
     run: &Run<'_>,
 ) -> Result<Opened> {
     let now = run.surroundings.now_unix_nano;
     let sharded = {
         let _progress = run.console.progress(&format!("reading {}", folder.display()));
-        stored::sharded(folder, &reading.options, since.map(|since| since.time(now)))?
+        let since = sources.since.map(|since| since.time(now));
+        stored::sharded(Part { folder, since, findings: sources.findings }, &reading.options)?
     };
     warn_of_lost_records(run.console, &sharded.replayed);
     let input = sharded.input;
     let _progress = run.console.progress("walking the traces");
-    let is_asked_for = |spans| match since {
+    let is_asked_for = |spans| match sources.since {
         Some(since) => since.kept(spans, now),
         None => Ok(spans),
     };
     let database = analysis::history_database(sharded.shards, &input, reading, is_asked_for)?;
-    if let (0, Some(since), true) = (database.spans(), since, sharded.has_spans) {
+    if let (0, Some(since), true) = (database.spans(), sources.since, sharded.has_spans) {
         bail!("no trace begins at {} or later (`--since`)", since.at(now));
     }
     Ok(Opened { database, input })

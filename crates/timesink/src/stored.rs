@@ -26,24 +26,37 @@ const NANOS_BEFORE: i64 = 3_600_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) decoded: Decoded,
-    /// The table `findings` at the same moment.
-    pub(crate) findings: Option<Snapshot>,
+    /// Rows of the table `findings`, if they are asked for.
+    pub(crate) findings: Vec<RecordBatch>,
     /// What the log lacks.
     pub(crate) replayed: Replayed,
 }
 
-/// Returns the spans of a data directory, those of traces that begin before `since` as far as it is
-/// quicker to read them.
-pub(crate) fn read(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Result<Stored> {
-    read_all(folder, options, since).with_context(|| unreadable(folder))
+/// What of a data directory is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) folder: &'a Path,
+    /// Ns since the epoch: spans of traces that begin before are left out as far as it is quicker
+    /// not to read them.
+    pub(crate) since: Option<i64>,
+    /// The table `findings`, too.
+    pub(crate) findings: bool,
 }
 
-fn read_all(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Result<Stored> {
+/// Returns the spans of a data directory, in memory.
+pub(crate) fn read(part: Part<'_>, options: &ReadOptions) -> Result<Stored> {
+    read_all(part, options).with_context(|| unreadable(part.folder))
+}
+
+fn read_all(part: Part<'_>, options: &ReadOptions) -> Result<Stored> {
+    let Part { folder, since, findings: wants_findings } = part;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let look = Look::at(folder, Wanted::Received, options.decoded_bytes_max);
     let Look { spans, quarantine, findings, behind, replayed, .. } = runtime.block_on(look)?;
     let first = since.map(|since| hour_of(since.saturating_sub(NANOS_BEFORE)));
     let mut read = Read { columns: &options.decoder.columns, limits: options, bytes: 0 };
+    let findings = findings.filter(|_| wants_findings);
+    let findings = runtime.block_on(read_findings(findings, options))?;
     let decoded = runtime.block_on(async {
         Ok::<_, anyhow::Error>(Decoded {
             spans: read.table(&spans, first.as_deref()).await?,
@@ -71,15 +84,18 @@ pub(crate) struct Sharded {
 }
 
 /// As [`read`], without the spans in memory.
-pub(crate) fn sharded(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Result<Sharded> {
-    put_in_shards(folder, options, since).with_context(|| unreadable(folder))
+pub(crate) fn sharded(part: Part<'_>, options: &ReadOptions) -> Result<Sharded> {
+    put_in_shards(part, options).with_context(|| unreadable(part.folder))
 }
 
-fn put_in_shards(folder: &Path, options: &ReadOptions, since: Option<i64>) -> Result<Sharded> {
+fn put_in_shards(part: Part<'_>, options: &ReadOptions) -> Result<Sharded> {
+    let Part { folder, since, findings: wants_findings } = part;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let look = Look::at(folder, Wanted::Received, options.decoded_bytes_max);
     let Look { spans: table, quarantine, findings, behind, replayed, .. } =
         runtime.block_on(look)?;
+    let findings = findings.filter(|_| wants_findings);
+    let findings = runtime.block_on(read_findings(findings, options))?;
     let columns = &options.decoder.columns;
     let mut read = Read { columns, limits: options, bytes: 0 };
     let first = since.map(|since| hour_of(since.saturating_sub(NANOS_BEFORE)));
@@ -151,19 +167,9 @@ pub(crate) fn tables(
     tables().with_context(|| unreadable(folder))
 }
 
-/// Returns the rows of the table `findings` of a data directory, none if it has no such table.
-pub(crate) fn findings(
-    folder: &Path,
-    table: Option<&Snapshot>,
-    options: &ReadOptions,
-) -> Result<Vec<RecordBatch>> {
-    let read = || -> Result<_> {
-        let Some(table) = table else { return Ok(Vec::new()) };
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let mut read = Read { columns: &Columns::All, limits: options, bytes: 0 };
-        runtime.block_on(read.table(table, None))
-    };
-    read().with_context(|| unreadable(folder))
+async fn read_findings(table: Option<Snapshot>, options: &ReadOptions) -> Result<Vec<RecordBatch>> {
+    let Some(table) = table else { return Ok(Vec::new()) };
+    Read { columns: &Columns::All, limits: options, bytes: 0 }.table(&table, None).await
 }
 
 /// Says that a data directory could not be read.

@@ -3,30 +3,34 @@
 use anyhow::Result;
 use timesink_model::Severity;
 use timesink_rules::{Analysis, Outcome};
+use timesink_server::Act;
 
 use super::Run;
 use super::report::{self, Material};
 use crate::cli::{AnalyzeArgs, FailOn, ReportArgs, RulesRunArgs};
 use crate::ended::{Ended, once_written};
 use crate::input::{Input, Sources};
+use crate::noted::note;
 use crate::opened::{self, Opened, Reading};
 use crate::{analysis, output};
 
 pub(super) fn run(args: &AnalyzeArgs, run: &mut Run<'_>) -> Result<Ended> {
     let AnalyzeArgs { input, report, rules, fail_on } = args;
-    let asked = Asked { sources: input.sources(), report, rules, fail_on: *fail_on };
-    analyze(&asked, run)
+    let (sources, fail_on) = (input.sources(), *fail_on);
+    analyze(&Asked { command: "analyze", sources, report, rules, fail_on }, run)
 }
 
 pub(super) fn run_rules(args: &RulesRunArgs, run: &mut Run<'_>) -> Result<Ended> {
     let RulesRunArgs { data, since, report, rules, fail_on } = args;
-    let sources = Sources { files: &[], data: Some(data), since: *since };
-    analyze(&Asked { sources, report, rules, fail_on: *fail_on }, run)
+    let sources = Sources { files: &[], data: Some(data), since: *since, findings: false };
+    let fail_on = *fail_on;
+    analyze(&Asked { command: "rules run", sources, report, rules, fail_on }, run)
 }
 
 /// What is analyzed, and what is made of it.
 #[derive(Debug)]
 struct Asked<'a> {
+    command: &'static str,
     sources: Sources<'a>,
     report: &'a ReportArgs,
     rules: &'a [String],
@@ -40,6 +44,9 @@ fn analyze(asked: &Asked<'_>, run: &mut Run<'_>) -> Result<Ended> {
     let runtime = analysis::runtime(run.surroundings.cores)?;
     let options = report::read_options(asked.report, &run.config, &engine);
     let reading = Reading::of_rules(asked.sources, options, &engine, run);
+    if let Some(data) = asked.sources.data {
+        note(data, Act::Reads, asked.command, run);
+    }
     analysis::begin_planning(&runtime, &engine, reading.limits);
     let Opened { database, input } = opened::open(asked.sources, &reading, run)?;
     output::warn_of_damage(run.console, &input.damaged);

@@ -13,10 +13,12 @@ use timesink_facts::packed::Text;
 use timesink_output::words::muted_by;
 use timesink_query::Database;
 use timesink_rules::{ExplainedStep, Explanation, explain, show_nanos};
+use timesink_server::Act;
 
 use super::Run;
 use crate::cli::ExplainArgs;
 use crate::ended::{Ended, once_written};
+use crate::noted::note;
 use crate::opened::{self, Opened, Reading};
 use crate::output::{Paint, safe, wrap};
 use crate::{analysis, output};
@@ -34,6 +36,9 @@ pub(super) fn run(args: &ExplainArgs, run: &mut Run<'_>) -> Result<Ended> {
     let engine = analysis::engine(&run.config, std::slice::from_ref(&args.rule))?;
     let runtime = analysis::runtime(run.surroundings.cores)?;
     let sources = args.input.sources();
+    if let Some(data) = sources.data {
+        note(data, Act::Reads, &format!("explain {} --rule {}", args.trace_id, args.rule), run);
+    }
     let reading = Reading::whole(sources, run);
     let Opened { database, input } = opened::open(sources, &reading, run)?;
     output::warn_of_damage(run.console, &input.damaged);

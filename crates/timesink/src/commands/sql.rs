@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use arrow::array::RecordBatch;
+use timesink_facts::shape::{Dialect, sql_shape};
 use timesink_model::schema::findings;
 use timesink_query::{QueryResult, Session, StoredDatabase, words};
+use timesink_server::Act;
 
 use super::Run;
 use crate::cli::{RowFormat, SqlArgs};
 use crate::ended::{Ended, once_written};
 use crate::input::Sources;
+use crate::noted::note;
 use crate::opened::{self, Opened, Reading};
 use crate::{analysis, output, stored};
 
@@ -19,6 +22,9 @@ pub(super) fn run(args: SqlArgs, run: &mut Run<'_>) -> Result<Ended> {
     let data = args.stored.data.as_deref();
     let (query, files) = query_and_files(args.file.as_deref(), args.arguments, data.is_some())?;
     let since = args.stored.since;
+    if let Some(folder) = data {
+        note(folder, Act::Reads, &format!("sql {}", sql_shape(&query, Dialect::PostgreSql)), run);
+    }
     if let Some(folder) = data
         && files.is_empty()
         && since.is_none()
@@ -27,14 +33,14 @@ pub(super) fn run(args: SqlArgs, run: &mut Run<'_>) -> Result<Ended> {
         return once_written(write(&result, args.format, run), Ended::Done);
     }
     let runtime = analysis::runtime(run.surroundings.cores)?;
-    let sources = Sources { files: &files, data, since };
-    let Opened { mut database, input } = opened::open(sources, &Reading::whole(sources, run), run)?;
     let table = findings::table();
-    if let Some(folder) = data
-        && words(&query)?.contains(table.name)
-    {
-        let rows = stored::findings(folder, input.findings.as_ref(), &run.config.read)?;
-        database.add(table.name, table.schema().into(), rows);
+    let findings = data.is_some() && words(&query)?.contains(table.name);
+    let sources = Sources { files: &files, data, since, findings };
+    let mut reading = Reading::whole(sources, run);
+    reading.options.decoder.redaction.clone_from(&run.config.rows_redaction);
+    let Opened { mut database, input } = opened::open(sources, &reading, run)?;
+    if findings {
+        database.add(table.name, table.schema().into(), input.findings.clone());
     }
     output::warn_of_damage(run.console, &input.damaged);
     output::warn_of_losses(run.console, &input);

@@ -8,12 +8,13 @@ mod server;
 mod show;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use timesink_otlp::ReadOptions;
+use timesink_otlp::{ReadOptions, Redaction};
 use timesink_query::Limits;
 use timesink_rules::RulesConfig;
 
@@ -45,9 +46,11 @@ pub(crate) struct Config {
     /// The file that `rules` is from.
     pub(crate) file: Option<PathBuf>,
     pub(crate) limits: Limits,
-    /// Those of rules over a long history: it may take its time, and go to disk.
+    /// Those of queries over a walked history: they may take their time, and go to disk.
     pub(crate) history_limits: Limits,
     pub(crate) read: ReadOptions,
+    /// What is hidden of files where their rows are shown.
+    pub(crate) rows_redaction: Option<Arc<Redaction>>,
     pub(crate) server: ServerConfig,
 }
 
@@ -146,6 +149,7 @@ fn config(
     let seconds = query.seconds_max.unwrap_or(defaults.time_max.as_secs());
     let history_seconds = query.seconds_max.unwrap_or(QUERY_SECONDS_MAX);
     read.decoder.redaction = server::redaction_of_files(flags, &file, sources)?;
+    let rows_redaction = server::redaction_of_rows(flags, &file, sources)?;
     let limits = Limits {
         memory_bytes_max: bytes(
             "query.memory_mib_max",
@@ -178,7 +182,16 @@ fn config(
     let folders = if flags.rules_dirs.is_empty() { &file.rules_dirs } else { &flags.rules_dirs };
     let rules_dirs = folders.clone();
     let rules = in_file(path.as_deref(), file.rules_config())?;
-    Ok(Config { rules_dirs, rules, file: path, limits, history_limits, read, server })
+    Ok(Config {
+        rules_dirs,
+        rules,
+        file: path,
+        limits,
+        history_limits,
+        read,
+        rows_redaction,
+        server,
+    })
 }
 
 /// Names the configuration file in an error of what it holds.

@@ -76,7 +76,7 @@ pub(crate) struct QueryOptions {
 
     /// How long one query may run, in seconds
     ///
-    /// Where spans of a data directory are walked, a day unless it is said otherwise. Default: 60.
+    /// Unless it is said, a day where spans of a data directory alone are walked. Default: 60.
     /// Example: `seconds_max = 10`.
     #[arg(id = "query.seconds_max", long = "query-seconds-max", value_name = "SECONDS")]
     #[arg(env = "TIMESINK_QUERY_SECONDS_MAX", global = true, hide_short_help = true)]

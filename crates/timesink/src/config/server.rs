@@ -198,6 +198,23 @@ pub(super) fn redaction_of_files(
     Ok(timesink_server::redaction(Some(&rules), None)?)
 }
 
+/// Returns how spans of files are redacted for `sql`, which shows them as they are: literals of
+/// statements unless the configuration allows them.
+pub(super) fn redaction_of_rows(
+    flags: &Options,
+    file: &Options,
+    sources: &Sources<'_>,
+) -> Result<Option<Arc<Redaction>>> {
+    if flags.redaction.or(&file.redaction).statements.is_some() {
+        return redaction_of_files(flags, file, sources);
+    }
+    let rules = redaction(flags, file, sources)?;
+    if rules.attributes.is_empty() {
+        return Ok(Some(timesink_server::masking()));
+    }
+    Ok(timesink_server::redaction(Some(&rules), None)?)
+}
+
 fn redaction(flags: &Options, file: &Options, sources: &Sources<'_>) -> Result<RedactionRules> {
     let options = flags.redaction.or(&file.redaction);
     let masks = match options.statements.as_deref() {

@@ -4,17 +4,19 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use timesink_server::Act;
 
-use super::{Held, hold, look, note, runtime, verify};
+use super::{Held, hold, look, runtime, verify};
 use crate::cli::{DataArgs, StoreBackupArgs, StoreRestoreArgs};
 use crate::commands::Run;
 use crate::ended::{Ended, once_written};
+use crate::noted::note;
 use crate::output::warn_of_lost_records;
 
 /// Copies a data directory, also while a server writes there: what was acknowledged before.
 pub(super) fn backup(args: &StoreBackupArgs, run: &mut Run<'_>) -> Result<Ended> {
     let ended = copy(&args.data.data, &args.folder, run)?;
-    note(&args.data.data, "store backup", run);
+    note(&args.data.data, Act::Changes, "store backup", run);
     Ok(ended)
 }
 
@@ -28,7 +30,7 @@ pub(super) fn restore(args: &StoreRestoreArgs, run: &mut Run<'_>) -> Result<Ende
         bail!("the backup is damaged, nothing was restored:\n{}", verified.problems.join("\n"));
     }
     let ended = copy(&args.backup, &args.data.data, run)?;
-    note(&args.data.data, "store restore", run);
+    note(&args.data.data, Act::Changes, "store restore", run);
     Ok(ended)
 }
 

@@ -8,12 +8,14 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use timesink_model::schema::Columns;
 use timesink_otlp::encode_json;
+use timesink_server::Act;
 use timesink_tables::{LiveFile, Look, hour_of};
 
 use super::{counted, look, runtime};
 use crate::cli::StoreExportArgs;
 use crate::commands::Run;
 use crate::ended::{Ended, once_written};
+use crate::noted::note;
 use crate::output::warn_of_lost_records;
 use crate::replace;
 
@@ -29,6 +31,7 @@ pub(super) fn run(args: &StoreExportArgs, run: &mut Run<'_>) -> Result<Ended> {
     if !is_stdout {
         replace::check(&args.output)?;
     }
+    note(&args.data.data, Act::Reads, "store export", run);
     let look = look(&args.data.data, &runtime()?, run)?;
     warn_of_lost_records(run.console, &look.replayed);
     let since = args.since.map(|since| since.time(run.surroundings.now_unix_nano));

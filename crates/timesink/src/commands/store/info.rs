@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
 use serde_json::{Value, json};
+use timesink_server::Act;
 use timesink_store::WriterLock;
 use timesink_tables::{LiveFile, Look, LookWalked, Snapshot};
 
@@ -13,6 +14,7 @@ use super::{counted, look, runtime, size};
 use crate::cli::{InfoFormat, StoreInfoArgs};
 use crate::commands::Run;
 use crate::ended::{Ended, once_written};
+use crate::noted::note;
 use crate::output::warn_of_lost_records;
 
 /// The folder of the log in a data directory.
@@ -32,6 +34,7 @@ struct Told {
 
 pub(super) fn run(args: &StoreInfoArgs, run: &mut Run<'_>) -> Result<Ended> {
     let data = &args.data.data;
+    note(data, Act::Reads, "store info", run);
     let runtime = runtime()?;
     let look = look(data, &runtime, run)?;
     warn_of_lost_records(run.console, &look.replayed);

@@ -31,14 +31,6 @@ pub(super) fn run(command: &StoreCommand, run: &mut Run<'_>) -> Result<Ended> {
     }
 }
 
-/// Notes in a data directory that somebody did something to it.
-fn note(data: &Path, what: &str, run: &Run<'_>) {
-    let who = format!("uid {}", rustix::process::getuid().as_raw());
-    if let Err(error) = timesink_server::note_command(data, &who, what, now_unix_nano()) {
-        run.console.warn(&format!("failed to note it in the audit log: {error}"));
-    }
-}
-
 /// Makes what tables are read and written on.
 fn runtime() -> Result<Runtime> {
     Builder::new_multi_thread()

@@ -3,12 +3,14 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
+use timesink_server::Act;
 use timesink_tables::{Compacted, Joining, Tables};
 
-use super::{Held, counted, hold_made, look, note, runtime};
+use super::{Held, counted, hold_made, look, runtime};
 use crate::cli::{DataArgs, StoreExpireArgs};
 use crate::commands::Run;
 use crate::ended::{Ended, once_written};
+use crate::noted::note;
 use crate::output::warn_of_lost_records;
 
 /// Brings what is in the log into the tables, joins small files of all hours, and removes what is
@@ -28,7 +30,7 @@ pub(super) fn compact(args: &DataArgs, run: &mut Run<'_>) -> Result<Ended> {
     };
     let (Compacted { files_before, files_after }, problem, removed) =
         done.with_context(|| format!("failed to compact `{}`", args.data.display()))?;
-    note(&args.data, "store compact", run);
+    note(&args.data, Act::Changes, "store compact", run);
     let ended = if problem.is_some() { Ended::Incomplete } else { Ended::Done };
     if let Some(problem) = problem {
         run.console.error(&problem);
@@ -75,7 +77,7 @@ pub(super) fn expire(args: &StoreExpireArgs, run: &mut Run<'_>) -> Result<Ended>
     });
     let (expired, removed) =
         done.with_context(|| format!("failed to expire rows of `{}`", data.display()))?;
-    note(data, "store expire", run);
+    note(data, Act::Changes, "store expire", run);
     let (expired, removed) = (counted(expired, "file"), counted(removed, "file"));
     let written =
         writeln!(run.console.out, "the rows of {expired} are out of the tables, {removed} removed");

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
+use timesink_server::Act;
 use timesink_store::{Journal, LocalDisk, WriterLock};
 use timesink_tables::{Layout, Look, LookWalked, Snapshot};
 use tokio::runtime::Runtime;
@@ -11,6 +12,7 @@ use super::{counted, look, runtime};
 use crate::cli::DataArgs;
 use crate::commands::Run;
 use crate::ended::{Ended, once_written};
+use crate::noted::note;
 
 /// What was looked at, and what is wrong with it.
 #[derive(Debug, Default)]
@@ -22,6 +24,7 @@ pub(super) struct Verified {
 
 pub(super) fn run(args: &DataArgs, run: &mut Run<'_>) -> Result<Ended> {
     let runtime = runtime()?;
+    note(&args.data, Act::Reads, "store verify", run);
     let look = look(&args.data, &runtime, run)?;
     let verified = {
         let _progress = run.console.progress("reading all files");
