@@ -1,4 +1,5 @@
-//! [`Outline`]: a table in a plan, of which the columns are known and the rows are not yet.
+//! [`Outline`]: a table in a plan, of which the columns are known and the rows are not yet; and
+//! [`Packed`], one whose rows are there, packed.
 
 use std::fmt::{self, Formatter};
 use std::sync::Arc;

@@ -150,6 +150,16 @@ impl Session {
         self.threads.run(work, self.limits.partitions, self.limits.time_max).await
     }
 
+    /// Returns the columns of a query, which is not run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Query`], [`Error::Length`] and [`Error::ReadOnly`] when the text is no query over
+    /// these tables.
+    pub async fn schema(&self, sql: &str) -> Result<SchemaRef, Error> {
+        Ok(Arc::clone(self.plan(sql).await?.schema().inner()))
+    }
+
     pub(crate) async fn plan(&self, sql: &str) -> Result<LogicalPlan, Error> {
         text::check(sql)?;
         let state = self.context.state();

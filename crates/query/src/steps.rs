@@ -17,12 +17,6 @@ pub struct Step {
 }
 
 impl Step {
-    /// Returns a query for its columns that has no row.
-    pub fn without_rows(&self) -> String {
-        // tidy-allow(sql): of a step's own text.
-        format!("SELECT * FROM ({}) LIMIT 0", self.sql)
-    }
-
     /// Returns a query for its rows of one trace: of a long history it may have more rows than a
     /// query returns.
     pub fn of_trace(&self, trace_id: &str) -> String {
@@ -87,7 +81,6 @@ mod tests {
         assert_eq!(steps[1].name, "b");
         assert!(steps[1].sql.starts_with("WITH a AS (SELECT 1 AS x), b AS (SELECT x FROM a)"));
         assert!(steps[1].sql.ends_with("SELECT * FROM b"));
-        assert!(steps[1].without_rows().starts_with("SELECT * FROM (WITH a AS ("));
         assert!(steps[1].of_trace("a'b").ends_with("FROM b) WHERE trace_id = 'a''b'"));
     }
 

@@ -75,12 +75,8 @@ pub async fn explain(
     let mut explained = Vec::new();
     let mut own = Vec::new();
     for step in steps(&rule.sql)? {
-        let is_of_trace = session
-            .query(&step.without_rows())
-            .await?
-            .schema
-            .column_with_name("trace_id")
-            .is_some();
+        let columns = session.schema(&step.sql).await?;
+        let is_of_trace = columns.column_with_name("trace_id").is_some();
         let rows = if is_of_trace {
             session.query(&step.of_trace(&trace_id)).await?.batches
         } else {

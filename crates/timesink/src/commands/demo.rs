@@ -156,7 +156,10 @@ fn show(
     runtime: &Runtime,
     run: &mut Run<'_>,
 ) -> Result<()> {
-    let database = analysis::database(input, &Columns::All, run.config.limits)?;
+    let database = {
+        let _progress = run.console.progress("walking the traces");
+        analysis::database(input, &Columns::All, run.config.limits)?
+    };
     let analysis = analysis::analyze(runtime, engine, &database, run.console)?;
     let material =
         Material { analysis: &analysis, database: &database, input, rules: engine.rules() };

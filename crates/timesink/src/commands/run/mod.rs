@@ -73,7 +73,10 @@ fn look(
     let is_for_people = args.report.format.of_file().is_none();
     let came = spans(input) > 0;
     let runtime = analysis::runtime(run.surroundings.cores)?;
-    let database = analysis::database(input, &Columns::All, run.config.limits)?;
+    let database = {
+        let _progress = run.console.progress("walking the traces");
+        analysis::database(input, &Columns::All, run.config.limits)?
+    };
     let analysis = analysis::analyze(&runtime, engine, &database, run.console)?;
     if came && is_for_people {
         writeln!(run.console.out)?;
