@@ -60,6 +60,9 @@ impl Cli {
                 options.redaction = args.redaction.clone();
             }
             Command::Demo(args) => options.serve = args.addresses.clone(),
+            Command::Analyze(args) => options.redaction = args.input.stored.redaction.clone(),
+            Command::Explain(args) => options.redaction = args.input.stored.redaction.clone(),
+            Command::Sql(args) => options.redaction = args.stored.redaction.clone(),
             Command::Run(args) => options.receiver = args.receiver.clone(),
             _ => {}
         }
@@ -122,6 +125,9 @@ pub(crate) struct Stored {
     /// 7d)
     #[arg(long, value_name = "TIME", value_parser = Since::parse)]
     pub(crate) since: Option<Since>,
+
+    #[command(flatten)]
+    pub(crate) redaction: RedactionOptions,
 }
 
 impl Files {

@@ -353,7 +353,7 @@ pub(crate) struct StoreOptions {
 /// What is hidden of spans as a server takes them.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[command(next_help_heading = "What is hidden of spans that are taken")]
+#[command(next_help_heading = "What is hidden of spans")]
 pub(crate) struct RedactionOptions {
     /// What becomes of the literals of database statements: `mask`, or `keep`
     ///

@@ -169,4 +169,6 @@ fn what_is_to_be_hidden_is_hidden_of_files() {
     let texts = "SELECT DISTINCT db_query_text FROM spans ORDER BY 1";
     let shown = || place.run(&["sql", "--format", "csv", texts, &file]).stdout;
     assert!(shown().contains('~') && shown() == shown());
+    let kept = place.run(&["sql", "--redaction-statements", "keep", texts, &file]).stdout;
+    assert!(!kept.is_empty() && !kept.contains('~'), "{kept}");
 }
