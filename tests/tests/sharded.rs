@@ -25,6 +25,10 @@ const IN_REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data");
 /// All 100 recordings, where the checkout stands beside them.
 const BESIDE_REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/traces");
 
+/// So many shards, and so few bytes for the spans of a process, that processes are looked at in
+/// slices of time.
+const IN_SLICES: (usize, u64) = (5, 512 << 10);
+
 fn folder() -> &'static Path {
     let beside = Path::new(BESIDE_REPOSITORY);
     if beside.is_dir() {
@@ -48,14 +52,14 @@ fn recorded() -> Vec<RecordBatch> {
     files.into_iter().flat_map(read).collect()
 }
 
-fn sharded(spans: &[RecordBatch], shards: usize, limits: Limits) -> Database {
+fn sharded(spans: &[RecordBatch], (shards, bytes_max): (usize, u64), limits: Limits) -> Database {
     let schema = Arc::new(spans::table().schema());
     let mut writer = ShardWriter::of_shards(schema, shards).expect("temporary files");
     for batch in spans.iter().rev() {
         writer.add(batch).expect("room");
     }
     let shards = writer.finish().expect("room");
-    let facts = shards.facts(&PassOptions::default(), u64::MAX, Ok::<_, Error>);
+    let facts = shards.facts(&PassOptions::default(), bytes_max, Ok::<_, Error>);
     let mut facts = facts.expect("batches of spans").into_iter();
     let first = facts.next().expect("a shard");
     Database::of_shards(first, facts.collect(), limits).expect("tables of ours")
@@ -79,7 +83,7 @@ async fn findings_of_shards_are_those_of_one_pass() {
     let whole = Database::open(spans.clone(), limits).expect("batches of spans");
     let expected = engine.analyze(&whole).await.expect("rules that run");
     assert!(expected.findings.len() > 20, "{} findings", expected.findings.len());
-    let database = sharded(&spans, 5, Limits { may_spill: true, ..limits });
+    let database = sharded(&spans, IN_SLICES, Limits { may_spill: true, ..limits });
     let found = engine.analyze(&database).await.expect("rules that run");
     let (found, said_by_one) = (said(&found), said(&expected));
     let differs = |(found, expected): &(&str, &str)| found != expected;
@@ -99,7 +103,7 @@ async fn tables_of_shards_are_those_of_one_pass() {
     let spans = recorded();
     let limits = Limits::default();
     let whole = Database::open(spans.clone(), limits).expect("batches of spans");
-    let shards = sharded(&spans, 5, Limits { may_spill: true, ..limits });
+    let shards = sharded(&spans, (5, u64::MAX), Limits { may_spill: true, ..limits });
     let whole = whole.session().expect("tables of ours");
     let shards = shards.session().expect("tables of ours");
     let views = VIEWS.iter().map(|view| view.name);
@@ -130,7 +134,8 @@ async fn a_rule_that_does_not_fit_says_so() {
     let engine = Engine::new(RuleSet::embedded().expect("rules"), RulesConfig::default());
     let engine = engine.expect("no configuration");
     let limits = Limits { may_spill: true, memory_bytes_max: 1 << 16, ..Limits::default() };
-    let found = engine.analyze(&sharded(&spans, 3, limits)).await.expect("some rules run");
+    let found =
+        engine.analyze(&sharded(&spans, (3, u64::MAX), limits)).await.expect("some rules run");
     let failures: Vec<String> = found.runs.iter().filter_map(RuleRun::failure).collect();
     assert!(!failures.is_empty());
     for failure in failures {
@@ -147,7 +152,7 @@ async fn what_is_sorted_goes_to_disk() {
                trace_id, span_id) AS place FROM spans_with_facts)";
     let spans = recorded();
     let answer = async |limits| {
-        let session = sharded(&spans, 3, limits).session().expect("tables of ours");
+        let session = sharded(&spans, (3, u64::MAX), limits).session().expect("tables of ours");
         let answer = session.query(sql).await?;
         Ok::<_, timesink_query::Error>(format!("{:?}", answer.batches))
     };

@@ -123,17 +123,12 @@ impl Entry {
 
 /// Numbers the entries of each process by start, and counts the open ones at each span's start;
 /// `waits` says whether the entry of a span does.
-pub(crate) fn count_open(
-    rows: &Rows,
-    all: &mut [Entry],
-    waits: impl Fn(&[Entry], usize) -> bool,
-) -> Vec<u32> {
+fn count_open(rows: &Rows, all: &mut [Entry], waits: impl Fn(&[Entry], usize) -> bool) -> Vec<u32> {
     let mut by_process: Vec<Vec<u32>> = vec![Vec::new(); rows.process_keys.len()];
     for (index, entry) in all.iter().enumerate().filter(|(_, entry)| entry.span != NONE) {
         by_process[rows.process[entry.span as usize] as usize].push(index as u32);
     }
-    let mut starts = Vec::with_capacity(by_process.len());
-    let mut ends = Vec::with_capacity(by_process.len());
+    let mut open = Vec::with_capacity(by_process.len());
     for entries in &mut by_process {
         // Two traces may have spans of one id and start.
         let order = |entry: &Entry| (entry.start, entry.id, entry.span);
@@ -142,19 +137,43 @@ pub(crate) fn count_open(
             all[entry as usize].number = number as u32 + 1;
         }
         entries.retain(|&entry| !all[entry as usize].is_caller);
-        starts.push(entries.iter().map(|&e| all[e as usize].start).collect::<Vec<_>>());
-        let mut sorted: Vec<i64> = entries.iter().map(|&e| all[e as usize].end).collect();
-        sorted.sort_unstable();
-        ends.push(sorted);
+        let time = |of: fn(&Entry) -> i64| entries.iter().map(|&e| of(&all[e as usize])).collect();
+        open.push(OpenEntries::new(0, time(|entry| entry.start), time(|entry| entry.end)));
     }
     (0..rows.len())
         .map(|at| {
-            let (process, start) = (rows.process[at] as usize, rows.start[at]);
-            let begun = starts[process].partition_point(|&t| t <= start);
-            let ended = ends[process].partition_point(|&t| t < start);
-            (begun - ended) as u32 + u32::from(waits(all, at))
+            let open = open[rows.process[at] as usize].at(rows.start[at]);
+            open + u32::from(waits(all, at))
         })
         .collect()
+}
+
+/// The entries of one process that are open over time.
+pub(crate) struct OpenEntries {
+    before: i64,
+    starts: Vec<i64>,
+    ends: Vec<i64>,
+}
+
+impl OpenEntries {
+    /// Takes the starts and ends in a part of the time, before which so many were open.
+    pub(crate) fn new(before: i64, mut starts: Vec<i64>, mut ends: Vec<i64>) -> Self {
+        starts.sort_unstable();
+        ends.sort_unstable();
+        Self { before, starts, ends }
+    }
+
+    /// Returns how many are open at a time.
+    pub(crate) fn at(&self, time: i64) -> u32 {
+        let begun = self.starts.partition_point(|&start| start <= time);
+        let ended = self.ends.partition_point(|&end| end < time);
+        (self.before + begun as i64 - ended as i64) as u32
+    }
+
+    /// Returns how many are open when that part of the time is over.
+    pub(crate) fn after(&self) -> i64 {
+        self.before + self.starts.len() as i64 - self.ends.len() as i64
+    }
 }
 
 /// Segments of a path; what lies deeper shares the path of the last.

@@ -25,6 +25,16 @@ pub(crate) enum Position {
 }
 
 impl Position {
+    /// Returns that of a gap which a child comes before or after.
+    pub(crate) fn between(has_before: bool, has_after: bool) -> Self {
+        match (has_before, has_after) {
+            (false, true) => Self::Lead,
+            (true, true) => Self::Between,
+            (true, false) => Self::Tail,
+            (false, false) => Self::Whole,
+        }
+    }
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Lead => "lead",
@@ -71,12 +81,7 @@ impl Gap {
     }
 
     pub(crate) fn position(&self) -> Position {
-        match (self.before != NONE, self.after != NONE) {
-            (false, true) => Position::Lead,
-            (true, true) => Position::Between,
-            (true, false) => Position::Tail,
-            (false, false) => Position::Whole,
-        }
+        Position::between(self.before != NONE, self.after != NONE)
     }
 
     pub(crate) fn nanos(&self) -> i64 {
@@ -193,30 +198,49 @@ type OperationKey = (u32, Sym);
 
 /// The runs of each operation that some gap waits for, by process.
 struct Operations {
-    runs: HashMap<OperationKey, Runs>,
+    runs: HashMap<OperationKey, Runs<u32>>,
 }
 
-/// When an operation of a process ran.
-#[derive(Default)]
-pub(crate) struct Runs {
+/// When an operation of a process ran, in a part of the time or in all of it; `T` tells traces
+/// apart.
+pub(crate) struct Runs<T> {
+    /// What came before that part.
+    past: Past<T>,
     starts: Vec<i64>,
-    /// With the trace's number, to leave out the gap's own trace.
-    ends: Vec<(i64, u32)>,
+    /// With the trace, to leave out the gap's own.
+    ends: Vec<(i64, T)>,
     /// How many ends there are up to the last one of another trace, by position in `ends`.
     others: Vec<u32>,
+}
+
+/// What is known of an operation when a part of the time begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Past<T> {
+    running: i64,
+    /// The last end, and the last one of another trace than that.
+    last: [Option<(i64, T)>; 2],
+    /// The most that ran at once.
     at_once_max: u32,
+}
+
+impl<T> Default for Past<T> {
+    fn default() -> Self {
+        Self { running: 0, last: [None, None], at_once_max: 0 }
+    }
 }
 
 impl Operations {
     fn index(rows: &Rows, meaning: &Meaning, gaps: &[Gap]) -> Self {
-        let mut runs: HashMap<OperationKey, Runs> = HashMap::new();
+        let mut runs: HashMap<OperationKey, Runs<u32>> = HashMap::new();
         for gap in gaps.iter().filter(|gap| gap.after != NONE) {
-            runs.entry(operation(rows, meaning, gap.after as usize)).or_default();
+            let key = operation(rows, meaning, gap.after as usize);
+            runs.entry(key).or_insert_with(|| Runs::new(Past::default()));
         }
         for (number, trace) in rows.traces.iter().enumerate() {
             for at in trace.clone() {
                 if let Some(runs) = runs.get_mut(&operation(rows, meaning, at)) {
-                    runs.add(rows.start[at], rows.end[at], number as u32);
+                    runs.start(rows.start[at]);
+                    runs.end(rows.end[at], number as u32);
                 }
             }
         }
@@ -237,24 +261,49 @@ fn operation(rows: &Rows, meaning: &Meaning, at: usize) -> OperationKey {
     (rows.process[at], meaning.operation[at])
 }
 
-impl Runs {
-    /// Adds a run in a trace by its number.
-    pub(crate) fn add(&mut self, start: i64, end: i64, trace: u32) {
+impl<T: Copy + Ord> Runs<T> {
+    pub(crate) fn new(past: Past<T>) -> Self {
+        Self { past, starts: Vec::new(), ends: Vec::new(), others: Vec::new() }
+    }
+
+    pub(crate) fn start(&mut self, start: i64) {
         self.starts.push(start);
+    }
+
+    /// Adds the end of a run in a trace.
+    pub(crate) fn end(&mut self, end: i64, trace: T) {
         self.ends.push((end, trace));
     }
 
     /// Makes ready to be asked, once all runs are there.
     pub(crate) fn order(&mut self) {
+        let last = self.past.last.iter().rev().flatten();
+        self.ends.extend(last);
         self.starts.sort_unstable();
         self.ends.sort_unstable();
-        let traces: Vec<u32> = self.ends.iter().map(|&(_, trace)| trace).collect();
-        self.others = before_runs(&traces);
-        self.at_once_max = self.most_at_once();
+        self.others = before_runs(self.ends.iter().map(|&(_, trace)| trace));
+        self.past.at_once_max = self.past.at_once_max.max(self.most_at_once());
     }
 
-    /// Returns what a gap of a trace, between two times, shares the operation with.
-    pub(crate) fn at(&self, gap_start: i64, gap_end: i64, own_trace: u32) -> Occupancy {
+    /// Returns the most that ran at once so far.
+    pub(crate) fn at_once_max(&self) -> u32 {
+        self.past.at_once_max
+    }
+
+    /// Returns what is known of the operation when this part of the time is over.
+    pub(crate) fn past(&self) -> Past<T> {
+        let last = self.ends.len().checked_sub(1);
+        let other = last.and_then(|last| (self.others[last] as usize).checked_sub(1));
+        Past {
+            running: self.running(self.starts.len(), self.ends.len()),
+            last: [last, other].map(|at| at.map(|at| self.ends[at])),
+            at_once_max: self.past.at_once_max,
+        }
+    }
+
+    /// Returns what a gap of a trace, between two times, shares the operation with; `running_max`
+    /// is what is known so far.
+    pub(crate) fn at(&self, gap_start: i64, gap_end: i64, own_trace: T) -> Occupancy {
         let begun = self.starts.partition_point(|&start| start < gap_end);
         let ended = self.ends.partition_point(|&(end, _)| end <= gap_end);
         let last_other = match ended.checked_sub(1) {
@@ -263,21 +312,27 @@ impl Runs {
         };
         let last_other = last_other.checked_sub(1).map(|last| self.ends[last].0);
         Occupancy {
-            running: begun.saturating_sub(ended) as u32,
-            running_max: self.at_once_max,
+            running: self.running(begun, ended).max(0) as u32,
+            running_max: self.past.at_once_max,
             ended_before: last_other.filter(|&end| end >= gap_start).map(|end| gap_end - end),
         }
     }
 
+    /// Returns how many run after so many starts and ends; ends of the past are among these.
+    fn running(&self, begun: usize, ended: usize) -> i64 {
+        let past = self.past.last.iter().flatten().count();
+        self.past.running + begun as i64 - (ended as i64 - past as i64)
+    }
+
     fn most_at_once(&self) -> u32 {
-        let mut ended = 0;
+        let mut ended = self.past.last.iter().flatten().count();
         let at_once = self.starts.iter().enumerate().map(|(begun, &start)| {
             while ended < self.ends.len() && self.ends[ended].0 <= start {
                 ended += 1;
             }
-            (begun + 1).saturating_sub(ended)
+            self.running(begun + 1, ended)
         });
-        at_once.max().unwrap_or(0) as u32
+        at_once.max().unwrap_or(0).max(0) as u32
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod batch;
 mod critical;
+mod crowd;
 mod duplicates;
 mod emit;
 mod entry;

@@ -32,17 +32,6 @@ pub(crate) struct Meaning {
 }
 
 impl Meaning {
-    /// Returns what is known of spans by their operations, whose texts are elsewhere.
-    pub(crate) fn of_operations(operation: Vec<Sym>) -> Self {
-        Self {
-            shape: Vec::new(),
-            literals_hash: Sparse::new(0),
-            is_batch: Vec::new(),
-            operation,
-            texts: Interner::new(),
-        }
-    }
-
     pub(crate) fn read(rows: &Rows) -> Self {
         let mut reader = Reader { rows, texts: Interner::new(), shapes: HashMap::new() };
         let mut literals_hash = Sparse::new(rows.len());

@@ -1,5 +1,7 @@
 //! Processes: what each served at the same time.
 
+use crate::crowd::{Extent, Head, Ways};
+use crate::intern::Sym;
 use crate::rows::{NO_THREAD, NONE, Rows, Serving};
 use crate::served::Served;
 use crate::tree::Tree;
@@ -38,39 +40,42 @@ pub(crate) struct Processes {
     pub(crate) is_leaf: Vec<bool>,
 }
 
-/// What is known of one process whose spans are the only ones.
-pub(crate) struct OneProcess {
-    pub(crate) serves_on_event_loop: bool,
-    pub(crate) told_by_requests: bool,
-    pub(crate) watched: bool,
-    /// Whether a span has no child in the process, and is no note.
-    pub(crate) leaves: Vec<bool>,
-}
-
 impl Processes {
-    /// Takes the spans of one process, in groups: of each its root and its spans.
-    pub(crate) fn of_one<'m>(
-        rows: &Rows,
-        groups_of_spans: impl Iterator<Item = (u32, &'m [u32])>,
-        process: OneProcess,
-    ) -> Self {
-        let (mut groups, mut members) = (Vec::new(), Vec::new());
-        for (root, run) in groups_of_spans {
-            groups.push(Group::new(rows, root, run, members.len()));
-            members.extend_from_slice(run);
-        }
-        Self {
-            is_event_loop: vec![process.serves_on_event_loop],
-            is_told_by_requests: vec![process.told_by_requests],
-            is_watched: vec![process.watched],
-            is_leaf: process.leaves,
-            ..Self::of_groups(rows, groups, members)
-        }
-    }
-
     pub(crate) fn members(&self, group: &Group) -> &[u32] {
         let first = group.first_member as usize;
         &self.members[first..first + group.members as usize]
+    }
+
+    /// Returns how it can be told that the event loop of a process stands still.
+    pub(crate) fn ways(&self, process: usize) -> Ways {
+        Ways {
+            by_spans: self.is_event_loop[process],
+            by_requests: self.is_told_by_requests[process],
+            is_watched: self.is_watched[process],
+        }
+    }
+
+    /// Returns what of a group is asked for by others beside it.
+    pub(crate) fn head(
+        &self,
+        rows: &Rows,
+        group: &Group,
+        is_served: impl Fn(usize) -> bool,
+        endpoint: Sym,
+    ) -> Head {
+        let extent = |counts: &dyn Fn(usize) -> bool| {
+            let members = self.members(group).iter().map(|&at| at as usize);
+            let counted = members.filter(|&at| counts(at));
+            Extent::of(counted.map(|at| (rows.start[at], rows.end[at])))
+        };
+        Head {
+            start: group.start,
+            end: group.end,
+            endpoint,
+            is_served: is_served(group.root as usize),
+            edges: extent(&|at| !rows.is_note[at]),
+            requests: extent(&is_served),
+        }
     }
 
     pub(crate) fn group(rows: &Rows, tree: &Tree, served: &Served) -> Self {
@@ -86,17 +91,7 @@ impl Processes {
             is_event_loop[process] |= is_django || serving == Serving::EventLoop;
             is_told_by_requests[process] |= is_django || serving == Serving::Django;
         }
-        let (groups, members) = gather(rows, tree, served);
-        Self {
-            is_event_loop,
-            is_told_by_requests,
-            is_watched,
-            is_leaf: leaves(rows, tree),
-            ..Self::of_groups(rows, groups, members)
-        }
-    }
-
-    fn of_groups(rows: &Rows, mut groups: Vec<Group>, members: Vec<u32>) -> Self {
+        let (mut groups, members) = gather(rows, tree, served);
         groups.sort_unstable_by_key(|g| (g.process, g.start, g.root));
         let mut group_of = vec![NONE; rows.len()];
         for (number, group) in groups.iter().enumerate() {
@@ -109,10 +104,10 @@ impl Processes {
             groups,
             members,
             group_of,
-            is_event_loop: Vec::new(),
-            is_told_by_requests: Vec::new(),
-            is_watched: Vec::new(),
-            is_leaf: Vec::new(),
+            is_event_loop,
+            is_told_by_requests,
+            is_watched,
+            is_leaf: leaves(rows, tree),
         }
     }
 }

@@ -8,10 +8,8 @@
 
 use timesink_model::NANOS_PER_MILLI;
 
-use crate::process::{Group, Processes};
-use crate::rows::{Kind, Rows};
-use crate::served::Served;
-use crate::silence::{Candidate, EDGE_SLACK_NANOS, Edges, Open, by_end};
+use crate::crowd::{Crowd, Extent};
+use crate::silence::{Candidate, EDGE_SLACK_NANOS, Edge, Edges, Tally};
 
 /// How far around a candidate the rate of starts and ends is taken.
 const WINDOW_NANOS: i64 = 100 * NANOS_PER_MILLI;
@@ -67,75 +65,68 @@ pub struct RequestSilence {
     pub waiting_nanos: i64,
 }
 
-/// Measures the candidates of one process, which come by group.
-pub(crate) fn measure(
-    rows: &Rows,
-    served: &Served,
-    processes: &Processes,
-    groups: &[Group],
-    candidates: &[Candidate],
-) -> Vec<Option<RequestSilence>> {
-    let is_server = |at: usize| served.kind(rows, at) == Kind::Server;
-    let edges = Edges::list(processes, groups, rows, is_server);
-    let heads = |group: &&Group| is_server(group.root as usize);
-    let open: Vec<Group> = groups.iter().filter(heads).cloned().collect();
-    let requests = Requests {
-        edges,
-        open: Open::new(&open, &by_end(&open)),
-        all: Open::new(groups, &by_end(groups)),
-        is_served: groups.iter().map(|group| heads(&group)).collect(),
+/// Listens to the starts and ends of requests in a part of the time, or in all of it, for candidates
+/// of one process that come by group.
+pub(crate) fn tally(crowd: &Crowd, edges: Vec<Edge>, candidates: &[Candidate]) -> Vec<Tally> {
+    let edges = Edges::list(edges, &crowd.heads);
+    let Some(all) = crowd.requests() else {
+        return vec![Tally::NONE; candidates.len()];
     };
-    candidates.iter().map(|candidate| requests.measure(groups, candidate)).collect()
+    candidates.iter().map(|candidate| edges.tally(candidate, all)).collect()
 }
 
-/// The requests of one process.
-struct Requests {
-    edges: Edges,
-    /// Those that are no messages.
-    open: Open,
-    all: Open,
-    is_served: Vec<bool>,
+/// Returns what all that was heard says of a candidate, if another request was open meanwhile.
+pub(crate) fn silence(
+    crowd: &Crowd,
+    candidate: &Candidate,
+    heard: &Tally,
+) -> Option<RequestSilence> {
+    let &Candidate { group, start, end, .. } = candidate;
+    let waited = end - ((end - start) / 2).min(OPEN_BEFORE_END_NANOS);
+    if crowd.requests_at(group as usize, waited) == 0 {
+        return None;
+    }
+    let all = crowd.requests()?;
+    let around = around(candidate, all);
+    let observed = (start - around.first).max(0) + (around.last - end).max(0);
+    if observed == 0 {
+        return None;
+    }
+    let since = heard.silent_since(candidate);
+    Some(RequestSilence {
+        silence_nanos: end - since,
+        expected_edges: f64::from(heard.around) / observed as f64 * (end - start) as f64,
+        edges: heard.inside,
+        waiting_nanos: crowd.waiting(group as usize, since..end),
+    })
 }
 
-impl Requests {
-    fn measure(&self, groups: &[Group], candidate: &Candidate) -> Option<RequestSilence> {
+/// Returns where the rate of starts and ends is taken: no further than there are any.
+fn around(candidate: &Candidate, all: Extent) -> Extent {
+    Extent {
+        first: (candidate.start - WINDOW_NANOS).max(all.first),
+        last: (candidate.end + WINDOW_NANOS).min(all.last),
+    }
+}
+
+impl Edges {
+    fn tally(&self, candidate: &Candidate, all: Extent) -> Tally {
         let &Candidate { group, start, end, .. } = candidate;
-        let (group, times) = (group as usize, &self.edges.time);
-        let waited = end - ((end - start) / 2).min(OPEN_BEFORE_END_NANOS);
-        if self.open_at(groups, group, waited) == 0 {
-            return None;
-        }
-        let below = |time: i64| times.partition_point(|&edge| edge < time);
-        let from = times.partition_point(|&edge| edge <= start + EDGE_SLACK_NANOS);
+        let (group, around) = (group as usize, around(candidate, all));
+        let below = |time: i64| self.time.partition_point(|&edge| edge < time);
+        let from = self.time.partition_point(|&edge| edge <= start + EDGE_SLACK_NANOS);
         let to = below(end - EDGE_SLACK_NANOS).max(from);
-        let (first, last) = (*times.first()?, *times.last()?);
-        let (around_from, around_to) =
-            ((start - WINDOW_NANOS).max(first), (end + WINDOW_NANOS).min(last));
-        let observed = (start - around_from).max(0) + (around_to - end).max(0);
-        if observed == 0 {
-            return None;
+        Tally {
+            around: self.foreign(group, below(around.first), below(start))
+                + self.foreign(group, below(end), below(around.last)),
+            inside: self.foreign(group, from, to),
+            last: self.last_foreign(group, from, to).map_or(i64::MIN, |rank| self.time[rank]),
         }
-        let around = self.foreign(group, below(around_from), below(start))
-            + self.foreign(group, below(end), below(around_to));
-        let since = self.last_foreign(group, from, to).map_or(start, |rank| times[rank]);
-        Some(RequestSilence {
-            silence_nanos: end - since,
-            expected_edges: f64::from(around) / observed as f64 * (end - start) as f64,
-            edges: self.foreign(group, from, to),
-            waiting_nanos: self.all.waiting(&groups[group], since..end),
-        })
     }
 
-    /// Returns how many other requests were open at a time.
-    fn open_at(&self, groups: &[Group], group: usize, time: i64) -> usize {
-        let own = &groups[group];
-        let is_own = self.is_served[group] && own.start <= time && time < own.end;
-        self.open.at(time) - usize::from(is_own)
-    }
-
-    /// Returns how many edges between two ranks are of other requests.
+    /// Returns how many edges between two ranks are of other groups.
     fn foreign(&self, group: usize, from: usize, to: usize) -> u32 {
-        let own = self.edges.of(group);
+        let own = self.of(group);
         let below = |rank: usize| own.partition_point(|&edge| (edge as usize) < rank);
         match to.checked_sub(from) {
             Some(all) => (all - (below(to) - below(from))) as u32,
@@ -143,12 +134,28 @@ impl Requests {
         }
     }
 
-    /// Returns the last rank between two that is of another request.
+    /// Returns the last rank between two that is of another group.
     fn last_foreign(&self, group: usize, from: usize, to: usize) -> Option<usize> {
         let last = to.checked_sub(1).filter(|&last| last >= from)?;
-        let is_own = self.edges.group[last] as usize == group;
-        let last = if is_own { (self.edges.others[last] as usize).checked_sub(1)? } else { last };
+        let is_own = self.group[last] as usize == group;
+        let last = if is_own { (self.others[last] as usize).checked_sub(1)? } else { last };
         (last >= from).then_some(last)
+    }
+}
+
+/// A sum of expected edges, the same in whatever order they are added.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct EdgeSum {
+    millionths: u64,
+}
+
+impl EdgeSum {
+    pub(crate) fn add(&mut self, edges: f64) {
+        self.millionths = self.millionths.saturating_add((edges * 1e6).round() as u64);
+    }
+
+    pub(crate) fn edges(self) -> f64 {
+        self.millionths as f64 / 1e6
     }
 }
 
@@ -157,7 +164,7 @@ impl Requests {
 pub(crate) struct RequestCounts {
     instances: u32,
     edges: u64,
-    expected_edges: f64,
+    expected: EdgeSum,
     /// End and start of each silence that is long enough.
     silences: Vec<(i64, i64)>,
 }
@@ -166,7 +173,7 @@ impl RequestCounts {
     pub(crate) fn add(&mut self, silence: &RequestSilence, end: i64, test: &RequestTest) {
         self.instances += 1;
         self.edges += u64::from(silence.edges);
-        self.expected_edges += silence.expected_edges;
+        self.expected.add(silence.expected_edges);
         if silence.silence_nanos >= test.silence_nanos_min {
             self.silences.push((end, end - silence.silence_nanos));
         }
@@ -176,8 +183,8 @@ impl RequestCounts {
     pub(crate) fn blocks(&mut self, test: &RequestTest, endpoint_traces: u32) -> bool {
         self.instances >= test.instances_min
             && f64::from(self.instances) >= test.endpoint_share_min * f64::from(endpoint_traces)
-            && self.expected_edges >= test.expected_edges_min
-            && self.edges as f64 <= test.seen_share_max * self.expected_edges
+            && self.expected.edges() >= test.expected_edges_min
+            && self.edges as f64 <= test.seen_share_max * self.expected.edges()
             && self.are_distinct(test)
     }
 

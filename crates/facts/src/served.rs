@@ -47,11 +47,6 @@ impl Served {
         served
     }
 
-    /// Returns what is known of the spans of one process, of which these are requests.
-    pub(crate) fn of_process(is_request: Vec<bool>) -> Self {
-        Self { first: Vec::new(), by: Vec::new(), is_in_process: Vec::new(), is_request }
-    }
-
     /// Whether a span begins the work of its service, called from outside of it or of its code.
     pub(crate) fn is_request(&self, at: usize) -> bool {
         self.is_request[at]

@@ -25,6 +25,11 @@ impl<T> Sparse<T> {
         Some(&mut self.values[place as usize])
     }
 
+    /// Returns all values there are, in no order.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.values.iter_mut()
+    }
+
     /// Sets the value of a span.
     pub(crate) fn set(&mut self, at: usize, value: T) {
         if self.places.is_empty() {

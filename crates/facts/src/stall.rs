@@ -12,19 +12,20 @@ use hashbrown::HashMap;
 use timesink_model::NANOS_PER_MILLI;
 
 use crate::PassOptions;
+use crate::crowd::{Crowd, Head};
 use crate::gaps::{Gap, Position};
 use crate::intern::Sym;
 use crate::meaning::Meaning;
 use crate::parallel::map;
 use crate::process::{Group, Processes};
-use crate::requests::{self, RequestCounts, RequestSilence};
-use crate::rows::{NONE, Rows};
+use crate::requests::{self, EdgeSum, RequestCounts, RequestSilence};
+use crate::rows::{Kind, NONE, Rows};
 use crate::served::Served;
-use crate::silence::{self, Candidate, Silence};
+use crate::silence::{self, Candidate, Edge, Silence};
 use crate::sparse::Sparse;
 
 /// The shortest leaf span that is measured; shorter ones cannot hold a silence worth a look.
-const MEASURED_NANOS_MIN: i64 = NANOS_PER_MILLI;
+pub(crate) const MEASURED_NANOS_MIN: i64 = NANOS_PER_MILLI;
 
 /// The thresholds of the test, as they were measured. The rule `blocking-event-loop` declares the
 /// same ones as its parameters.
@@ -109,6 +110,17 @@ pub(crate) struct Stalls {
     pub(crate) stalled_nanos: Vec<i64>,
 }
 
+impl Stalls {
+    /// Returns that nothing was measured of so many spans.
+    pub(crate) fn none(spans: usize) -> Self {
+        Self {
+            silences: Sparse::new(spans),
+            requests: Sparse::new(spans),
+            stalled_nanos: vec![0; spans],
+        }
+    }
+}
+
 /// Measures every leaf span and gap of the processes that may run an event loop, and fills the
 /// gaps'.
 pub(crate) fn measure(
@@ -119,11 +131,7 @@ pub(crate) fn measure(
     gaps: &mut [Gap],
     options: &PassOptions,
 ) -> Stalls {
-    let mut stalls = Stalls {
-        silences: Sparse::new(rows.len()),
-        requests: Sparse::new(rows.len()),
-        stalled_nanos: vec![0; rows.len()],
-    };
+    let mut stalls = Stalls::none(rows.len());
     let mut gaps_of_group: Vec<Vec<u32>> = vec![Vec::new(); processes.groups.len()];
     for (number, gap) in gaps.iter().enumerate() {
         match processes.group_of[gap.span as usize] {
@@ -135,26 +143,28 @@ pub(crate) fn measure(
     let mut loops = Vec::new();
     let mut rest_of_gaps = gaps_of_group.as_slice();
     for groups in processes.groups.chunk_by(|a, b| a.process == b.process) {
-        let process = groups[0].process as usize;
+        let process = groups[0].process;
         let (gaps_of_group, rest) = rest_of_gaps.split_at(groups.len());
         rest_of_gaps = rest;
-        if processes.is_event_loop[process] || processes.is_told_by_requests[process] {
-            let notes = notes.of(process as u32);
+        if processes.ways(process as usize).any() {
+            let notes = notes.of(process);
             loops.push(Loop { rows, served, processes, meaning, groups, gaps_of_group, notes });
         }
     }
-    // What was heard in all of them is held at once, some 100 bytes a candidate.
+    // What was heard in all of them is held at once, some 150 bytes a candidate.
     let heard = map(&loops, |event_loop| event_loop.listen(gaps));
     for (event_loop, heard) in loops.iter().zip(heard) {
+        let victims = event_loop.judge(&heard, options);
         event_loop.keep(heard, gaps, &mut stalls);
-        let blocked = event_loop.blocked(gaps, &stalls, options);
-        event_loop.find_victims(&blocked, gaps, &mut stalls);
+        event_loop.find_victims(&victims, gaps, &mut stalls);
     }
     stalls
 }
 
 /// What was heard during the candidates of a process; empty where that test does not tell.
 struct Heard {
+    crowd: Crowd,
+    candidates: Vec<Candidate>,
     silences: Vec<Silence>,
     requests: Vec<Option<RequestSilence>>,
 }
@@ -190,43 +200,95 @@ struct Loop<'a> {
     notes: &'a [(u32, u32)],
 }
 
-/// A stretch in which a place blocked the loop.
-#[derive(Debug, Clone, Copy)]
-struct Blocked {
-    start: i64,
-    end: i64,
-    /// Whose doing it was, or [`NONE`].
-    group: u32,
-}
-
-/// Where in the code a candidate is: endpoint, what it is, and the operations that tell.
-type Place = (Sym, Option<Position>, Sym, Sym);
-
 impl Loop<'_> {
     fn listen(&self, gaps: &[Gap]) -> Heard {
+        let ways = self.processes.ways(self.groups[0].process as usize);
+        let crowd = Crowd::new(self.groups.iter().map(|group| self.head(group)).collect(), ways);
+        let candidates = self.candidates(gaps);
+        let (mut silences, mut requests) = (Vec::new(), Vec::new());
+        if ways.by_spans {
+            let heard = silence::tally(&crowd, self.edges(|at| self.is_heard(at)), &candidates);
+            let heard = candidates.iter().zip(&heard);
+            silences.extend(heard.map(|(c, heard)| silence::silence(&crowd, c, heard)));
+        }
+        if ways.by_requests {
+            let heard = requests::tally(&crowd, self.edges(|at| self.is_served(at)), &candidates);
+            let heard = candidates.iter().zip(&heard);
+            requests.extend(heard.map(|(c, heard)| requests::silence(&crowd, c, heard)));
+        }
+        Heard { crowd, candidates, silences, requests }
+    }
+
+    fn head(&self, group: &Group) -> Head {
+        self.processes.head(self.rows, group, |at| self.is_served(at), self.name(group))
+    }
+
+    fn name(&self, group: &Group) -> Sym {
+        self.rows.name[group.root as usize]
+    }
+
+    fn is_heard(&self, at: usize) -> bool {
+        !self.rows.is_note[at]
+    }
+
+    fn is_served(&self, at: usize) -> bool {
+        self.served.kind(self.rows, at) == Kind::Server
+    }
+
+    /// Returns the starts and ends of the spans that count.
+    fn edges(&self, counts: impl Fn(usize) -> bool) -> Vec<Edge> {
+        let mut edges = Vec::new();
+        for (number, group) in (0..).zip(self.groups) {
+            let members = self.processes.members(group).iter();
+            for &at in members.filter(|&&at| counts(at as usize)) {
+                let (start, end) = self.interval(at);
+                edges.extend([(start, number), (end, number)]);
+            }
+        }
+        edges
+    }
+
+    /// Returns the leaf spans and gaps worth measuring, by group.
+    fn candidates(&self, gaps: &[Gap]) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for (number, of_group) in self.gaps_of_group.iter().enumerate() {
             let group = number as u32;
             let spans = self.leaves(&self.groups[number]).map(|at| {
-                let (start, end) = self.interval(at);
-                Candidate { group, start, end, is_note: self.rows.is_note[at as usize] }
+                let ((start, end), at) = (self.interval(at), at as usize);
+                let operation = self.meaning.operation[at];
+                Candidate::span(group, start, end, self.rows.is_note[at], operation)
             });
             let of_group = of_group.iter().map(|&gap| {
                 let gap = &gaps[gap as usize];
-                Candidate { group, start: gap.start, end: gap.end, is_note: false }
+                let span = gap.span as usize;
+                let is_leaf = self.processes.is_leaf[span] && !self.served.is_request(span);
+                let operation = |at| operation(self.meaning, at);
+                let neighbours = [operation(gap.before), operation(gap.after)];
+                Candidate::gap(group, gap.start, gap.end, is_leaf, gap.position(), neighbours)
             });
             candidates.extend(spans.chain(of_group));
         }
-        let process = self.groups[0].process as usize;
-        let (mut silences, mut requests) = (Vec::new(), Vec::new());
-        if self.processes.is_event_loop[process] {
-            silences = silence::measure(self.rows, self.processes, self.groups, &candidates);
+        candidates
+    }
+
+    fn judge(&self, heard: &Heard, options: &PassOptions) -> Victims {
+        let mut judge = Judge::new(options);
+        for (number, group) in (0..).zip(self.groups) {
+            let members = self.processes.members(group).iter();
+            for &at in members.filter(|&&at| self.rows.is_note[at as usize]) {
+                let (start, end) = self.interval(at);
+                judge.note(number, start, end);
+            }
         }
-        if self.processes.is_told_by_requests[process] {
-            requests =
-                requests::measure(self.rows, self.served, self.processes, self.groups, &candidates);
+        for &(_, at) in self.notes {
+            let (start, end) = self.interval(at);
+            judge.note(NONE, start, end);
         }
-        Heard { silences, requests }
+        for (number, candidate) in heard.candidates.iter().enumerate() {
+            let requests = heard.requests.get(number).and_then(Option::as_ref);
+            judge.add(&heard.crowd, candidate, heard.silences.get(number), requests);
+        }
+        judge.victims(&heard.crowd)
     }
 
     fn keep(&self, heard: Heard, gaps: &mut [Gap], stalls: &mut Stalls) {
@@ -261,12 +323,173 @@ impl Loop<'_> {
         })
     }
 
-    /// Returns the stretches in which places that block did block, by start, without overlap.
-    fn blocked(&self, gaps: &[Gap], stalls: &Stalls, options: &PassOptions) -> Vec<Blocked> {
-        let mut blocked = self.noted(options);
-        if !self.processes.is_watched[self.groups[0].process as usize] {
-            self.judge(gaps, stalls, options, &mut blocked);
+    /// Adds up, for each span and gap, the stalls that other requests caused.
+    fn find_victims(&self, victims: &Victims, gaps: &mut [Gap], stalls: &mut Stalls) {
+        if victims.are_none() {
+            return;
         }
+        for (number, group) in (0..).zip(self.groups) {
+            for &at in self.processes.members(group) {
+                let (start, end) = self.interval(at);
+                stalls.stalled_nanos[at as usize] = victims.stalled(number, start, end);
+            }
+            for &gap in &self.gaps_of_group[number as usize] {
+                let gap = &mut gaps[gap as usize];
+                gap.stalled = victims.stalled(number, gap.start, gap.end);
+            }
+        }
+    }
+}
+
+fn operation(meaning: &Meaning, at: u32) -> Sym {
+    if at == NONE { Sym(0) } else { meaning.operation[at as usize] }
+}
+
+/// Where in the code a candidate is: endpoint, what it is, and the operations that tell.
+type Place = (Sym, Option<Position>, Sym, Sym);
+
+/// Judges the places of one process, whose candidates may come in any order.
+#[derive(Debug)]
+pub(crate) struct Judge<'a> {
+    options: &'a PassOptions,
+    numbers: HashMap<Place, u32>,
+    places: Vec<(Place, Counts, RequestCounts)>,
+    silent: Vec<Silent>,
+    blocked: Vec<Blocked>,
+}
+
+/// A candidate that blocked the loop, if its place does.
+#[derive(Debug)]
+struct Silent {
+    place: u32,
+    group: u32,
+    end: i64,
+    /// Of all spans, where they tell.
+    silence_nanos: Option<i64>,
+    /// It alone tells.
+    is_blocked: bool,
+    /// Of requests, where it is long enough.
+    request_nanos: Option<i64>,
+}
+
+/// A stretch in which the loop was blocked.
+#[derive(Debug, Clone, Copy)]
+struct Blocked {
+    start: i64,
+    end: i64,
+    /// Whose doing it was, or [`NONE`].
+    group: u32,
+}
+
+impl<'a> Judge<'a> {
+    pub(crate) fn new(options: &'a PassOptions) -> Self {
+        Self {
+            options,
+            numbers: HashMap::new(),
+            places: Vec::new(),
+            silent: Vec::new(),
+            blocked: Vec::new(),
+        }
+    }
+
+    /// Adds a stretch in which the process says itself that it stood still, by a group or [`NONE`].
+    pub(crate) fn note(&mut self, group: u32, start: i64, end: i64) {
+        if end - start >= self.options.stall_test.silence_nanos_min {
+            self.blocked.push(Blocked { start, end, group });
+        }
+    }
+
+    /// Adds what was heard during a candidate.
+    pub(crate) fn add(
+        &mut self,
+        crowd: &Crowd,
+        candidate: &Candidate,
+        silence: Option<&Silence>,
+        requests: Option<&RequestSilence>,
+    ) {
+        let &Candidate { group, start, end, .. } = candidate;
+        let (test, request_test) = (&self.options.stall_test, &self.options.request_test);
+        let is_long = end - start >= test.silence_nanos_min;
+        if !candidate.is_judged || !is_long || crowd.ways.is_watched {
+            return;
+        }
+        let number = self.place(crowd, candidate);
+        let (_, counts, request_counts) = &mut self.places[number as usize];
+        let stretch = candidate.stretch();
+        let verdict = silence.map(|silence| test.judge(silence, end - start, stretch));
+        if let Some((silence, verdict)) = silence.zip(verdict) {
+            counts.add(silence, verdict, stretch);
+        }
+        if let Some(silence) = requests {
+            request_counts.add(silence, end, request_test);
+        }
+        let is_blocked = verdict.is_some_and(Verdict::is_blocked);
+        let silence = silence.filter(|_| is_blocked || !counts.is_heard);
+        let nanos_min = request_test.silence_nanos_min;
+        let silent = Silent {
+            place: number,
+            group,
+            end,
+            silence_nanos: silence.map(|silence| silence.silence_nanos),
+            is_blocked,
+            request_nanos: requests.map(|quiet| quiet.silence_nanos).filter(|n| *n >= nanos_min),
+        };
+        if silent.silence_nanos.or(silent.request_nanos).is_some() {
+            self.silent.push(silent);
+        }
+    }
+
+    fn place(&mut self, crowd: &Crowd, candidate: &Candidate) -> u32 {
+        let endpoint = crowd.heads[candidate.group as usize].endpoint;
+        let place = (endpoint, candidate.position, candidate.operation, candidate.after);
+        *self.numbers.entry(place).or_insert_with(|| {
+            self.places.push((place, Counts::default(), RequestCounts::default()));
+            self.places.len() as u32 - 1
+        })
+    }
+
+    /// Returns who stood still for whom, once all was added.
+    pub(crate) fn victims(&mut self, crowd: &Crowd) -> Victims {
+        let verdicts = self.verdicts(crowd);
+        let mut blocked = std::mem::take(&mut self.blocked);
+        for silent in self.silent.drain(..) {
+            let (by_all, together, by_requests) = verdicts[silent.place as usize];
+            let by_silence =
+                silent.silence_nanos.filter(|_| together || by_all && silent.is_blocked);
+            let nanos = by_silence.or(silent.request_nanos.filter(|_| by_requests));
+            if let Some(nanos) = nanos {
+                let Silent { end, group, .. } = silent;
+                blocked.push(Blocked { start: end - nanos, end, group });
+            }
+        }
+        Victims::of(blocked)
+    }
+
+    /// Returns, for each place, whether it blocks by the silence of all spans in most of its
+    /// instances, in all of them together, and by that of requests.
+    fn verdicts(&mut self, crowd: &Crowd) -> Vec<(bool, bool, bool)> {
+        let groups = crowd.endpoints();
+        let options = self.options;
+        let verdict = |(place, counts, requests): &mut (Place, Counts, RequestCounts)| {
+            let groups = groups[&place.0];
+            let by_all = counts.blocks(&options.stall_test, groups);
+            let together = counts.blocks_together(&options.stall_test, groups);
+            (by_all, together, requests.blocks(&options.request_test, groups))
+        };
+        self.places.iter_mut().map(verdict).collect()
+    }
+}
+
+/// Who blocked the loop of a process when.
+#[derive(Debug)]
+pub(crate) struct Victims {
+    all: Stretches,
+    /// By group.
+    own: Vec<(u32, Stretches)>,
+}
+
+impl Victims {
+    fn of(mut blocked: Vec<Blocked>) -> Self {
         blocked.sort_unstable_by_key(|b| (b.start, b.end, b.group));
         let mut until = i64::MIN;
         for stretch in &mut blocked {
@@ -274,180 +497,27 @@ impl Loop<'_> {
             stretch.end = stretch.end.max(stretch.start);
             until = until.max(stretch.end);
         }
-        blocked
+        let all = Stretches::new(&blocked);
+        blocked.sort_by_key(|blocked| blocked.group);
+        let groups = blocked.chunk_by(|a, b| a.group == b.group);
+        let own = groups.map(|own| (own[0].group, Stretches::new(own))).collect();
+        Self { all, own }
     }
 
-    /// Returns the stretches in which the process says itself that it stood still.
-    fn noted(&self, options: &PassOptions) -> Vec<Blocked> {
-        let nanos_min = options.stall_test.silence_nanos_min;
-        let groups = (0..).zip(self.groups);
-        let notes = groups.flat_map(|(number, group)| {
-            let members = self.processes.members(group).iter();
-            let notes = members.filter(|&&at| self.rows.is_note[at as usize]);
-            notes.map(move |&at| {
-                let (start, end) = self.interval(at);
-                Blocked { start, end, group: number }
-            })
-        });
-        let alone = self.notes.iter().map(|&(_, at)| {
-            let (start, end) = self.interval(at);
-            Blocked { start, end, group: NONE }
-        });
-        notes.chain(alone).filter(|blocked| blocked.end - blocked.start >= nanos_min).collect()
+    pub(crate) fn are_none(&self) -> bool {
+        self.own.is_empty()
     }
 
-    /// Adds the stretches of places that block by the test.
-    fn judge(
-        &self,
-        gaps: &[Gap],
-        stalls: &Stalls,
-        options: &PassOptions,
-        blocked: &mut Vec<Blocked>,
-    ) {
-        let places = self.verdicts(gaps, stalls, options);
-        self.each_candidate(gaps, stalls, options, |seen| {
-            let (by_all, together, by_requests) = places[&seen.place];
-            let silent = |silence: &&Silence| {
-                together || by_all && seen.judge(silence, options).is_blocked()
-            };
-            let quiet = |requests: &&RequestSilence| {
-                by_requests && requests.silence_nanos >= options.request_test.silence_nanos_min
-            };
-            let nanos = seen.silence.filter(silent).map(|silence| silence.silence_nanos);
-            let nanos = nanos.or(seen.requests.filter(quiet).map(|quiet| quiet.silence_nanos));
-            if let Some(nanos) = nanos {
-                blocked.push(Blocked { start: seen.end - nanos, end: seen.end, group: seen.group });
-            }
-        });
+    /// Returns for how long others blocked the loop of a group between two times, nanoseconds.
+    pub(crate) fn stalled(&self, group: u32, start: i64, end: i64) -> i64 {
+        let own = self.own.binary_search_by_key(&group, |own| own.0);
+        let own = own.map_or(0, |own| self.own[own].1.within(start, end));
+        self.all.within(start, end) - own
     }
-
-    /// Returns, for each place, whether it blocks by the silence of all spans in most of its
-    /// instances, in all of them together, and by that of requests.
-    fn verdicts(
-        &self,
-        gaps: &[Gap],
-        stalls: &Stalls,
-        options: &PassOptions,
-    ) -> HashMap<Place, (bool, bool, bool)> {
-        let mut places: HashMap<Place, (Counts, RequestCounts)> = HashMap::new();
-        self.each_candidate(gaps, stalls, options, |seen| {
-            let (counts, requests) = places.entry(seen.place).or_default();
-            if let Some(silence) = seen.silence {
-                counts.add(silence, seen.judge(silence, options), stretch_of(&seen.place));
-            }
-            if let Some(silence) = seen.requests {
-                requests.add(silence, seen.end, &options.request_test);
-            }
-        });
-        let mut endpoint_traces: HashMap<Sym, u32> = HashMap::new();
-        for group in self.groups {
-            *endpoint_traces.entry(self.rows.name[group.root as usize]).or_default() += 1;
-        }
-        let verdict = |(place, (counts, mut requests)): (Place, (Counts, RequestCounts))| {
-            let traces = endpoint_traces[&place.0];
-            let by_all = counts.blocks(&options.stall_test, traces);
-            let together = counts.blocks_together(&options.stall_test, traces);
-            (place, (by_all, together, requests.blocks(&options.request_test, traces)))
-        };
-        places.into_iter().map(verdict).collect()
-    }
-
-    fn each_candidate(
-        &self,
-        gaps: &[Gap],
-        stalls: &Stalls,
-        options: &PassOptions,
-        mut see: impl FnMut(Seen<'_>),
-    ) {
-        let nanos_min = options.stall_test.silence_nanos_min;
-        for (number, group) in self.groups.iter().enumerate() {
-            let endpoint = self.rows.name[group.root as usize];
-            let is_candidate = |at: &u32| {
-                let at = *at as usize;
-                self.rows.duration(at) >= nanos_min && !self.rows.is_note[at]
-            };
-            for at in self.leaves(group).filter(is_candidate) {
-                let (start, end) = self.interval(at);
-                see(Seen {
-                    place: (endpoint, None, self.meaning.operation[at as usize], Sym(0)),
-                    group: number as u32,
-                    start,
-                    end,
-                    silence: stalls.silences.get(at as usize),
-                    requests: stalls.requests.get(at as usize),
-                });
-            }
-            let gaps_of_group = self.gaps_of_group[number].iter().map(|&gap| &gaps[gap as usize]);
-            for gap in gaps_of_group.filter(|gap| gap.nanos() >= nanos_min) {
-                // A leaf's whole gap is the leaf itself.
-                let span = gap.span as usize;
-                if self.processes.is_leaf[span] && !self.served.is_request(span) {
-                    continue;
-                }
-                let neighbours =
-                    [gap.before, gap.after].map(|neighbour| operation(self.meaning, neighbour));
-                see(Seen {
-                    place: (endpoint, Some(gap.position()), neighbours[0], neighbours[1]),
-                    group: number as u32,
-                    start: gap.start,
-                    end: gap.end,
-                    silence: gap.silence.as_ref(),
-                    requests: gap.requests.as_ref(),
-                });
-            }
-        }
-    }
-
-    /// Adds up, for each span and gap, the stalls that other requests caused.
-    fn find_victims(&self, blocked: &[Blocked], gaps: &mut [Gap], stalls: &mut Stalls) {
-        if blocked.is_empty() {
-            return;
-        }
-        let all = Stretches::new(blocked.iter());
-        let mut by_group: Vec<&Blocked> = blocked.iter().collect();
-        by_group.sort_by_key(|blocked| blocked.group);
-        let mut own_blocked = by_group.chunk_by(|a, b| a.group == b.group).peekable();
-        for (number, group) in self.groups.iter().enumerate() {
-            let own = own_blocked.next_if(|own| own[0].group as usize == number);
-            let own = Stretches::new(own.unwrap_or_default().iter().copied());
-            let foreign = |start: i64, end: i64| all.within(start, end) - own.within(start, end);
-            for &at in self.processes.members(group) {
-                let (start, end) = self.interval(at);
-                stalls.stalled_nanos[at as usize] = foreign(start, end);
-            }
-            for &gap in &self.gaps_of_group[number] {
-                let gap = &mut gaps[gap as usize];
-                gap.stalled = foreign(gap.start, gap.end);
-            }
-        }
-    }
-}
-
-/// One leaf span or gap, and what was measured of it.
-struct Seen<'a> {
-    place: Place,
-    group: u32,
-    start: i64,
-    end: i64,
-    silence: Option<&'a Silence>,
-    requests: Option<&'a RequestSilence>,
-}
-
-impl Seen<'_> {
-    fn judge(&self, silence: &Silence, options: &PassOptions) -> Verdict {
-        options.stall_test.judge(silence, self.end - self.start, stretch_of(&self.place))
-    }
-}
-
-fn stretch_of(place: &Place) -> Stretch {
-    if place.1.is_some() { Stretch::Gap } else { Stretch::Span }
-}
-
-fn operation(meaning: &Meaning, at: u32) -> Sym {
-    if at == NONE { Sym(0) } else { meaning.operation[at as usize] }
 }
 
 /// Stretches by start, without overlap.
+#[derive(Debug)]
 struct Stretches {
     bounds: Vec<(i64, i64)>,
     /// Running sums of their lengths, one more than there are stretches.
@@ -455,8 +525,8 @@ struct Stretches {
 }
 
 impl Stretches {
-    fn new<'a>(blocked: impl Iterator<Item = &'a Blocked>) -> Self {
-        let bounds: Vec<(i64, i64)> = blocked.map(|b| (b.start, b.end)).collect();
+    fn new(blocked: &[Blocked]) -> Self {
+        let bounds: Vec<(i64, i64)> = blocked.iter().map(|b| (b.start, b.end)).collect();
         let mut before = vec![0];
         for (start, end) in &bounds {
             before.push(before[before.len() - 1] + end - start);
@@ -482,7 +552,7 @@ struct Counts {
     blocked: u32,
     clear: u32,
     unknown: u32,
-    expected_edges: f64,
+    expected: EdgeSum,
     /// How many had another request beside them.
     accompanied: u32,
     /// Whether any of them heard another request, or is a gap, that may have at its beginning.
@@ -491,7 +561,7 @@ struct Counts {
 
 impl Counts {
     fn add(&mut self, silence: &Silence, verdict: Verdict, stretch: Stretch) {
-        self.expected_edges += silence.expected_edges;
+        self.expected.add(silence.expected_edges);
         self.accompanied += u32::from(silence.concurrent_traces > 0);
         self.is_heard |= silence.foreign_edges > 0 || stretch == Stretch::Gap;
         match verdict {
@@ -526,7 +596,7 @@ impl Counts {
             && !self.is_heard
             && self.accompanied >= test.decidable_min
             && f64::from(self.accompanied) >= test.together_share_min * f64::from(endpoint_traces)
-            && self.expected_edges >= test.together_edges_min
+            && self.expected.edges() >= test.together_edges_min
     }
 }
 
@@ -798,11 +868,11 @@ mod tests {
     fn stretches_add_up_between_two_times() {
         let blocked = [(0, 10), (10, 20), (30, 30), (40, 50)];
         let blocked = blocked.map(|(start, end)| Blocked { start, end, group: 0 });
-        let stretches = Stretches::new(blocked.iter());
+        let stretches = Stretches::new(&blocked);
         let cases = [(0, 50, 30), (5, 15, 10), (20, 40, 0), (45, 99, 5), (-9, 0, 0), (12, 13, 1)];
         for (start, end, expected) in cases {
             assert_eq!(stretches.within(start, end), expected, "{start} to {end}");
         }
-        assert_eq!(Stretches::new([].iter()).within(0, 9), 0);
+        assert_eq!(Stretches::new(&[]).within(0, 9), 0);
     }
 }

@@ -35,35 +35,38 @@ pub(crate) struct Wire {
 
 /// When each process had an entry open that did not only wait for others of the process, to tell a
 /// queue at the server from a slow network.
-pub(crate) struct Busy {
+struct Busy {
     /// By process: stretches by start, without overlap.
     stretches: Vec<Vec<Section>>,
 }
 
 impl Busy {
-    pub(crate) fn new(rows: &Rows, entries: &[Entry]) -> Self {
+    fn new(rows: &Rows, entries: &[Entry]) -> Self {
         let mut stretches: Vec<Vec<Section>> = vec![Vec::new(); rows.process_keys.len()];
         for entry in entries.iter().filter(|entry| entry.is_work()) {
             let process = rows.process[entry.span as usize] as usize;
             stretches[process].push(Section { start: entry.start, end: entry.end });
         }
-        for process in &mut stretches {
-            process.sort_unstable_by_key(|stretch| stretch.start);
-            process.dedup_by(|next, before| {
-                let joins = next.start <= before.end;
-                if joins {
-                    before.end = before.end.max(next.end);
-                }
-                joins
-            });
-        }
+        stretches.iter_mut().for_each(join);
         Self { stretches }
     }
 
     /// Returns how long a process was busy between two times of its clock.
-    pub(crate) fn within(&self, process: u32, start: i64, end: i64) -> i64 {
+    fn within(&self, process: u32, start: i64, end: i64) -> i64 {
         overlap(&self.stretches[process as usize], start, end)
     }
+}
+
+/// Puts stretches by start, and joins those that overlap.
+pub(crate) fn join(stretches: &mut Vec<Section>) {
+    stretches.sort_unstable_by_key(|stretch| stretch.start);
+    stretches.dedup_by(|next, before| {
+        let joins = next.start <= before.end;
+        if joins {
+            before.end = before.end.max(next.end);
+        }
+        joins
+    });
 }
 
 impl Wires {

@@ -160,11 +160,11 @@ proptest! {
             (Just(spans), again)
         }),
         shards in 1..5_usize,
-        tables in 1..4_usize,
+        spans_max in 1..20_usize,
     ) {
         let batches = [batch(&spans), batch(&arrived)];
         let expected = said(&Pass::over_batches(&batches).facts);
-        let sharded = sharded(&batches, shards, tables, &PassOptions::default());
+        let sharded = sharded(&batches, shards, spans_max, &PassOptions::default());
         prop_assert_eq!(said_together(&sharded), expected);
     }
 

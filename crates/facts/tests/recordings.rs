@@ -77,8 +77,11 @@ fn facts_and_gaps_of_every_recording_hold() {
 fn shards_of_every_recording_say_what_one_pass_says() {
     let mut stalled = 0;
     for Recording { name, facts } in recordings() {
-        let sharded = sharded(&facts.spans, 3, 2, &PassOptions::default());
-        assert!(said_together(&sharded) == said(facts), "{name}");
+        // Together, one by one, and in slices down to a few requests.
+        for spans_max in [100_000, 500, 40] {
+            let sharded = sharded(&facts.spans, 3, spans_max, &PassOptions::default());
+            assert!(said_together(&sharded) == said(facts), "{name}, {spans_max} spans");
+        }
         let is_stalled = |batch: &RecordBatch| {
             (0..batch.num_rows()).any(|at| int(batch, "stalled_nanos", at) > Some(0))
         };

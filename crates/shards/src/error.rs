@@ -14,14 +14,19 @@ pub enum Error {
         folder.display()
     )]
     Spill { folder: PathBuf, cause: std::io::Error },
-    /// A process, or some that are looked at together, have more spans than may be in memory at
-    /// once: less is to be looked at, or more allowed.
+    /// A process has more spans at about the same time than may be in memory at once: less is to be
+    /// looked at, or more allowed.
     #[error(
-        "{spans} spans of a process, or of several that are looked at together, are more than the \
-         {spans_max} that fit into `input.decoded_mib_max`: look at less of the past (`--since`), \
-         or allow more"
+        "{spans} spans of a process at about the same time are more than the {spans_max} that fit \
+         into `input.decoded_mib_max`: look at less of the past (`--since`), or allow more"
     )]
     Process { spans: usize, spans_max: usize },
+    /// A process has more requests than may be in memory at once: as above.
+    #[error(
+        "{requests} requests of a process are more than the {requests_max} that fit into \
+         `input.decoded_mib_max`: look at less of the past (`--since`), or allow more"
+    )]
+    Requests { requests: usize, requests_max: usize },
     /// The trace pass refused the spans.
     #[error(transparent)]
     Facts(#[from] timesink_facts::Error),

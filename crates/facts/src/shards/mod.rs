@@ -4,15 +4,19 @@
 //! trace: how far the clocks of two hosts are apart (all calls between them tell), what went on in
 //! a process at the same time (all its spans tell), and how processes are numbered. So shards are
 //! gone through three times. First for [`Clocks`]; then [`Period::parts`] takes of each shard what
-//! its processes need, [`Period::processes`] looks at one process after the other, over all shards;
-//! and [`Period::finish`] makes the facts of a shard from both. What lies between the steps are
-//! tables that the caller keeps where there is room.
+//! its processes need, [`Period::processes`] looks at one process after the other, over all shards,
+//! at a large one in *slices* of time; and [`Period::finish`] makes the facts of a shard from both.
+//! What lies between the steps are tables that the caller keeps where there is room.
 
+mod heads;
 mod parts;
+mod plan;
 mod process;
+mod taken;
 mod told;
+mod words;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
 use hashbrown::HashMap;
@@ -20,26 +24,25 @@ use hashbrown::HashMap;
 use crate::entry::Entries;
 use crate::gaps::Gap;
 use crate::repeated::{Distinct, drop_repeated};
-use crate::rows::{Kind, NONE, ProcessKey, Rows, Serving};
+use crate::rows::{ProcessKey, Rows};
 use crate::skew;
-use crate::sparse::Sparse;
 use crate::stall::Stalls;
 use crate::tree::Tree;
 use crate::walk::Walk;
-use crate::wire::Call;
 use crate::{Error, Facts, PassOptions, emit};
-use parts::{Flags, Part, Parts, What};
-use told::Told;
+use plan::{Density, Plan};
+use taken::Taken;
+use told::{Told, What};
 
 /// Names of two hosts, the caller's first.
 type Hosts = (String, String);
 
 /// What shards tell of clocks, and which processes there are. It takes 8 bytes a call from one host
-/// to another.
+/// to another, and up to some 20 KiB a process.
 #[derive(Debug, Default)]
 pub struct Clocks {
     deltas: HashMap<Hosts, Vec<i64>>,
-    processes: BTreeSet<ProcessKey>,
+    processes: BTreeMap<ProcessKey, Density>,
 }
 
 impl Clocks {
@@ -56,15 +59,23 @@ impl Clocks {
             let hosts = (rows.text(from).to_owned(), rows.text(to).to_owned());
             self.deltas.entry(hosts).or_default().extend(deltas);
         }
-        self.processes.extend(rows.process_keys);
+        let mut starts: Vec<Vec<i64>> = vec![Vec::new(); rows.process_keys.len()];
+        for (&process, &start) in rows.process.iter().zip(&rows.start) {
+            starts[process as usize].push(start);
+        }
+        for (key, starts) in rows.process_keys.into_iter().zip(starts) {
+            self.processes.entry(key).or_default().add(starts);
+        }
         Ok(())
     }
 
-    /// Returns what all shards told together, once each was added.
-    pub fn settle(self, options: &PassOptions) -> Period {
+    /// Returns what all shards told together, once each was added. Of so many spans, processes are
+    /// looked at together, or time is divided.
+    pub fn settle(self, options: &PassOptions, spans_max: usize) -> Period {
         Period {
             offsets: skew::offsets(self.deltas, options.skew_nanos_max),
-            processes: self.processes.into_iter().collect(),
+            plan: Plan::new(&self.processes, spans_max.max(1)),
+            processes: self.processes.into_keys().collect(),
         }
     }
 }
@@ -74,52 +85,61 @@ impl Clocks {
 pub struct Period {
     /// By how much the clocks of two hosts differ, ns.
     offsets: HashMap<Hosts, i64>,
+    plan: Plan,
     /// In the order of their numbers.
     processes: Vec<ProcessKey>,
 }
 
 impl Period {
-    /// Returns what the processes of a shard need, in so many tables: each process is in the same
-    /// one of every shard.
+    /// Returns how many tables there are of what processes need.
+    pub fn tables(&self) -> usize {
+        self.plan.tables.len()
+    }
+
+    /// Returns in how many slices of time a table is divided.
+    pub fn slices(&self, table: usize) -> usize {
+        self.plan.tables[table].count()
+    }
+
+    /// Returns what the processes of a shard need, of tables in which it has any.
     ///
     /// # Errors
     ///
     /// As [`crate::run`].
-    pub fn parts(&self, spans: Vec<RecordBatch>, tables: usize) -> Result<Vec<RecordBatch>, Error> {
+    pub fn parts(&self, spans: Vec<RecordBatch>) -> Result<Vec<Portion>, Error> {
         let Distinct { batches, keys, .. } = drop_repeated(spans)?;
         let rows = Rows::read(&batches, &keys)?;
         let walk = self.walk(rows);
-        let mut parts: Vec<Parts> = (0..tables.max(1)).map(|_| Parts::default()).collect();
-        Taken { walk: &walk, numbers: self.numbers(&walk.rows) }.into_parts(&mut parts);
-        parts.iter().map(Parts::table).collect()
+        Taken::new(&walk, self.numbers(&walk.rows), &self.plan).portions()
     }
 
-    /// Returns how many spans a table of [`Period::parts`] has.
-    pub fn spans_in(table: &RecordBatch) -> usize {
-        parts::spans_in(table)
+    /// Returns how many spans a slice of a table has.
+    pub fn spans_in(slice: &RecordBatch) -> usize {
+        parts::spans_in(slice)
     }
 
-    /// Looks at the processes of one table of every shard. Returns what it tells the shards that
-    /// have any of them, by their numbers.
+    /// Returns how many groups of spans, of a request most often, the heads of a table are of.
+    pub fn requests_in(heads: &RecordBatch) -> usize {
+        heads::requests_in(heads)
+    }
+
+    /// Looks at the processes of a table, and calls `tell` with what that tells a shard by its
+    /// number. `heads` of the table, and each of its slices as often as it is asked for, come with
+    /// the numbers of their shards.
     ///
     /// # Errors
     ///
-    /// [`Error::MissingColumn`] when a table is none of [`Period::parts`].
-    pub fn processes(
+    /// [`Error::MissingColumn`] when one is not of [`Period::parts`], and those of `slice` and
+    /// `tell`.
+    pub fn processes<E: From<Error>>(
         &self,
-        tables: &[RecordBatch],
+        table: usize,
+        heads: &[Sharded],
+        slice: impl Fn(usize) -> Result<Vec<Sharded>, E>,
+        tell: impl FnMut(usize, RecordBatch) -> Result<(), E>,
         options: &PassOptions,
-    ) -> Result<Vec<(usize, RecordBatch)>, Error> {
-        let mut parts = Parts::default();
-        let mut sharded = Vec::new();
-        for (shard, table) in tables.iter().enumerate() {
-            parts.read(table)?;
-            sharded.extend(parts.rows.drain(..).map(|part| (shard, part)));
-        }
-        let mut told: Vec<Vec<Told>> = vec![Vec::new(); tables.len()];
-        process::each(sharded, options, |shard, row| told[shard].push(row));
-        let told = told.iter().enumerate().filter(|(_, told)| !told.is_empty());
-        told.map(|(shard, told)| Ok((shard, told::table(told)?))).collect()
+    ) -> Result<(), E> {
+        process::each(heads, &self.plan.tables[table], slice, tell, options)
     }
 
     /// Returns what the pass over all spans says of those of a shard, to which the processes told
@@ -143,11 +163,9 @@ impl Period {
         walk.forget_times();
         let mut gaps = std::mem::take(&mut walk.gaps);
         self.number(&mut walk);
-        let mut stalls = Stalls {
-            silences: Sparse::new(walk.rows.len()),
-            requests: Sparse::new(walk.rows.len()),
-            stalled_nanos: vec![0; walk.rows.len()],
-        };
+        // Told by the traces of this shard alone; the processes tell it part by part.
+        walk.wires.parts.values_mut().for_each(|wire| wire.server_busy = 0);
+        let mut stalls = Stalls::none(walk.rows.len());
         for table in told {
             told::read(table, |told| keep(told, &mut walk, &mut gaps, &mut stalls))?;
         }
@@ -184,152 +202,54 @@ impl Period {
     }
 }
 
-/// What is taken of a shard.
-struct Taken<'w> {
-    walk: &'w Walk,
-    /// Of its processes among all.
-    numbers: Vec<u32>,
+/// What the processes of one table need of a shard.
+#[derive(Debug)]
+pub struct Portion {
+    pub table: usize,
+    /// Which slice of the table it is in; its heads are in none.
+    pub slice: Option<usize>,
+    pub rows: RecordBatch,
 }
 
-impl Taken<'_> {
-    /// Puts each part where its process is.
-    fn into_parts(self, tables: &mut [Parts]) {
-        let Walk { rows, tree, times, gaps, .. } = self.walk;
-        for (number, trace) in rows.traces.iter().enumerate() {
-            let trace_id = rows.trace_ids[number];
-            for at in trace.clone() {
-                self.add(tables, rows.process[at], |parts| self.span(parts, at, trace_id));
-                let call = (rows.kind[at] == Kind::Client)
-                    .then(|| Call::read(rows, tree, times, at))
-                    .flatten();
-                for way in call.iter().flat_map(|call| call.way_there(rows, times)) {
-                    let server = call.as_ref().map_or(0, |call| call.server);
-                    let part = |_: &mut Parts| Part {
-                        span: at as u32,
-                        start: way.start,
-                        end: way.end,
-                        ..Part::of(What::Call, trace_id)
-                    };
-                    self.add(tables, rows.process[server as usize], part);
-                }
-            }
-        }
-        let mut trace = 0;
-        for (number, gap) in gaps.iter().enumerate() {
-            while rows.traces[trace].end <= gap.span as usize {
-                trace += 1;
-            }
-            let trace_id = rows.trace_ids[trace];
-            let process = rows.process[gap.span as usize];
-            self.add(tables, process, |parts| self.gap(parts, number, gap, trace_id));
-            if gap.after != NONE {
-                let part = |parts: &mut Parts| Part {
-                    what: What::Wait,
-                    ..self.gap(parts, number, gap, trace_id)
-                };
-                self.add(tables, rows.process[gap.after as usize], part);
-            }
-        }
-    }
-
-    fn add(&self, tables: &mut [Parts], process: u32, part: impl FnOnce(&mut Parts) -> Part) {
-        let process = self.numbers[process as usize];
-        let count = tables.len();
-        let parts = &mut tables[process as usize % count];
-        let part = Part { process, ..part(parts) };
-        parts.rows.push(part);
-    }
-
-    fn span(&self, parts: &mut Parts, at: usize, trace: u128) -> Part {
-        let Walk { rows, served, entries, processes, meaning, .. } = self.walk;
-        let serving = if served.is_request(at) { rows.serving[at] } else { Serving::Unknown };
-        let is_django = serving == Serving::DjangoAsgi;
-        let group = processes.group_of[at];
-        let is_root = group != NONE && processes.groups[group as usize].root == at as u32;
-        let entry = entries.of(at);
-        let is_entry = entries.is_entry(at);
-        let flags = Flags::default()
-            .with(Flags::LEAF, processes.is_leaf[at])
-            .with(Flags::REQUEST, served.is_request(at))
-            .with(Flags::SERVER, served.kind(rows, at) == Kind::Server)
-            .with(Flags::GROUP_ROOT, is_root)
-            .with(Flags::ENTRY, is_entry)
-            .with(Flags::CALLER, is_entry && entry.is_caller)
-            .with(Flags::WAITS, entry.waits())
-            .with(Flags::NOTE, rows.is_note[at])
-            .with(Flags::WATCHED, rows.event_loop[at].is_some())
-            .with(Flags::EVENT_LOOP, is_django || serving == Serving::EventLoop)
-            .with(Flags::TOLD_BY_REQUESTS, is_django || serving == Serving::Django);
-        let name = if is_root { rows.text(rows.name[at]) } else { "" };
-        Part {
-            span: at as u32,
-            start: rows.start[at],
-            end: rows.end[at],
-            flags,
-            span_id: if is_entry { entry.id } else { 0 },
-            group,
-            name: parts.texts.intern(name),
-            operation: parts.texts.intern(meaning.texts.text(meaning.operation[at])),
-            ..Part::of(What::Span, trace)
-        }
-    }
-
-    fn gap(&self, parts: &mut Parts, number: usize, gap: &Gap, trace: u128) -> Part {
-        let meaning = &self.walk.meaning;
-        let mut operation = |at: u32| match at {
-            NONE => parts.texts.intern(""),
-            at => parts.texts.intern(meaning.texts.text(meaning.operation[at as usize])),
-        };
-        Part {
-            span: gap.span,
-            gap: number as u32,
-            start: gap.start,
-            end: gap.end,
-            flags: Flags::default()
-                .with(Flags::BEFORE, gap.before != NONE)
-                .with(Flags::AFTER, gap.after != NONE),
-            before: operation(gap.before),
-            operation: operation(gap.after),
-            ..Part::of(What::Gap, trace)
-        }
-    }
-}
+/// The number of a shard, and something of it.
+pub type Sharded = (usize, RecordBatch);
 
 /// Puts what a process told where the pass would have.
 fn keep(told: Told, walk: &mut Walk, gaps: &mut [Gap], stalls: &mut Stalls) {
     let at = told.at as usize;
     match told.what {
-        What::Span => keep_span(&told, at, walk, stalls),
-        What::Gap => {
-            gaps[at].stalled = told.stalled;
+        What::Process => {
+            walk.processes.is_event_loop[at] = told.ways.by_spans;
+            walk.processes.is_told_by_requests[at] = told.ways.by_requests;
+            walk.processes.is_watched[at] = told.ways.is_watched;
+        }
+        What::Span => {
+            let Entries { all, of, open, .. } = &mut walk.entries;
+            open[at] = told.open;
+            let entry = &mut all[of[at] as usize];
+            if entry.span == told.at {
+                entry.number = told.entry_number;
+            }
+        }
+        What::Silence => {
+            if let Some(silence) = told.silence {
+                stalls.silences.set(at, silence);
+            }
+            if let Some(requests) = told.requests {
+                stalls.requests.set(at, requests);
+            }
+        }
+        What::GapSilence => {
             gaps[at].silence = told.silence;
             gaps[at].requests = told.requests;
         }
+        What::Stalled => stalls.stalled_nanos[at] = told.stalled,
+        What::GapStalled => gaps[at].stalled = told.stalled,
         What::Wait => gaps[at].occupancy = told.occupancy,
         What::Call => {
             if let Some(wire) = walk.wires.parts.get_mut(at) {
-                wire.server_busy = told.server_busy;
+                wire.server_busy += told.server_busy;
             }
         }
     }
-}
-
-fn keep_span(told: &Told, at: usize, walk: &mut Walk, stalls: &mut Stalls) {
-    let Entries { all, of, open, .. } = &mut walk.entries;
-    open[at] = told.open;
-    let entry = &mut all[of[at] as usize];
-    if entry.span == at as u32 {
-        entry.number = told.entry_number;
-    }
-    stalls.stalled_nanos[at] = told.stalled;
-    if let Some(silence) = told.silence {
-        stalls.silences.set(at, silence);
-    }
-    if let Some(requests) = told.requests {
-        stalls.requests.set(at, requests);
-    }
-    let process = walk.rows.process[at] as usize;
-    walk.processes.is_event_loop[process] = told.is_event_loop;
-    walk.processes.is_told_by_requests[process] = told.is_told_by_requests;
-    walk.processes.is_watched[process] = told.is_watched;
 }

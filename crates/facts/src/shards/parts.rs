@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, AsArray, DictionaryArray, Int32Array, Int64Array, PrimitiveArray,
-    RecordBatch, StringArray, UInt8Array, UInt32Array, UInt64Array,
+    ArrayRef, ArrowPrimitiveType, AsArray, Int64Array, PrimitiveArray, RecordBatch, UInt8Array,
+    UInt32Array, UInt64Array,
 };
-use arrow::datatypes::{Int32Type, Int64Type, UInt8Type, UInt32Type, UInt64Type};
+use arrow::datatypes::{Int64Type, UInt8Type, UInt32Type, UInt64Type};
 
+use super::words;
 use crate::Error;
 use crate::intern::{Interner, Sym};
 use crate::rows::NONE;
@@ -38,12 +39,11 @@ impl What {
 pub(super) struct Flags(pub(super) u32);
 
 impl Flags {
+    /// Of a gap: its span is one, and no request.
     pub(super) const LEAF: Self = Self(1);
     pub(super) const REQUEST: Self = Self(1 << 1);
     /// A request that is no message.
     pub(super) const SERVER: Self = Self(1 << 2);
-    /// The local root of its group.
-    pub(super) const GROUP_ROOT: Self = Self(1 << 3);
     pub(super) const ENTRY: Self = Self(1 << 4);
     /// An entry that made requests in its own process.
     pub(super) const CALLER: Self = Self(1 << 5);
@@ -64,6 +64,11 @@ impl Flags {
 
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
+    }
+
+    /// Returns these flags and others.
+    pub(super) fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
     }
 
     /// Returns these flags, and another if it holds.
@@ -87,10 +92,8 @@ pub(super) struct Part {
     pub(super) flags: Flags,
     /// Of an entry.
     pub(super) span_id: u64,
-    /// Number of the span's group in its shard, or `NONE`.
+    /// Number of the span's group in its shard, of a gap's too, or `NONE`.
     pub(super) group: u32,
-    /// Of the local root of a group.
-    pub(super) name: Sym,
     /// Of a span, or what comes after a gap.
     pub(super) operation: Sym,
     /// What comes before a gap.
@@ -111,7 +114,6 @@ impl Part {
             flags: Flags::default(),
             span_id: 0,
             group: NONE,
-            name: Sym(0),
             operation: Sym(0),
             before: Sym(0),
         }
@@ -142,7 +144,6 @@ const END: &str = "end";
 const FLAGS: &str = "flags";
 const SPAN_ID: &str = "span_id";
 const GROUP: &str = "group";
-const NAME: &str = "name";
 const OPERATION: &str = "operation";
 const BEFORE: &str = "before";
 
@@ -158,12 +159,8 @@ impl Parts {
         let times = |of: fn(&Part) -> i64| -> ArrayRef {
             Arc::new(Int64Array::from_iter_values(self.rows.iter().map(of)))
         };
-        let texts = self.distinct_texts();
-        let words = |of: fn(&Part) -> Sym| -> Result<ArrayRef, Error> {
-            let keys = self.rows.iter().map(|row| of(row).0 as i32);
-            let keys = Int32Array::from_iter_values(keys);
-            Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::clone(&texts))?))
-        };
+        let texts = words::distinct(&self.texts);
+        let words = |of: fn(&Part) -> Sym| words::column(&texts, self.rows.iter().map(of));
         let what = UInt8Array::from_iter_values(self.rows.iter().map(|row| row.what as u8));
         Ok(RecordBatch::try_from_iter([
             (PROCESS, u32s(|row| row.process)),
@@ -177,15 +174,9 @@ impl Parts {
             (FLAGS, u32s(|row| row.flags.0)),
             (SPAN_ID, u64s(|row| row.span_id)),
             (GROUP, u32s(|row| row.group)),
-            (NAME, words(|row| row.name)?),
             (OPERATION, words(|row| row.operation)?),
             (BEFORE, words(|row| row.before)?),
         ])?)
-    }
-
-    fn distinct_texts(&self) -> ArrayRef {
-        let all = (0..self.texts.len() as u32).map(|number| self.texts.text(Sym(number)));
-        Arc::new(StringArray::from_iter_values(all))
     }
 
     /// Appends the rows of a table.
@@ -196,9 +187,8 @@ impl Parts {
         let (start, end) = (values::<Int64Type>(table, START)?, values::<Int64Type>(table, END)?);
         let what = values::<UInt8Type>(table, WHAT)?;
         let span_id = u64s(table, SPAN_ID)?;
-        let name = self.words(table, NAME)?;
-        let operation = self.words(table, OPERATION)?;
-        let before = self.words(table, BEFORE)?;
+        let operation = words::read(&mut self.texts, table, OPERATION)?;
+        let before = words::read(&mut self.texts, table, BEFORE)?;
         let part = |row: usize| {
             Ok::<_, Error>(Part {
                 process: process.value(row),
@@ -211,7 +201,6 @@ impl Parts {
                 flags: Flags(flags.value(row)),
                 span_id: span_id.value(row),
                 group: group.value(row),
-                name: name[row],
                 operation: operation[row],
                 before: before[row],
             })
@@ -220,17 +209,6 @@ impl Parts {
             self.rows.push(part(row)?);
         }
         Ok(())
-    }
-
-    fn words(&mut self, table: &RecordBatch, name: &'static str) -> Result<Vec<Sym>, Error> {
-        let missing = || Error::MissingColumn(name);
-        let column = table.column_by_name(name).ok_or_else(missing)?;
-        let column = column.as_dictionary_opt::<Int32Type>().ok_or_else(missing)?;
-        let texts = column.values().as_string_opt::<i32>().ok_or_else(missing)?;
-        let known: Vec<Sym> =
-            texts.iter().map(|text| self.texts.intern(text.unwrap_or_default())).collect();
-        let place = |key: &i32| known.get(*key as usize).copied().ok_or_else(missing);
-        column.keys().values().iter().map(place).collect()
     }
 }
 

@@ -8,17 +8,56 @@ use arrow::array::{
 };
 use arrow::datatypes::{ArrowPrimitiveType, Float64Type, Int64Type, UInt8Type, UInt32Type};
 
-use super::parts::{What, values};
+use super::parts::values;
 use crate::Error;
+use crate::crowd::Ways;
 use crate::gaps::Occupancy;
 use crate::requests::RequestSilence;
 use crate::silence::Silence;
 
-/// What was told of a span, a gap or a call; the rest is as it is of none.
+/// What something is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// A process, in every shard that has spans of it.
+    Process,
+    /// A span, of which its place among the entries is told.
+    Span,
+    /// A span, during which others were silent.
+    Silence,
+    /// A gap, during which others were silent.
+    GapSilence,
+    /// A span that others stalled.
+    Stalled,
+    /// A gap that others stalled.
+    GapStalled,
+    /// A gap that waits for an operation.
+    Wait,
+    /// A part of the way there of a call.
+    Call,
+}
+
+impl What {
+    const ALL: [Self; 8] = [
+        Self::Process,
+        Self::Span,
+        Self::Silence,
+        Self::GapSilence,
+        Self::Stalled,
+        Self::GapStalled,
+        Self::Wait,
+        Self::Call,
+    ];
+
+    fn of(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
+/// What was told of something; the rest is as it is of nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Told {
     pub(super) what: What,
-    /// Position of the span or call, number of the gap.
+    /// Position of the span or call, number of the gap or process.
     pub(super) at: u32,
     /// The entry is the nth of its process, from 1; 0 for other spans.
     pub(super) entry_number: u32,
@@ -28,9 +67,7 @@ pub(super) struct Told {
     pub(super) requests: Option<RequestSilence>,
     pub(super) occupancy: Option<Occupancy>,
     pub(super) server_busy: i64,
-    pub(super) is_event_loop: bool,
-    pub(super) is_told_by_requests: bool,
-    pub(super) is_watched: bool,
+    pub(super) ways: Ways,
 }
 
 const WHAT: &str = "what";
@@ -63,9 +100,7 @@ impl Told {
             requests: None,
             occupancy: None,
             server_busy: 0,
-            is_event_loop: false,
-            is_told_by_requests: false,
-            is_watched: false,
+            ways: Ways::default(),
         }
     }
 }
@@ -92,9 +127,9 @@ pub(super) fn table(told: &[Told]) -> Result<RecordBatch, Error> {
         (OPEN, u32s(|told| told.open)),
         (STALLED, ints(|told| Some(told.stalled))),
         (SERVER_BUSY, ints(|told| Some(told.server_busy))),
-        (EVENT_LOOP, flags(|told| told.is_event_loop)),
-        (TOLD_BY_REQUESTS, flags(|told| told.is_told_by_requests)),
-        (WATCHED, flags(|told| told.is_watched)),
+        (EVENT_LOOP, flags(|told| told.ways.by_spans)),
+        (TOLD_BY_REQUESTS, flags(|told| told.ways.by_requests)),
+        (WATCHED, flags(|told| told.ways.is_watched)),
         (SILENCE[0], ints(|told| Some(told.silence?.silence_nanos))),
         (SILENCE[1], ints(|told| Some(i64::from(told.silence?.foreign_edges)))),
         (SILENCE[2], ints(|told| Some(i64::from(told.silence?.concurrent_traces)))),
@@ -160,9 +195,11 @@ pub(super) fn read(table: &RecordBatch, mut take: impl FnMut(Told)) -> Result<()
             requests: requests(),
             occupancy: occupancy(),
             server_busy: server_busy.value(row),
-            is_event_loop: is_event_loop.value(row),
-            is_told_by_requests: is_told.value(row),
-            is_watched: is_watched.value(row),
+            ways: Ways {
+                by_spans: is_event_loop.value(row),
+                by_requests: is_told.value(row),
+                is_watched: is_watched.value(row),
+            },
         });
     }
     Ok(())

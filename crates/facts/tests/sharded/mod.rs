@@ -2,15 +2,15 @@
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use timesink_facts::shards::Clocks;
-use timesink_facts::{Facts, PassOptions};
+use timesink_facts::shards::{Clocks, Portion};
+use timesink_facts::{Error, Facts, PassOptions};
 
-/// Returns what the pass says shard by shard, of so many shards, whose processes are in so many
-/// tables.
+/// Returns what the pass says shard by shard, of so many shards, whose processes are looked at
+/// together, or in slices of time, where they have about so many spans.
 pub(crate) fn sharded(
     spans: &[RecordBatch],
     shards: usize,
-    tables: usize,
+    spans_max: usize,
     options: &PassOptions,
 ) -> Vec<Facts> {
     let shards: Vec<Vec<RecordBatch>> =
@@ -19,20 +19,25 @@ pub(crate) fn sharded(
     for spans in &shards {
         clocks.add(spans.clone()).expect("batches of spans");
     }
-    let period = clocks.settle(options);
-    let mut by_table = vec![Vec::new(); tables];
-    for spans in &shards {
-        let parts = period.parts(spans.clone(), tables).expect("batches of spans");
-        assert_eq!(parts.len(), tables);
-        for (table, part) in by_table.iter_mut().zip(parts) {
-            table.push(part);
-        }
+    let period = clocks.settle(options, spans_max);
+    let mut portions = Vec::new();
+    for (shard, spans) in shards.iter().enumerate() {
+        let of_shard = period.parts(spans.clone()).expect("batches of spans");
+        portions.extend(of_shard.into_iter().map(|portion| (shard, portion)));
     }
     let mut told = vec![Vec::new(); shards.len()];
-    for table in &by_table {
-        for (shard, rows) in period.processes(table, options).expect("tables of parts") {
+    for table in 0..period.tables() {
+        let of = |slice: Option<usize>| {
+            let is_of = |portion: &Portion| portion.table == table && portion.slice == slice;
+            let of = portions.iter().filter(|(_, portion)| is_of(portion));
+            of.map(|(shard, portion)| (*shard, portion.rows.clone())).collect::<Vec<_>>()
+        };
+        let tell = |shard: usize, rows| {
             told[shard].push(rows);
-        }
+            Ok::<_, Error>(())
+        };
+        let slice = |slice| Ok(of(Some(slice)));
+        period.processes(table, &of(None), slice, tell, options).expect("tables of parts");
     }
     let finish = |(spans, told): (Vec<RecordBatch>, Vec<RecordBatch>)| {
         period.finish(spans, &told, options).expect("batches of spans")
