@@ -9,6 +9,7 @@ mod check;
 mod commits;
 mod data;
 mod disk_store;
+mod done;
 mod error;
 mod file;
 mod found;

@@ -400,15 +400,22 @@ impl Table {
     }
 
     /// Returns the rows that the table has of some traces, with the columns of a schema, from files
-    /// that were not written before a time, ms since the epoch.
+    /// that were not written before a time, ms since the epoch, and of no earlier hour than one.
     pub(crate) async fn rows_of(
         &self,
         traces: &Arc<HashSet<u128>>,
         written_since: i64,
+        first_hour: Option<&str>,
         columns: &SchemaRef,
     ) -> Result<Vec<RecordBatch>, Error> {
         let mut rows = Vec::new();
-        for file in self.files_with(traces, written_since)? {
+        let is_earlier = |file: &LiveFile| {
+            let hour = file.hour.as_deref();
+            hour.zip(first_hour).is_some_and(|(hour, first)| hour < first)
+        };
+        let mut files = self.files_with(traces, written_since)?;
+        files.retain(|file| !is_earlier(file));
+        for file in files {
             if may_have(&self.store(), self.name, &file, traces).await? {
                 let of_traces = Rows::OfTraces(Arc::clone(traces));
                 for batch in read_file(&self.store(), self.name, columns, &file, of_traces).await? {

@@ -21,7 +21,8 @@ use timesink_model::schema::{self, Columns, facts, gaps};
 use timesink_store::log::Replayed;
 use timesink_store::trace_ids;
 
-use crate::file::NANOS_PER_HOUR;
+use crate::done::{Done, LATE_MILLIS_MAX, Late};
+use crate::file::{NANOS_PER_HOUR, Refused, numbers};
 use crate::found::SpanIds;
 use crate::merge::fitted;
 use crate::snapshot::{LiveFile, Snapshot, recent};
@@ -29,12 +30,8 @@ use crate::table::NANOS_PER_MILLI;
 use crate::unsettled::{Settle, Unsettled};
 use crate::{Error, Layout, Table};
 
-/// Traces that are known to have facts, at most twice: some 40 bytes each.
-const DONE_MAX: usize = 1_000_000;
-
-/// The spans of a trace that was walked were written so long before at most, ms, and twice as long
-/// as it takes to settle.
-const LATE_MILLIS_MAX: i64 = 30 * 60 * 1000;
+/// The column by which a span has its time.
+const START: &str = "start_time_unix_nano";
 
 /// The two tables, and what they lack.
 #[derive(Debug)]
@@ -50,16 +47,6 @@ pub(crate) struct Walked {
     /// What the pass reads of spans that are in their table.
     read: SchemaRef,
     clock: fn() -> i64,
-}
-
-#[derive(Debug, Default)]
-struct Done {
-    /// Each with the time when it was walked first, ms since the epoch: its spans are in files that
-    /// were written some time before, or later.
-    young: HashMap<u128, i64>,
-    old: HashMap<u128, i64>,
-    /// Whether those are in it that the tables had when they were opened.
-    is_filled: bool,
 }
 
 impl Walked {
@@ -156,8 +143,7 @@ impl Walked {
             return Ok(());
         }
         let damage = self.know_done().await?;
-        let late = self.done.times_of(&due, self.now_millis() - LATE_MILLIS_MAX);
-        let walked = self.walk(spans, &due, &late).await;
+        let walked = self.walk(spans, &due).await;
         if walked.as_ref().is_err_and(Error::is_damage) {
             // One table may have them already: walked again they would be there twice.
             self.give_up_on(&due).await?;
@@ -165,27 +151,23 @@ impl Walked {
         walked.and(damage.map_or(Ok(()), Err))
     }
 
-    /// Walks traces, of which some are late.
-    async fn walk(
-        &mut self,
-        spans: &Table,
-        due: &HashSet<u128>,
-        late: &HashMap<u128, i64>,
-    ) -> Result<(), Error> {
+    /// Walks traces, with what the tables have of those that are late.
+    async fn walk(&mut self, spans: &Table, due: &HashSet<u128>) -> Result<(), Error> {
         let through = self.unsettled.through_without(due).max(self.through());
         let refused = |cause| Error::Batch { table: facts::stored().name.to_owned(), cause };
-        // Of late traces they are in the table, too: what comes twice counts once.
         let mut all = self.unsettled.spans(due).map_err(refused)?;
-        all.extend(self.spans_of(spans, late).await?);
+        let late = self.done.late(&starts(&all)?, self.now_millis(), self.walked_before());
+        // Those that came are in the table, too: what comes twice counts once.
+        all.extend(self.spans_of(spans, &late).await?);
         let walked = timesink_facts::run(all, &self.options).map_err(Error::Walk)?;
-        let traces = late.keys().copied().collect();
         let mut again = SpanIds::default();
         for facts in &walked.facts {
-            again.add(facts, &traces);
+            again.add(facts, &late.known);
+            again.add(facts, &late.sought);
         }
         // From here on they may have facts, also after an error.
         self.done.add(due.iter().copied(), self.now_millis());
-        let since = self.written_since(late);
+        let since = if late.sought.is_empty() { self.written_since(&late) } else { i64::MIN };
         self.facts.replace(&again, since, &walked.facts, through).await?;
         self.gaps.replace(&again, since, &[walked.gaps], through).await?;
         self.unsettled.forget(due).map_err(refused)
@@ -250,24 +232,24 @@ impl Walked {
         self.mark_not_whole(0).await
     }
 
-    /// Returns all spans of traces that were walked before.
-    async fn spans_of(
-        &self,
-        spans: &Table,
-        late: &HashMap<u128, i64>,
-    ) -> Result<Vec<RecordBatch>, Error> {
-        if late.is_empty() {
-            return Ok(Vec::new());
-        }
-        let traces = Arc::new(late.keys().copied().collect());
-        spans.rows_of(&traces, self.written_since(late), &self.read).await
+    /// Returns what a table has of traces that are late.
+    async fn spans_of(&self, spans: &Table, late: &Late) -> Result<Vec<RecordBatch>, Error> {
+        let known = Arc::new(late.known.clone());
+        let sought = Arc::new(late.sought.clone());
+        let (since, hour) = (self.written_since(late), late.first_hour.as_deref());
+        let mut rows = spans.rows_of(&known, since, None, &self.read).await?;
+        rows.extend(spans.rows_of(&sought, i64::MIN, hour, &self.read).await?);
+        Ok(rows)
     }
 
-    /// Returns since when files were written that can have rows of traces, by when these were
-    /// walked first: their first spans came some time before.
-    fn written_since(&self, late: &HashMap<u128, i64>) -> i64 {
-        let before = LATE_MILLIS_MAX + 2 * self.settle_max.as_millis() as i64;
-        late.values().min().copied().unwrap_or(i64::MAX).saturating_sub(before)
+    /// Returns since when files were written that can have rows of traces that are known.
+    fn written_since(&self, late: &Late) -> i64 {
+        late.walked_since.unwrap_or(i64::MAX).saturating_sub(self.walked_before())
+    }
+
+    /// Returns how long before a trace was walked its first spans were written at most, ms.
+    fn walked_before(&self) -> i64 {
+        LATE_MILLIS_MAX + 2 * self.settle_max.as_millis() as i64
     }
 
     /// Notes the traces that were walked before this process began. What a damaged file says is
@@ -288,6 +270,8 @@ impl Walked {
         if damage.is_some() {
             self.mark_not_whole(0).await?;
         }
+        let is_all = files.iter().all(|file| file.modified >= since);
+        self.done.know_since(if is_all { i64::MIN } else { since });
         self.done.is_filled = true;
         Ok(damage)
     }
@@ -299,6 +283,20 @@ impl Walked {
         }
         Ok(())
     }
+}
+
+/// Returns when the first of the spans of each trace begins, ns since the epoch.
+fn starts(spans: &[RecordBatch]) -> Result<HashMap<u128, i64>, Error> {
+    let mut starts = HashMap::new();
+    for batch in spans {
+        let times = numbers(batch, START);
+        let times = times.map_err(|cause| Refused::from(cause).of_table(facts::stored().name))?;
+        for (trace, &time) in trace_ids(batch).into_iter().zip(times.values()) {
+            let start = starts.entry(trace).or_insert(time);
+            *start = time.min(*start);
+        }
+    }
+    Ok(starts)
 }
 
 /// Returns how the trace pass makes what the tables keep, and nothing else.
@@ -313,26 +311,4 @@ pub fn stored_columns() -> PassOptions {
 
 fn id_schema() -> Schema {
     Columns::named(["trace_id".to_owned()]).schema(&facts::stored())
-}
-
-impl Done {
-    /// Returns those of some traces that were walked, and when first, ms since the epoch. One that
-    /// was so before a time goes on for ever: what comes of it is walked by itself.
-    fn times_of(&self, traces: &HashSet<u128>, since: i64) -> HashMap<u128, i64> {
-        let time = |id: &u128| self.young.get(id).or_else(|| self.old.get(id)).copied();
-        let times = traces.iter().filter_map(|id| Some((*id, time(id)?)));
-        times.filter(|(_, first)| *first >= since).collect()
-    }
-
-    /// Where a clock was set back, the earlier time counts: files are not passed by.
-    fn add(&mut self, traces: impl IntoIterator<Item = u128>, time: i64) {
-        for id in traces {
-            let first = self.old.get(&id).map_or(time, |old| time.min(*old));
-            let known = self.young.entry(id).or_insert(first);
-            *known = first.min(*known);
-        }
-        if self.young.len() > DONE_MAX {
-            self.old = std::mem::take(&mut self.young);
-        }
-    }
 }

@@ -2,10 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::compute::{
+    SortColumn, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch,
+};
+use arrow::datatypes::Int64Type;
 use timesink_model::schema::{Columns, Table, facts, gaps};
 use timesink_store::{Disk, LocalDisk, Logged};
 use timesink_tables::{DiskStore, Error, Settle, Snapshot, TABLES, Tables, stored_columns};
@@ -106,6 +110,70 @@ async fn late_spans_bring_facts_about_anew() {
         let so_far = walked(&spans.slice(0, from + rows));
         assert_eq!(stored(&disk, folder.path()).await, so_far, "after record {number}");
         assert_eq!((tables.settled_through(), tables.unsettled_bytes()), (number, 0));
+    }
+}
+
+/// A job of an hour, whose own span ends last; it goes on in another.
+const JOB: &str = "\
+shop SERVER POST/job 0ms 3600000ms http.request.method=POST
+  shop CLIENT Q 5ms 10ms x4 db.system.name=mysql db.query.text=\"SELECT 1\"
+  shop CLIENT R 3500000ms 10ms x2 db.system.name=mysql db.query.text=\"SELECT 2\"
+";
+
+static MINUTES: AtomicI64 = AtomicI64::new(0);
+
+/// Returns some time after [`JOB`] began, ns since the epoch.
+fn minutes_later() -> i64 {
+    let batches = notation::spans(JOB);
+    let start = |batch: &RecordBatch| {
+        let starts = batch["start_time_unix_nano"].as_primitive::<Int64Type>();
+        starts.values().iter().min().copied()
+    };
+    let begun = batches.iter().filter_map(start).min().expect("spans");
+    begun + MINUTES.load(Ordering::Relaxed) * 60_000_000_000
+}
+
+/// Scenario: the spans of a job come while it lasts, and its own when it ends, half an hour after
+/// the first were walked and more; with and without a start anew in between, after which the first
+/// are too old to be known.
+/// Guarantee: its facts are then those of one pass over all. What began later than half an hour
+/// after the first were walked was walked by itself, until then.
+#[tokio::test]
+async fn a_span_may_come_as_late_as_it_lasts() {
+    for is_forgotten in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+        let open = async || {
+            let store = DiskStore::new(Arc::clone(&disk), folder.path().join(TABLES));
+            Tables::open(Arc::new(store), minutes_later).await.expect("it opens")
+        };
+        let named = |name: &str| {
+            let batches = notation::spans(JOB);
+            let all = concat_batches(&batches[0].schema(), &batches).expect("one schema");
+            let is_named = all["name"].as_string_view().iter().map(|text| Some(text == Some(name)));
+            filter_record_batch(&all, &is_named.collect()).expect("rows of it")
+        };
+        let (early, late, job) = (named("Q"), named("R"), named("POST/job"));
+        assert_eq!([&early, &late, &job].map(RecordBatch::num_rows), [4, 2, 1]);
+        let mut tables = open().await;
+        for (number, minute, part) in [(1, 1, &early), (2, 59, &late), (3, 60, &job)] {
+            MINUTES.store(minute, Ordering::Relaxed);
+            if number == 3 && is_forgotten {
+                tables = open().await;
+            }
+            tables.append(&[&record(number, part.clone())]).await.expect("it works");
+            tables.settle(Settle::AtOnce).await.expect("it works");
+            if number == 2 {
+                let [first, second] = [walked(&early), walked(&late)];
+                let both = |at: usize, table: &Table| {
+                    sorted(table, &[&first[at], &second[at]].map(Clone::clone))
+                };
+                let expected = [both(0, &facts::stored()), both(1, &gaps::stored())];
+                assert_eq!(stored(&disk, folder.path()).await, expected);
+            }
+        }
+        let all = concat_batches(&early.schema(), [&early, &late, &job]).expect("one schema");
+        assert_eq!(stored(&disk, folder.path()).await, walked(&all), "forgotten: {is_forgotten}");
     }
 }
 
