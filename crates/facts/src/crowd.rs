@@ -1,6 +1,6 @@
 //! [`Crowd`]: all that one process served, and who of it was there at the same time.
 //!
-//! Of each group it holds some 100 bytes, and nothing of its spans: these are listened to a part of
+//! Of each group it holds some 80 bytes, and nothing of its spans: these are listened to a part of
 //! the time after the other.
 
 use std::ops::Range;
@@ -205,16 +205,15 @@ impl Extents {
 struct Open {
     starts: Vec<i64>,
     ends: Vec<i64>,
-    /// Running sums, one more than there are groups.
-    starts_before: Vec<i128>,
-    ends_before: Vec<i128>,
+    starts_before: Sums,
+    ends_before: Sums,
 }
 
 impl Open {
     fn new(heads: &[Head], by_end: &[u32]) -> Self {
         let starts: Vec<i64> = heads.iter().map(|head| head.start).collect();
         let ends: Vec<i64> = by_end.iter().map(|&group| heads[group as usize].end).collect();
-        let (starts_before, ends_before) = (running_sums(&starts), running_sums(&ends));
+        let (starts_before, ends_before) = (Sums::of(&starts), Sums::of(&ends));
         Self { starts, ends, starts_before, ends_before }
     }
 
@@ -241,23 +240,53 @@ impl Open {
         let begun = self.starts.partition_point(|&start| start < time);
         let ended = self.ends.partition_point(|&end| end < time);
         let sum = |count: usize, before: i128| count as i128 * i128::from(time) - before;
-        sum(begun, self.starts_before[begun]) - sum(ended, self.ends_before[ended])
+        sum(begun, self.starts_before.of_first(begun, &self.starts))
+            - sum(ended, self.ends_before.of_first(ended, &self.ends))
     }
 }
 
-fn running_sums(values: &[i64]) -> Vec<i128> {
-    let mut sums = vec![0];
-    let mut sum = 0;
-    sums.extend(values.iter().map(|&value| {
-        sum += i128::from(value);
-        sum
-    }));
-    sums
+/// Running sums of numbers, one every so many.
+#[derive(Debug)]
+struct Sums(Vec<i128>);
+
+const SUM_EVERY: usize = 32;
+
+impl Sums {
+    fn of(numbers: &[i64]) -> Self {
+        let mut sum = 0;
+        let before = |some: &[i64]| {
+            let before = sum;
+            sum += some.iter().copied().map(i128::from).sum::<i128>();
+            before
+        };
+        let mut sums: Vec<i128> = numbers.chunks(SUM_EVERY).map(before).collect();
+        sums.push(sum);
+        Self(sums)
+    }
+
+    /// Returns the sum of the first of the numbers.
+    fn of_first(&self, count: usize, numbers: &[i64]) -> i128 {
+        let whole = count / SUM_EVERY;
+        let rest = &numbers[whole * SUM_EVERY..count];
+        self.0[whole] + rest.iter().copied().map(i128::from).sum::<i128>()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_are_those_of_the_first() {
+        for count in [0, 1, 31, 32, 33, 64, 100] {
+            let numbers: Vec<i64> = (0..count).map(|number| number * number).collect();
+            let sums = Sums::of(&numbers);
+            for first in 0..=numbers.len() {
+                let sum: i64 = numbers[..first].iter().sum();
+                assert_eq!(sums.of_first(first, &numbers), i128::from(sum), "{first} of {count}");
+            }
+        }
+    }
 
     #[test]
     fn extents_of_any_range_are_joined() {

@@ -15,7 +15,7 @@ use crate::{Error, Spill};
 const BYTES_PER_SPAN: u64 = 400;
 
 /// What a request of a process takes, about, while that is looked at.
-const BYTES_PER_REQUEST: u64 = 200;
+const BYTES_PER_REQUEST: u64 = 280;
 
 /// So many spans of processes are looked at together; of one that has more, a slice of time is.
 const TOGETHER_SPANS: usize = 1 << 20;

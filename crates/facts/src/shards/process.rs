@@ -1,7 +1,7 @@
 //! One process after the other, over the spans of all shards, slice by slice of the time.
 //!
 //! The slices are gone through twice: to hear what went on and to judge it, then to say who stood
-//! still for whom and what gaps waited for. In memory are the groups of the processes, some 150
+//! still for whom and what gaps waited for. In memory are the groups of the processes, some 200
 //! bytes each, and the parts of one slice. What reaches from one slice into the next is carried:
 //! how many are open, and what was heard during a candidate so far.
 

@@ -691,7 +691,7 @@ fn history_need_not_fit_into_memory() {
     refused(
         0..5300,
         5300,
-        "5300 requests of a process are more than the 5242 that fit into \
+        "5300 requests of a process are more than the 3744 that fit into \
          `input.decoded_mib_max`: look at less of the past (`--since`)",
     );
 
