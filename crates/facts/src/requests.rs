@@ -65,8 +65,8 @@ pub struct RequestSilence {
     pub waiting_nanos: i64,
 }
 
-/// Listens to the starts and ends of requests in a part of the time, or in all of it, for candidates
-/// of one process that come by group.
+/// Listens to the starts and ends of requests in a part of the time, or in all of it, for
+/// candidates of one process that come by group.
 pub(crate) fn tally(crowd: &Crowd, edges: Vec<Edge>, candidates: &[Candidate]) -> Vec<Tally> {
     let edges = Edges::list(edges, &crowd.heads);
     let Some(all) = crowd.requests() else {

@@ -41,13 +41,14 @@ impl Shards {
     /// Returns what the trace pass says of all spans, shard by shard. `kept` leaves out of a shard
     /// what nobody asked for: it is given all spans of some traces, several times the same.
     ///
-    /// In memory are the spans of a shard, or those of some processes, or of one in a slice of time,
-    /// and something of each of its requests: the latter may take `bytes_max`. A trace is never
-    /// divided.
+    /// In memory are the spans of a shard, or those of some processes, or of one in a slice of
+    /// time, and something of each of its requests: the latter may take `bytes_max`. A trace is
+    /// never divided.
     ///
     /// # Errors
     ///
-    /// [`Error::Process`], [`Error::Requests`], [`Error::Spill`], [`Error::Facts`], and those of `kept`.
+    /// [`Error::Process`], [`Error::Requests`], [`Error::Spill`], [`Error::Facts`], and those of
+    /// `kept`.
     pub fn facts<E: From<Error>>(
         self,
         options: &PassOptions,

@@ -108,7 +108,7 @@ impl Heads {
         let edges = [times(EDGES[0])?, times(EDGES[1])?];
         let requests = [times(REQUESTS[0])?, times(REQUESTS[1])?];
         let endpoint = words::read(&mut self.texts, table, ENDPOINT)?;
-        for row in 0..table.num_rows() {
+        for (row, endpoint) in endpoint.into_iter().enumerate() {
             let extent = |[first, last]: [&Int64Array; 2]| Extent {
                 first: first.value(row),
                 last: last.value(row),
@@ -117,7 +117,7 @@ impl Heads {
             let crowd = crowd::Head {
                 start: start.value(row),
                 end: end.value(row),
-                endpoint: endpoint[row],
+                endpoint,
                 is_served: flags.has(Flags::SERVER),
                 edges: extent(edges),
                 requests: extent(requests),

@@ -25,7 +25,9 @@ impl Default for Density {
 
 impl Density {
     pub(super) fn add(&mut self, starts: Vec<i64>) {
-        starts.into_iter().for_each(|start| self.count(start));
+        for start in starts {
+            self.count(start);
+        }
     }
 
     fn count(&mut self, start: i64) {

@@ -386,9 +386,12 @@ impl<'o> Process<'o> {
         }
     }
 
+    fn new_runs(&self, operation: Sym) -> Runs<u128> {
+        Runs::new(self.past.get(&operation).copied().unwrap_or_default())
+    }
+
     fn add_run(&self, now: &Now<'_>, part: &Part, runs: &mut HashMap<Sym, Runs<u128>>) {
-        let past = || self.past.get(&part.operation).copied().unwrap_or_default();
-        let runs = runs.entry(part.operation).or_insert_with(|| Runs::new(past()));
+        let runs = runs.entry(part.operation).or_insert_with(|| self.new_runs(part.operation));
         if now.has(part.start) {
             runs.start(part.start);
         }
@@ -422,8 +425,7 @@ impl<'o> Process<'o> {
         let is_sliced = now.slices.count() > 1;
         let mut runs: HashMap<Sym, Runs<u128>> = HashMap::new();
         for (_, part) in waits {
-            let past = self.past.get(&part.operation).copied().unwrap_or_default();
-            runs.entry(part.operation).or_insert_with(|| Runs::new(past));
+            runs.entry(part.operation).or_insert_with(|| self.new_runs(part.operation));
         }
         for (_, part) in spans(parts) {
             // In slices to come others may wait.

@@ -151,9 +151,10 @@ impl<'w> Taken<'w> {
             group: processes.group_of[at],
             ..Part::of(What::Span, trace)
         };
-        let slices = match part.is_candidate() {
-            true => self.around(&part),
-            false => self.slices(&part).between(part.start, part.end),
+        let slices = if part.is_candidate() {
+            self.around(&part)
+        } else {
+            self.slices(&part).between(part.start, part.end)
         };
         self.add(part, slices, [NONE, at as u32]);
     }
@@ -218,7 +219,7 @@ impl<'w> Taken<'w> {
         let table = &mut self.tables[self.plan.table_of[part.process as usize] as usize];
         for parts in &mut table.slices[slices] {
             let [before, operation] = [before, of].map(|at| parts.texts.intern(text(at)));
-            parts.rows.push(Part { before, operation, ..part });
+            parts.rows.push(Part { operation, before, ..part });
         }
     }
 }
