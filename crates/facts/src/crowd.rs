@@ -1,6 +1,6 @@
 //! [`Crowd`]: all that one process served, and who of it was there at the same time.
 //!
-//! Of each group it holds some 80 bytes, and nothing of its spans: these are listened to a part of
+//! Of each group it holds some 100 bytes, and nothing of its spans: these are listened to a part of
 //! the time after the other.
 
 use std::ops::Range;

@@ -26,7 +26,7 @@ const IDS: [&str; 2] = ["trace_id", "span_id"];
 fn any_span(times: impl Strategy<Value = (i64, i64)>) -> impl Strategy<Value = Span> {
     let ids = (1..4_u128, 1..14_u64, 0..16_u64);
     let process = (0..3_usize, 0..2_usize, 0..3_usize);
-    (ids, times, 0..6_usize, process, 0..7_usize, 0..4_usize).prop_map(
+    (ids, times, 0..6_usize, process, 0..9_usize, 0..4_usize).prop_map(
         |((trace, id, parent), (start, end), kind, (service, instance, host), what, flags)| {
             let kinds = ["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER", "UNSPECIFIED"];
             let service = ["app", "orders", "pricing"][service];
@@ -44,6 +44,9 @@ fn any_span(times: impl Strategy<Value = (i64, i64)>) -> impl Strategy<Value = S
                 3 => span.asgi("http.request").kind("INTERNAL"),
                 4 => span.server().scope("fastapi"),
                 6 if id % 2 == 0 => span.in_process().scope("fastapi"),
+                7 => span.note(),
+                // Under ASGI, where the raw target is a path and no host is told.
+                8 => span.server().scope("django").with("http_target", "/").with("url_full", "/"),
                 5 => span.with("status_code", "ERROR").with("trace_state", "ot=th:8"),
                 _ => span.named(format!("walk {}", id % 3)),
             }

@@ -13,7 +13,7 @@ use crate::{Error, Shards, Spill};
 pub const SHARD_SPANS: usize = 1 << 18;
 
 /// The most shards there are; they are larger beyond. Each has an open file while spans come.
-pub const SHARDS_MAX: usize = 512;
+pub const SHARDS_MAX: usize = 256;
 
 /// Spans that wait to be written, in all shards together.
 const WAITING_SPANS_MAX: usize = 1 << 18;

@@ -2,29 +2,29 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use crate::file::hour_of;
+use crate::hours::{self, Hours};
 use crate::table::NANOS_PER_MILLI;
 
-/// Traces that are known with the time when they were walked: some 40 bytes each.
+/// Traces that are known with the time when they were walked: some 70 bytes each.
 const YOUNG_MAX: usize = 1_000_000;
 
 /// So many times as many are known of before those, by 8 bytes each.
 const GENERATIONS_MAX: usize = 8;
 
 /// A trace is walked again, whatever comes of it, for so long after it was walked first, ms; later
-/// only for spans that had begun by then: one that goes on for ever is not walked for ever.
+/// only for spans that had begun by then, or when it was walked last: one that goes on for ever is
+/// not walked for ever.
 pub(crate) const LATE_MILLIS_MAX: i64 = 30 * 60 * 1000;
 
-/// A trace is walked so often at most once that is over: each time it is read as a whole.
-const WALKS_MAX: u32 = 500;
+/// A trace that is older is walked so often at most: each time it is read as a whole.
+const WALKS_MAX: u32 = 200;
 
-/// So many traces that are not known are looked for in the tables at once, those that begin first:
+/// So many traces that are not known are looked for in the tables at once, those that begin last:
 /// where more come at once, old spans are brought in, and few of them belong to what is there.
-const SOUGHT_MAX: usize = 100;
+const SOUGHT_MAX: usize = 20;
 
-/// How long before a late span others of its trace may have begun, ns, if it is not known when that
-/// was walked.
-const NANOS_BEFORE: i64 = 24 * 3_600_000_000_000;
+/// So many hours around such spans others of their trace may have begun.
+const HOURS_AROUND: i64 = 1;
 
 /// Traces that were walked.
 #[derive(Debug)]
@@ -46,25 +46,38 @@ struct Times {
     last: i64,
 }
 
-/// What is known of a trace.
+/// What is known of a trace; all times in seconds since the epoch.
 #[derive(Debug, Clone, Copy)]
 struct Known {
-    first: i64,
-    /// By how much later it may have been, ms.
-    within: u32,
-    /// How often it was walked, as far as that is known.
+    first: u32,
+    last: u32,
+    /// When it was walked as a whole, the last time.
+    whole: u32,
+    /// How often it was, as far as that is known.
     walks: u32,
 }
 
 impl Known {
-    fn new(times: Times, walks: u32) -> Self {
-        let within = u32::try_from(times.last - times.first).unwrap_or(u32::MAX);
-        Self { first: times.first, within, walks }
+    /// Of a trace that was walked as a whole once.
+    fn new(times: Times) -> Self {
+        let last = seconds(times.last.saturating_add(999));
+        Self { first: seconds(times.first), last, whole: seconds(times.last), walks: 1 }
     }
 
     fn times(self) -> Times {
-        Times { first: self.first, last: self.first.saturating_add(self.within.into()) }
+        Times { first: i64::from(self.first) * 1000, last: i64::from(self.last) * 1000 }
     }
+
+    /// Returns whether a span that begins at a time, ms since the epoch, is one of a walk of all.
+    fn takes(self, start_millis: i64, now_millis: i64) -> bool {
+        let until = self.times().last + LATE_MILLIS_MAX;
+        let had_begun = start_millis <= until.max(i64::from(self.whole) * 1000);
+        now_millis <= until || had_begun && self.walks < WALKS_MAX
+    }
+}
+
+fn seconds(millis: i64) -> u32 {
+    (millis / 1000).clamp(0, u32::MAX.into()) as u32
 }
 
 /// Traces that were walked one after the other.
@@ -76,16 +89,15 @@ struct Generation {
 }
 
 /// Traces of which spans came that have been walked before, or may have been.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Late {
     /// They are known, and their other spans in files that were written since a time.
     pub(crate) known: HashSet<u128>,
     /// Ms since the epoch.
     pub(crate) walked_since: Option<i64>,
-    /// Their other spans may be anywhere in the hours from one on.
+    /// Their other spans, if there are any, begin in some hours.
     pub(crate) sought: HashSet<u128>,
-    /// `2026-11-28T15`.
-    pub(crate) first_hour: Option<String>,
+    pub(crate) hours: Hours,
 }
 
 impl Default for Done {
@@ -100,18 +112,24 @@ impl Default for Done {
 }
 
 impl Done {
-    /// Notes traces that are walked at a time, ms since the epoch. Where a clock was set back, the
-    /// earlier time counts: files are not passed by.
-    pub(crate) fn add(&mut self, traces: impl IntoIterator<Item = u128>, time: i64) {
+    /// Notes traces that are walked at a time, ms since the epoch, which are `whole` if all that is
+    /// known of them is walked. Where a clock was set back, the earlier time counts: files are not
+    /// passed by.
+    pub(crate) fn add(
+        &mut self,
+        traces: impl IntoIterator<Item = u128>,
+        time: i64,
+        whole: impl Fn(u128) -> bool,
+    ) {
         for id in traces {
-            let known = match self.known(id) {
-                None => Known { first: time, within: 0, walks: 1 },
-                Some(known) => {
-                    let Times { first, last } = known.times();
-                    let times = Times { first: first.min(time), last };
-                    Known::new(times, known.walks.saturating_add(1))
-                }
+            let mut known = match self.known(id) {
+                None => Known::new(Times { first: time, last: time }),
+                Some(known) => Known { first: known.first.min(seconds(time)), ..known },
             };
+            if whole(id) {
+                known.whole = known.whole.max(seconds(time));
+                known.walks = known.walks.saturating_add(1);
+            }
             self.young.insert(id, known);
         }
         if self.young.len() > YOUNG_MAX {
@@ -124,17 +142,31 @@ impl Done {
         self.known_since = self.known_since.max(time);
     }
 
-    /// Returns which of some traces are late, of which spans came that begin at a time, ns since
-    /// the epoch. `walked_before` is how long before a trace was walked its spans were written, ms.
+    /// Notes that spans of a trace that is known may have been written since a time, ms since the
+    /// epoch.
+    pub(crate) fn may_be_written_since(&mut self, id: u128, time: i64) {
+        if let Some(known) = self.young.get_mut(&id) {
+            known.first = known.first.min(seconds(time));
+        }
+    }
+
+    /// Returns whether a trace has been walked, as far as that is known.
+    pub(crate) fn knows(&self, id: u128) -> bool {
+        self.known(id).is_some()
+    }
+
+    /// Returns which of some traces are late, of which spans came that last from and to a time.
+    /// `walked_before` is how long before a trace was walked its spans were written, ms.
     pub(crate) fn late(
         &self,
-        starts: &HashMap<u128, i64>,
+        times: &HashMap<u128, hours::Times>,
         now_millis: i64,
         walked_before: i64,
     ) -> Late {
         let mut late = Late::default();
         let mut unknown = Vec::new();
-        for (&id, &start) in starts {
+        for (&id, &times) in times {
+            let start = times.start;
             let start_millis = start.div_euclid(NANOS_PER_MILLI);
             let Some(known) = self.known(id) else {
                 if start_millis < self.known_since {
@@ -142,9 +174,8 @@ impl Done {
                 }
                 continue;
             };
-            let Times { first, last } = known.times();
-            let until = last.saturating_add(LATE_MILLIS_MAX);
-            let is_late = now_millis <= until || (start_millis <= until && known.walks < WALKS_MAX);
+            let Times { first, .. } = known.times();
+            let is_late = known.takes(start_millis, now_millis);
             if is_late && start_millis < self.known_since.min(first - walked_before) {
                 unknown.push((start, id));
             } else if is_late {
@@ -152,11 +183,11 @@ impl Done {
                 late.walked_since = Some(late.walked_since.map_or(first, |since| since.min(first)));
             }
         }
-        unknown.sort_unstable();
-        unknown.truncate(SOUGHT_MAX);
-        late.first_hour =
-            unknown.first().map(|(start, _)| hour_of(start.saturating_sub(NANOS_BEFORE)));
-        late.sought = unknown.into_iter().map(|(_, id)| id).collect();
+        unknown.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, id) in unknown.into_iter().take(SOUGHT_MAX) {
+            late.hours.add(times[&id], HOURS_AROUND);
+            late.sought.insert(id);
+        }
         late
     }
 
@@ -165,7 +196,7 @@ impl Done {
         let older = || {
             let generations = self.generations.iter().rev();
             let mut has = generations.filter(|older| older.traces.binary_search(&hash).is_ok());
-            has.next().map(|generation| Known::new(generation.times, 1))
+            has.next().map(|generation| Known::new(generation.times))
         };
         self.young.get(&id).copied().or_else(older)
     }
@@ -199,50 +230,65 @@ mod tests {
 
     const MINUTE: i64 = 60_000;
 
+    fn at(start_minute: i64) -> hours::Times {
+        let start = start_minute * MINUTE * NANOS_PER_MILLI;
+        hours::Times { start, end: start }
+    }
+
     fn late(done: &Done, id: u128, start_minute: i64, now_minute: i64) -> Late {
-        let starts = HashMap::from([(id, start_minute * MINUTE * NANOS_PER_MILLI)]);
-        done.late(&starts, now_minute * MINUTE, 5 * MINUTE)
+        done.late(&HashMap::from([(id, at(start_minute))]), now_minute * MINUTE, 5 * MINUTE)
     }
 
     /// Says where the rest of a trace is looked for: nowhere, in files since a minute, or by hour.
-    fn place(late: &Late) -> (Option<i64>, Option<&str>) {
+    fn place(late: &Late) -> (Option<i64>, bool) {
         assert!(late.known.len() + late.sought.len() <= 1, "{late:?}");
-        (late.walked_since.map(|since| since / MINUTE), late.first_hour.as_deref())
+        (late.walked_since.map(|since| since / MINUTE), !late.sought.is_empty())
     }
+
+    const NOWHERE: (Option<i64>, bool) = (None, false);
+    const BY_HOUR: (Option<i64>, bool) = (None, true);
 
     #[test]
     fn a_trace_is_walked_again_for_what_had_begun() {
         let mut done = Done::default();
-        done.add([7], 100 * MINUTE);
-        done.add([7], 110 * MINUTE);
-        let since_100 = (Some(100), None);
+        let add = |done: &mut Done, minute: i64, whole| done.add([7], minute * MINUTE, |_| whole);
+        add(&mut done, 100, true);
+        add(&mut done, 110, true);
+        let since_100 = (Some(100), false);
         assert_eq!(place(&late(&done, 7, 120, 125)), since_100);
         // What begins later than half an hour after that goes on by itself; its root does not.
         assert_eq!(place(&late(&done, 7, 130, 600)), since_100);
-        assert_eq!(place(&late(&done, 7, 131, 600)), (None, None));
+        assert_eq!(place(&late(&done, 7, 131, 600)), NOWHERE);
         assert_eq!(place(&late(&done, 7, 10, 600)), since_100);
-        assert_eq!(place(&late(&done, 8, 10, 600)), (None, None), "all are known");
+        assert_eq!(place(&late(&done, 8, 10, 600)), NOWHERE, "all are known");
+        assert!(done.knows(7) && !done.knows(8));
+        add(&mut done, 590, false);
+        assert_eq!(place(&late(&done, 7, 131, 600)), NOWHERE);
+        add(&mut done, 600, true);
+        assert_eq!(place(&late(&done, 7, 600, 610)), since_100, "it had begun by then");
+        assert_eq!(place(&late(&done, 7, 601, 610)), NOWHERE);
         for _ in 0..WALKS_MAX {
-            done.add([7], 600 * MINUTE);
+            add(&mut done, 600, true);
         }
-        assert_eq!(place(&late(&done, 7, 10, 600)), (None, None), "often enough");
+        assert_eq!(place(&late(&done, 7, 10, 600)), NOWHERE, "often enough");
     }
 
     #[test]
     fn what_may_have_been_forgotten_is_looked_for_where_it_began() {
         let mut done = Done::default();
         done.know_since(3000 * MINUTE);
-        done.add([7], 3001 * MINUTE);
-        let two_days_before = (None, Some("1970-01-01T00"));
-        assert_eq!(place(&late(&done, 8, 1440, 3010)), two_days_before);
-        assert_eq!(place(&late(&done, 8, 3000, 3010)), (None, None));
+        done.add([7], 3001 * MINUTE, |_| true);
+        assert_eq!(place(&late(&done, 8, 1440, 3010)), BY_HOUR);
+        assert_eq!(place(&late(&done, 8, 3000, 3010)), NOWHERE);
         // It is known since others of it came, and had begun long before.
-        assert_eq!(place(&late(&done, 7, 1440, 3010)), two_days_before);
-        assert_eq!(place(&late(&done, 7, 2999, 3010)), (Some(3001), None));
-        let many = (0..1000).map(|id| (u128::from(id as u64) + 100, id)).collect();
+        assert_eq!(place(&late(&done, 7, 1440, 3010)), BY_HOUR);
+        assert_eq!(place(&late(&done, 7, 2999, 3010)), (Some(3001), false));
+        done.may_be_written_since(7, 1000 * MINUTE);
+        assert_eq!(place(&late(&done, 7, 1440, 3010)), (Some(1000), false), "it was found");
+        let many = (0..1000).map(|id| (id as u128 + 100, at(id))).collect();
         let late = done.late(&many, 3010 * MINUTE, 0);
         assert_eq!((late.known.len(), late.sought.len()), (0, SOUGHT_MAX));
-        assert!(late.sought.contains(&100) && !late.sought.contains(&1000), "the first");
+        assert!(late.sought.contains(&1099) && !late.sought.contains(&100), "the last");
     }
 
     #[test]
@@ -251,14 +297,14 @@ mod tests {
         let generations = GENERATIONS_MAX as u128 + 1;
         let ids = |generation: u128| (0..=YOUNG_MAX as u128).map(move |id| id + (generation << 96));
         for generation in 0..generations - 1 {
-            done.add(ids(generation), (1000 + generation as i64) * MINUTE);
+            done.add(ids(generation), (1000 + generation as i64) * MINUTE, |_| true);
         }
         assert_eq!((done.young.len(), done.known_since), (0, i64::MIN));
-        assert_eq!(place(&late(&done, 5, 999, 1010)), (Some(1000), None));
-        done.add(ids(generations), 2000 * MINUTE);
+        assert_eq!(place(&late(&done, 5, 999, 1010)), (Some(1000), false));
+        done.add(ids(generations), 2000 * MINUTE, |_| true);
         assert_eq!((done.generations.len(), done.known_since), (GENERATIONS_MAX, 1000 * MINUTE));
-        assert_eq!(place(&late(&done, 5, 999, 2001)).0, None, "it is looked for");
-        assert_eq!(place(&late(&done, 5 + (1 << 96), 1001, 1010)), (Some(1001), None));
-        assert_eq!(place(&late(&done, 1 << 80, 1001, 1010)), (None, None));
+        assert_eq!(place(&late(&done, 5, 999, 2001)), BY_HOUR);
+        assert_eq!(place(&late(&done, 5 + (1 << 96), 1001, 1010)), (Some(1001), false));
+        assert_eq!(place(&late(&done, 1 << 80, 1001, 1010)), NOWHERE);
     }
 }

@@ -2,21 +2,27 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, TryFutureExt};
+use futures_util::{FutureExt, TryFutureExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::arrow::ParquetRecordBatchStreamBuilder;
-use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::arrow::arrow_reader::{
+    ArrowPredicateFn, ArrowReaderOptions, RowFilter, RowSelection, RowSelector,
+};
 use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use timesink_store::trace_ids;
 
+use crate::hours::{Hours, Times};
 use crate::{Error, LiveFile};
 
 /// The column by which traces are found.
@@ -30,15 +36,24 @@ const ASKED_MAX: usize = 20_000;
 pub(crate) struct SpanIds {
     pub(crate) traces: HashSet<u128>,
     spans: HashMap<u128, HashSet<u64>>,
+    hours: Hours,
 }
 
 impl SpanIds {
-    /// Takes the spans of rows that are of some traces.
-    pub(crate) fn add(&mut self, rows: &RecordBatch, traces: &HashSet<u128>) {
-        for (trace, span) in ids(rows).filter(|(trace, _)| traces.contains(trace)) {
-            self.traces.insert(trace);
+    /// Takes the spans of rows that are of some traces, of which each lies within a time.
+    pub(crate) fn add(&mut self, rows: &RecordBatch, traces: &HashMap<u128, Times>) {
+        for (trace, span) in ids(rows) {
+            let Some(times) = traces.get(&trace) else { continue };
+            if self.traces.insert(trace) {
+                self.hours.add(*times, 0);
+            }
             self.spans.entry(trace).or_default().insert(span);
         }
+    }
+
+    /// Returns whether a file may have rows of them, by the hour that these begin in.
+    pub(crate) fn may_be_in(&self, file: &LiveFile) -> bool {
+        self.hours.have(file)
     }
 
     /// Returns of each row whether it is of one of them.
@@ -73,23 +88,145 @@ pub(crate) async fn may_have(
     if traces.len() > ASKED_MAX {
         return Ok(true);
     }
-    let texts: Vec<String> = traces.iter().map(|id| format!("{id:032x}")).collect();
-    let read = async || -> Result<bool, ParquetError> {
-        let path = Path::from(file.path.as_str());
-        let ranges = Ranges { store: Arc::clone(store), path, bytes: file.bytes };
-        let mut reader = ParquetRecordBatchStreamBuilder::new(ranges).await?;
-        let names = reader.parquet_schema().columns().iter().map(|column| column.path().string());
-        let column = names.enumerate().find(|(_, name)| name == TRACE_ID);
-        let Some((column, _)) = column else { return Ok(true) };
+    let texts = texts_of(traces);
+    let may_have = async {
+        let mut reader = opened(store, file, PageIndexPolicy::Skip).await?;
         for group in 0..reader.metadata().num_row_groups() {
-            let filter = reader.get_row_group_column_bloom_filter(group, column).await?;
-            if filter.is_none_or(|filter| texts.iter().any(|id| filter.check(&id.as_str()))) {
+            if !texts_in(&mut reader, group, &texts).await?.is_empty() {
                 return Ok(true);
             }
         }
         Ok(false)
     };
-    match read().await {
+    read_of(store, table, file, may_have.await).await
+}
+
+/// Returns the rows that a file has of some traces, with the columns of a schema that it has. Of
+/// each row group that may have any, by its bloom filter, the pages are read that may, by the page
+/// index (Parquet, `PageIndex.md`): rows come by trace.
+///
+/// # Errors
+///
+/// As [`may_have`].
+pub(crate) async fn rows_of(
+    store: &Arc<dyn ObjectStore>,
+    table: &str,
+    file: &LiveFile,
+    traces: &Arc<HashSet<u128>>,
+    columns: &SchemaRef,
+) -> Result<Vec<RecordBatch>, Error> {
+    let texts = texts_of(traces);
+    let rows = async {
+        let mut reader = opened(store, file, PageIndexPolicy::Optional).await?;
+        let (mut groups, mut selected) = (Vec::new(), Vec::new());
+        for group in 0..reader.metadata().num_row_groups() {
+            let texts = match texts.len() {
+                0..=ASKED_MAX => texts_in(&mut reader, group, &texts).await?,
+                _ => texts.iter().map(String::as_str).collect(),
+            };
+            if !texts.is_empty() {
+                selected.extend(pages_with(&reader, group, &texts)?);
+                groups.push(group);
+            }
+        }
+        if groups.is_empty() {
+            return Ok(Vec::new());
+        }
+        let schema = reader.parquet_schema();
+        let names = columns.fields().iter().map(|field| field.name().as_str());
+        let mask = ProjectionMask::columns(schema, names);
+        let ids = ProjectionMask::columns(schema, [TRACE_ID]);
+        let traces = Arc::clone(traces);
+        let is_of_them = move |batch: RecordBatch| {
+            let ids = trace_ids(&batch);
+            Ok(ids.iter().map(|id| Some(traces.contains(id))).collect::<BooleanArray>())
+        };
+        let of_traces = ArrowPredicateFn::new(ids, is_of_them);
+        let rows = reader
+            .with_row_groups(groups)
+            .with_row_selection(RowSelection::from(selected))
+            .with_row_filter(RowFilter::new(vec![Box::new(of_traces)]))
+            .with_projection(mask)
+            .build()?;
+        rows.try_collect().await
+    };
+    // There is damage over which the library panics.
+    let rows = AssertUnwindSafe(rows).catch_unwind().await;
+    let panicked = || ParquetError::General("it is damaged: a panic".to_owned());
+    read_of(store, table, file, rows.unwrap_or_else(|_| Err(panicked()))).await
+}
+
+type Reader = ParquetRecordBatchStreamBuilder<Ranges>;
+
+async fn opened(
+    store: &Arc<dyn ObjectStore>,
+    file: &LiveFile,
+    page_index: PageIndexPolicy,
+) -> Result<Reader, ParquetError> {
+    let path = Path::from(file.path.as_str());
+    let ranges = Ranges { store: Arc::clone(store), path, bytes: file.bytes, page_index };
+    ParquetRecordBatchStreamBuilder::new(ranges).await
+}
+
+fn texts_of(traces: &HashSet<u128>) -> Vec<String> {
+    traces.iter().map(|id| format!("{id:032x}")).collect()
+}
+
+/// Returns which of some traces a row group may have.
+async fn texts_in<'t>(
+    reader: &mut Reader,
+    group: usize,
+    texts: &'t [String],
+) -> Result<Vec<&'t str>, ParquetError> {
+    let names = reader.parquet_schema().columns().iter().map(|column| column.path().string());
+    let column = names.enumerate().find(|(_, name)| name == TRACE_ID);
+    let texts = texts.iter().map(String::as_str);
+    let Some((column, _)) = column else { return Ok(texts.collect()) };
+    let filter = reader.get_row_group_column_bloom_filter(group, column).await?;
+    Ok(texts.filter(|id| filter.as_ref().is_none_or(|filter| filter.check(id))).collect())
+}
+
+/// Returns which rows of a row group are in pages that may have some traces.
+fn pages_with(
+    reader: &Reader,
+    group: usize,
+    texts: &[&str],
+) -> Result<Vec<RowSelector>, ParquetError> {
+    let metadata = reader.metadata();
+    let rows = metadata.row_group(group).num_rows() as usize;
+    let whole = vec![RowSelector::select(rows)];
+    let Some((columns, offsets)) = metadata.column_index().zip(metadata.offset_index()) else {
+        return Ok(whole);
+    };
+    let ids = StatisticsConverter::try_new(TRACE_ID, reader.schema(), reader.parquet_schema())?;
+    let first = ids.data_page_mins(columns, offsets, [&group])?;
+    let last = ids.data_page_maxes(columns, offsets, [&group])?;
+    let counts = ids.data_page_row_counts(offsets, metadata.row_groups(), [&group])?;
+    let (Some(first), Some(last)) = (first.as_string_view_opt(), last.as_string_view_opt()) else {
+        return Ok(whole);
+    };
+    let Some(counts) = counts else { return Ok(whole) };
+    let may_have = |page: usize| {
+        let bounds = first.is_valid(page) && last.is_valid(page);
+        let (first, last) = (first.value(page), last.value(page));
+        !bounds || texts.iter().any(|id| (first..=last).contains(id))
+    };
+    let pages = counts.values().iter().enumerate();
+    let selector = |(page, &rows): (usize, &u64)| {
+        let row_count = rows as usize;
+        RowSelector { row_count, skip: !may_have(page) }
+    };
+    Ok(pages.map(selector).collect())
+}
+
+/// Tells what went wrong with a file.
+async fn read_of<T>(
+    store: &Arc<dyn ObjectStore>,
+    table: &str,
+    file: &LiveFile,
+    read: Result<T, ParquetError>,
+) -> Result<T, Error> {
+    match read {
         Err(cause) if is_cut(store, file).await => {
             let cause = format!("it is not as long as it was, {cause}");
             Err(Error::File { table: table.to_owned(), path: file.path.clone(), cause })
@@ -109,6 +246,7 @@ struct Ranges {
     store: Arc<dyn ObjectStore>,
     path: Path,
     bytes: u64,
+    page_index: PageIndexPolicy,
 }
 
 impl AsyncFileReader for Ranges {
@@ -122,8 +260,8 @@ impl AsyncFileReader for Ranges {
         _: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
         let bytes = self.bytes;
-        async move { ParquetMetaDataReader::new().load_and_finish(self, bytes).await.map(Arc::new) }
-            .boxed()
+        let reader = ParquetMetaDataReader::new().with_page_index_policy(self.page_index);
+        async move { reader.load_and_finish(self, bytes).await.map(Arc::new) }.boxed()
     }
 }
 

@@ -13,6 +13,7 @@ mod done;
 mod error;
 mod file;
 mod found;
+mod hours;
 mod location;
 mod merge;
 mod order;

@@ -18,6 +18,7 @@ use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use timesink_model::schema;
+use timesink_store::trace_ids;
 use url::Url;
 
 pub use self::joining::{Compacted, Joining};
@@ -25,7 +26,8 @@ use crate::Error;
 use crate::commits;
 use crate::disk_store::UNFINISHED;
 use crate::file::{FileWriter, NewFile, Refused, files};
-use crate::found::{SpanIds, may_have};
+use crate::found::{SpanIds, may_have, rows_of};
+use crate::merge::fitted;
 use crate::snapshot::{self, LiveFile, Rows, Snapshot, read_bytes, read_file, rows_in, runs};
 
 /// Whose position the application transactions of a table say (Delta's protocol, Transaction
@@ -141,6 +143,14 @@ impl Layout {
         rising: &[],
         bounded: &[],
     };
+}
+
+/// Rows of some traces.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) rows: Vec<RecordBatch>,
+    /// Each trace that has any, with when the first of their files was written, ms since the epoch.
+    pub(crate) traces: HashMap<u128, i64>,
 }
 
 /// A table, open to be read and written.
@@ -311,8 +321,7 @@ impl Table {
     }
 
     /// Puts rows in place of what the table has of some spans, and says that it has all rows of the
-    /// log up to a record. Files that were written before a time, ms since the epoch, are taken to
-    /// have none of them.
+    /// log up to a record.
     ///
     /// # Errors
     ///
@@ -320,7 +329,6 @@ impl Table {
     pub(crate) async fn replace(
         &mut self,
         spans: &SpanIds,
-        written_since: i64,
         rows: &[RecordBatch],
         through: u64,
     ) -> Result<(), Error> {
@@ -328,7 +336,7 @@ impl Table {
         let has_rows = rows.iter().any(|rows| rows.num_rows() > 0);
         let files = if has_rows { self.files_of(rows)? } else { Vec::new() };
         let mut adds = self.write_all(files, None).await?;
-        match self.take_out(spans, written_since, &mut adds).await {
+        match self.take_out(spans, &mut adds).await {
             Ok(replaced) if replaced.is_empty() => self.commit_rows(adds, through).await,
             Ok(replaced) => {
                 let mut actions = self.removals(&replaced, true)?;
@@ -349,11 +357,10 @@ impl Table {
     async fn take_out(
         &mut self,
         spans: &SpanIds,
-        written_since: i64,
         adds: &mut Vec<Add>,
     ) -> Result<Vec<LiveFile>, Error> {
         let mut replaced = Vec::new();
-        for file in self.files_with(&spans.traces, written_since)? {
+        for file in self.files_with(&spans.traces, |file| spans.may_be_in(file))? {
             let Some(kept) = self.without(&file, spans).await? else { continue };
             let kept = kept.into_iter().collect();
             adds.extend(self.write_all(kept, Some(file.modified)).await?);
@@ -400,30 +407,26 @@ impl Table {
     }
 
     /// Returns the rows that the table has of some traces, with the columns of a schema, from files
-    /// that were not written before a time, ms since the epoch, and of no earlier hour than one.
+    /// that may have them.
     pub(crate) async fn rows_of(
         &self,
         traces: &Arc<HashSet<u128>>,
-        written_since: i64,
-        first_hour: Option<&str>,
+        may_have: impl Fn(&LiveFile) -> bool,
         columns: &SchemaRef,
-    ) -> Result<Vec<RecordBatch>, Error> {
-        let mut rows = Vec::new();
-        let is_earlier = |file: &LiveFile| {
-            let hour = file.hour.as_deref();
-            hour.zip(first_hour).is_some_and(|(hour, first)| hour < first)
-        };
-        let mut files = self.files_with(traces, written_since)?;
-        files.retain(|file| !is_earlier(file));
-        for file in files {
-            if may_have(&self.store(), self.name, &file, traces).await? {
-                let of_traces = Rows::OfTraces(Arc::clone(traces));
-                for batch in read_file(&self.store(), self.name, columns, &file, of_traces).await? {
-                    rows.push(batch?);
+    ) -> Result<Found, Error> {
+        let mut found = Found::default();
+        for file in self.files_with(traces, may_have)? {
+            for batch in rows_of(&self.store(), self.name, &file, traces, columns).await? {
+                let refused = |refused: Refused| refused.of_file(self.name, &file.path);
+                let batch = fitted(&batch, columns).map_err(refused)?;
+                for trace in trace_ids(&batch) {
+                    let written = found.traces.entry(trace).or_insert(file.modified);
+                    *written = file.modified.min(*written);
                 }
+                found.rows.push(batch);
             }
         }
-        Ok(rows)
+        Ok(found)
     }
 
     /// Returns since which hour, in hours since the epoch, the table has rows for all that began in
@@ -461,12 +464,12 @@ impl Table {
     fn files_with(
         &self,
         traces: &HashSet<u128>,
-        written_since: i64,
+        may_have: impl Fn(&LiveFile) -> bool,
     ) -> Result<Vec<LiveFile>, Error> {
         let ends = traces.iter().min().zip(traces.iter().max());
         let Some((first, last)) = ends else { return Ok(Vec::new()) };
         let mut files = self.files()?;
-        files.retain(|file| file.modified >= written_since && file.may_have_traces(*first, *last));
+        files.retain(|file| file.may_have_traces(*first, *last) && may_have(file));
         Ok(files)
     }
 

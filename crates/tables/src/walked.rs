@@ -8,7 +8,7 @@
 //! After a crash traces can come again that have facts: those, too, are put in place of what is
 //! there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,10 +22,12 @@ use timesink_store::log::Replayed;
 use timesink_store::trace_ids;
 
 use crate::done::{Done, LATE_MILLIS_MAX, Late};
-use crate::file::{NANOS_PER_HOUR, Refused, numbers};
+use crate::file::{NANOS_PER_HOUR, numbers};
 use crate::found::SpanIds;
+use crate::hours::times_of;
 use crate::merge::fitted;
 use crate::snapshot::{LiveFile, Snapshot, recent};
+use crate::table::Found;
 use crate::table::NANOS_PER_MILLI;
 use crate::unsettled::{Settle, Unsettled};
 use crate::{Error, Layout, Table};
@@ -156,20 +158,27 @@ impl Walked {
         let through = self.unsettled.through_without(due).max(self.through());
         let refused = |cause| Error::Batch { table: facts::stored().name.to_owned(), cause };
         let mut all = self.unsettled.spans(due).map_err(refused)?;
-        let late = self.done.late(&starts(&all)?, self.now_millis(), self.walked_before());
+        let times = times_of(&all).map_err(refused)?;
+        let late = self.done.late(&times, self.now_millis(), self.walked_before());
         // Those that came are in the table, too: what comes twice counts once.
-        all.extend(self.spans_of(spans, &late).await?);
+        let mut found = self.spans_of(spans, &late).await?;
+        all.append(&mut found.rows);
+        let mut times = times_of(&all).map_err(refused)?;
         let walked = timesink_facts::run(all, &self.options).map_err(Error::Walk)?;
+        // Also what is walked by itself may have come before.
+        times.retain(|id, _| self.done.knows(*id) || found.traces.contains_key(id));
         let mut again = SpanIds::default();
         for facts in &walked.facts {
-            again.add(facts, &late.known);
-            again.add(facts, &late.sought);
+            again.add(facts, &times);
         }
         // From here on they may have facts, also after an error.
-        self.done.add(due.iter().copied(), self.now_millis());
-        let since = if late.sought.is_empty() { self.written_since(&late) } else { i64::MIN };
-        self.facts.replace(&again, since, &walked.facts, through).await?;
-        self.gaps.replace(&again, since, &[walked.gaps], through).await?;
+        let is_whole = |id| late.known.contains(&id) || found.traces.contains_key(&id);
+        self.done.add(due.iter().copied(), self.now_millis(), is_whole);
+        for (&id, &written) in &found.traces {
+            self.done.may_be_written_since(id, written);
+        }
+        self.facts.replace(&again, &walked.facts, through).await?;
+        self.gaps.replace(&again, &[walked.gaps], through).await?;
         self.unsettled.forget(due).map_err(refused)
     }
 
@@ -233,13 +242,16 @@ impl Walked {
     }
 
     /// Returns what a table has of traces that are late.
-    async fn spans_of(&self, spans: &Table, late: &Late) -> Result<Vec<RecordBatch>, Error> {
+    async fn spans_of(&self, spans: &Table, late: &Late) -> Result<Found, Error> {
         let known = Arc::new(late.known.clone());
+        let since = self.written_since(late);
+        let mut found = spans.rows_of(&known, |file| file.modified >= since, &self.read).await?;
         let sought = Arc::new(late.sought.clone());
-        let (since, hour) = (self.written_since(late), late.first_hour.as_deref());
-        let mut rows = spans.rows_of(&known, since, None, &self.read).await?;
-        rows.extend(spans.rows_of(&sought, i64::MIN, hour, &self.read).await?);
-        Ok(rows)
+        let other = spans.rows_of(&sought, |file| late.hours.have(file), &self.read).await?;
+        found.rows.extend(other.rows);
+        // When known ones were written is known.
+        found.traces = other.traces;
+        Ok(found)
     }
 
     /// Returns since when files were written that can have rows of traces that are known.
@@ -277,26 +289,19 @@ impl Walked {
     }
 
     async fn know_done_of(&mut self, file: &LiveFile) -> Result<(), Error> {
-        let ids: SchemaRef = Arc::new(id_schema());
-        for batch in self.facts.read(file, &ids).await? {
-            self.done.add(trace_ids(&batch?), file.modified);
+        let refused = |cause| Error::Batch { table: facts::stored().name.to_owned(), cause };
+        let known: SchemaRef = Arc::new(known_schema());
+        for batch in self.facts.read(file, &known).await? {
+            let batch = batch?;
+            self.done.add(trace_ids(&batch), file.modified, |_| false);
+            // The first of them may have been walked when they had begun, and all of them now.
+            let starts = numbers(&batch, START).map_err(refused)?.values();
+            for (id, start) in trace_ids(&batch).into_iter().zip(starts) {
+                self.done.may_be_written_since(id, start.div_euclid(NANOS_PER_MILLI));
+            }
         }
         Ok(())
     }
-}
-
-/// Returns when the first of the spans of each trace begins, ns since the epoch.
-fn starts(spans: &[RecordBatch]) -> Result<HashMap<u128, i64>, Error> {
-    let mut starts = HashMap::new();
-    for batch in spans {
-        let times = numbers(batch, START);
-        let times = times.map_err(|cause| Refused::from(cause).of_table(facts::stored().name))?;
-        for (trace, &time) in trace_ids(batch).into_iter().zip(times.values()) {
-            let start = starts.entry(trace).or_insert(time);
-            *start = time.min(*start);
-        }
-    }
-    Ok(starts)
 }
 
 /// Returns how the trace pass makes what the tables keep, and nothing else.
@@ -309,6 +314,6 @@ pub fn stored_columns() -> PassOptions {
     }
 }
 
-fn id_schema() -> Schema {
-    Columns::named(["trace_id".to_owned()]).schema(&facts::stored())
+fn known_schema() -> Schema {
+    Columns::named(["trace_id", START].map(str::to_owned)).schema(&facts::stored())
 }

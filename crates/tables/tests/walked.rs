@@ -113,11 +113,12 @@ async fn late_spans_bring_facts_about_anew() {
     }
 }
 
-/// A job of an hour, whose own span ends last; it goes on in another.
+/// A job of an hour, whose own span ends last.
 const JOB: &str = "\
 shop SERVER POST/job 0ms 3600000ms http.request.method=POST
   shop CLIENT Q 5ms 10ms x4 db.system.name=mysql db.query.text=\"SELECT 1\"
   shop CLIENT R 3500000ms 10ms x2 db.system.name=mysql db.query.text=\"SELECT 2\"
+  shop CLIENT S 3590000ms 10ms x3 db.system.name=mysql db.query.text=\"SELECT 3\"
 ";
 
 static MINUTES: AtomicI64 = AtomicI64::new(0);
@@ -133,47 +134,75 @@ fn minutes_later() -> i64 {
     begun + MINUTES.load(Ordering::Relaxed) * 60_000_000_000
 }
 
-/// Scenario: the spans of a job come while it lasts, and its own when it ends, half an hour after
-/// the first were walked and more; with and without a start anew in between, after which the first
-/// are too old to be known.
-/// Guarantee: its facts are then those of one pass over all. What began later than half an hour
-/// after the first were walked was walked by itself, until then.
+/// Scenario: the spans of a job come while it lasts, and its own when it ends, an hour after the
+/// first were walked, and some after that; with and without starts anew in between, after which the
+/// first are too old to be known; and what came last comes again.
+/// Guarantee: its facts are then those of one pass over all, once. What began later than half an
+/// hour after the first were walked was walked by itself, until then.
 #[tokio::test]
 async fn a_span_may_come_as_late_as_it_lasts() {
-    for is_forgotten in [false, true] {
+    let named = |name: &str| {
+        let batches = notation::spans(JOB);
+        let all = concat_batches(&batches[0].schema(), &batches).expect("one schema");
+        let is_named = all["name"].as_string_view().iter().map(|text| Some(text == Some(name)));
+        filter_record_batch(&all, &is_named.collect()).expect("rows of it")
+    };
+    let parts = ["Q", "R", "POST/job", "S"].map(named);
+    assert_eq!(parts.each_ref().map(RecordBatch::num_rows), [4, 2, 1, 3]);
+    let together = |rows: &[RecordBatch]| {
+        walked(&concat_batches(&rows[0].schema(), rows).expect("one schema"))
+    };
+    for starts_anew in [&[][..], &[3], &[4], &[3, 4], &[4, 5], &[2, 3, 4, 5]] {
         let folder = tempfile::tempdir().expect("a folder");
         let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
         let open = async || {
             let store = DiskStore::new(Arc::clone(&disk), folder.path().join(TABLES));
             Tables::open(Arc::new(store), minutes_later).await.expect("it opens")
         };
-        let named = |name: &str| {
-            let batches = notation::spans(JOB);
-            let all = concat_batches(&batches[0].schema(), &batches).expect("one schema");
-            let is_named = all["name"].as_string_view().iter().map(|text| Some(text == Some(name)));
-            filter_record_batch(&all, &is_named.collect()).expect("rows of it")
-        };
-        let (early, late, job) = (named("Q"), named("R"), named("POST/job"));
-        assert_eq!([&early, &late, &job].map(RecordBatch::num_rows), [4, 2, 1]);
         let mut tables = open().await;
-        for (number, minute, part) in [(1, 1, &early), (2, 59, &late), (3, 60, &job)] {
+        let minutes = [(1, 1), (2, 59), (3, 60), (4, 61), (5, 62)];
+        for (number, minute) in minutes {
             MINUTES.store(minute, Ordering::Relaxed);
-            if number == 3 && is_forgotten {
+            if starts_anew.contains(&number) {
                 tables = open().await;
             }
+            let part = &parts[(number as usize).min(parts.len()) - 1];
             tables.append(&[&record(number, part.clone())]).await.expect("it works");
             tables.settle(Settle::AtOnce).await.expect("it works");
-            if number == 2 {
-                let [first, second] = [walked(&early), walked(&late)];
-                let both = |at: usize, table: &Table| {
-                    sorted(table, &[&first[at], &second[at]].map(Clone::clone))
-                };
-                let expected = [both(0, &facts::stored()), both(1, &gaps::stored())];
-                assert_eq!(stored(&disk, folder.path()).await, expected);
-            }
+            let expected = match number {
+                2 => {
+                    let [early, late] = [0, 1].map(|at| walked(&parts[at]));
+                    let both =
+                        |at: usize, table| sorted(&table, &[early[at].clone(), late[at].clone()]);
+                    [both(0, facts::stored()), both(1, gaps::stored())]
+                }
+                _ => together(&parts[..(number as usize).min(parts.len())]),
+            };
+            let stored = stored(&disk, folder.path()).await;
+            assert_eq!(stored, expected, "part {number}, starts anew: {starts_anew:?}");
         }
-        let all = concat_batches(&early.schema(), [&early, &late, &job]).expect("one schema");
-        assert_eq!(stored(&disk, folder.path()).await, walked(&all), "forgotten: {is_forgotten}");
+    }
+}
+
+/// Scenario: a day after many traces were walked, and a start anew, all come again, twice.
+/// Guarantee: each has its facts once. They are more than are looked for at once.
+#[tokio::test]
+async fn old_spans_that_come_again_are_there_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+    let traces = "shop SERVER GET/cart 0ms 120ms\n  shop CLIENT Q 5ms 10ms\n--- x50 every 40ms\n";
+    let batches = notation::spans(traces);
+    let spans = concat_batches(&batches[0].schema(), &batches).expect("one schema");
+    let mut tables = open(&disk, folder.path()).await.expect("it is made");
+    for (number, part) in [(1, spans.slice(0, 1)), (2, spans.clone()), (3, spans.clone())] {
+        if number == 2 {
+            let store = DiskStore::new(Arc::clone(&disk), folder.path().join(TABLES));
+            let a_day_later = || NOW + 24 * 3_600_000_000_000;
+            tables = Tables::open(Arc::new(store), a_day_later).await.expect("it opens");
+        }
+        tables.append(&[&record(number, part.clone())]).await.expect("it works");
+        tables.settle(Settle::AtOnce).await.expect("it works");
+        assert_eq!(stored(&disk, folder.path()).await, walked(&part), "after record {number}");
     }
 }
 

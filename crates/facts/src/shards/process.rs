@@ -25,8 +25,8 @@ use crate::silence::{self, Candidate, Edge, Tally};
 use crate::stall::{Judge, Victims};
 use crate::{Error, PassOptions, requests, wire};
 
-/// Rows that are told a shard at once, unless it is for the last time.
-const TOLD_ROWS_MIN: usize = 1 << 16;
+/// So many rows wait to be told, in all shards together, besides those of a slice: some 140 MiB.
+const WAITING_ROWS_MAX: usize = 1 << 20;
 
 /// Looks at the processes of one table; see [`super::Period::processes`].
 pub(super) fn each<E: From<Error>>(
@@ -47,7 +47,7 @@ pub(super) fn each<E: From<Error>>(
                 process.hear(&now, of_process, &mut telling);
             }
         }
-        telling.flush(TOLD_ROWS_MIN)?;
+        telling.flush(WAITING_ROWS_MAX)?;
         last = Some(parts);
     }
     processes.values_mut().for_each(Process::judge);
@@ -64,7 +64,7 @@ pub(super) fn each<E: From<Error>>(
                 process.follow(&now, of_process, &mut telling);
             }
         }
-        telling.flush(TOLD_ROWS_MIN)?;
+        telling.flush(WAITING_ROWS_MAX)?;
     }
     telling.flush(0)
 }
@@ -135,16 +135,16 @@ impl<T> Tell for Telling<T> {
 }
 
 impl<T> Telling<T> {
-    /// Tells the shards for which so many rows wait.
-    fn flush<E: From<Error>>(&mut self, rows_min: usize) -> Result<(), E>
+    /// Tells the shards what waits, if that is more than so many rows.
+    fn flush<E: From<Error>>(&mut self, rows_max: usize) -> Result<(), E>
     where
         T: FnMut(usize, RecordBatch) -> Result<(), E>,
     {
-        for (&shard, rows) in &mut self.waiting {
-            if !rows.is_empty() && rows.len() >= rows_min {
-                (self.tell)(shard as usize, told::table(rows)?)?;
-                rows.clear();
-            }
+        if self.waiting.values().map(Vec::len).sum::<usize>() <= rows_max {
+            return Ok(());
+        }
+        for (shard, rows) in std::mem::take(&mut self.waiting) {
+            (self.tell)(shard as usize, told::table(&rows)?)?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use timesink_testkit::notation;
 
 use super::*;
 use crate::found::{SpanIds, may_have};
+use crate::hours::times_of;
 use crate::{DiskStore, Snapshot};
 
 const MIB: u64 = 1 << 20;
@@ -189,7 +190,7 @@ async fn spliced_row_groups_stay_as_they_are() {
     assert!(first.bloom_filter_offset().is_some() && first.statistics().is_some());
     let traces_of = |numbers: &[u128]| numbers.iter().copied().collect::<HashSet<u128>>();
     let found = Arc::new(traces_of(&[3, 4, 1 << 40]));
-    let rows = table.rows_of(&found, 0, None, &read.schema()).await.unwrap();
+    let rows = table.rows_of(&found, |_| true, &read.schema()).await.unwrap().rows;
     assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
     for (trace, is_there) in [(4, true), (3, true), (1 << 40, false)] {
         let may = may_have(&table.store(), "spans", &file, &traces_of(&[trace])).await.unwrap();
@@ -225,8 +226,11 @@ async fn rows_go_out_of_a_spliced_file() {
     let (mut table, _) = spliced(&disk).await;
     let rows = many(1).slice(7, 1);
     let mut ids = SpanIds::default();
-    ids.add(&rows, &HashSet::from([15]));
-    table.replace(&ids, 0, &[], 3).await.unwrap();
+    ids.add(
+        &rows,
+        &times_of(&[rows.clone()]).unwrap().into_iter().filter(|of| of.0 == 15).collect(),
+    );
+    table.replace(&ids, &[], 3).await.unwrap();
     let file = table.files().unwrap().remove(0);
     assert_eq!((file.is_sorted(), file.rows), (false, Some(2 * SPLICED_ROWS_MIN - 1)));
     let read = snapshot(&disk).await;
