@@ -226,10 +226,7 @@ async fn rows_go_out_of_a_spliced_file() {
     let (mut table, _) = spliced(&disk).await;
     let rows = many(1).slice(7, 1);
     let mut ids = SpanIds::default();
-    ids.add(
-        &rows,
-        &times_of(&[rows.clone()]).unwrap().into_iter().filter(|of| of.0 == 15).collect(),
-    );
+    ids.add(&rows, &times_of(std::slice::from_ref(&rows)).unwrap());
     table.replace(&ids, &[], 3).await.unwrap();
     let file = table.files().unwrap().remove(0);
     assert_eq!((file.is_sorted(), file.rows), (false, Some(2 * SPLICED_ROWS_MIN - 1)));
