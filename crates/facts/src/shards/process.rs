@@ -118,10 +118,10 @@ fn read_heads<'o, E: From<Error>, T: FnMut(usize, RecordBatch) -> Result<(), E>>
     Ok((processes, heads.texts))
 }
 
-/// What waits to be told, by shard.
+/// What waits to be told, by shard and kind.
 struct Telling<T> {
     tell: T,
-    waiting: BTreeMap<u32, Vec<Told>>,
+    waiting: BTreeMap<(u32, What), Vec<Told>>,
 }
 
 trait Tell {
@@ -130,7 +130,7 @@ trait Tell {
 
 impl<T> Tell for Telling<T> {
     fn add(&mut self, shard: u32, told: Told) {
-        self.waiting.entry(shard).or_default().push(told);
+        self.waiting.entry((shard, told.what)).or_default().push(told);
     }
 }
 
@@ -143,8 +143,8 @@ impl<T> Telling<T> {
         if self.waiting.values().map(Vec::len).sum::<usize>() <= rows_max {
             return Ok(());
         }
-        for (shard, rows) in std::mem::take(&mut self.waiting) {
-            (self.tell)(shard as usize, told::table(&rows)?)?;
+        for ((shard, what), rows) in std::mem::take(&mut self.waiting) {
+            (self.tell)(shard as usize, told::table(what, &rows)?)?;
         }
         Ok(())
     }
@@ -165,8 +165,8 @@ impl Now<'_> {
 /// One process.
 struct Process<'o> {
     crowd: Crowd,
-    /// Numbers of its groups in the crowd, by shard and number there.
-    numbers: HashMap<(u32, u32), u32>,
+    /// Numbers of its groups in the crowd, by shard.
+    numbers: Vec<OfGroups>,
     judge: Judge<'o>,
     victims: Option<Victims>,
     /// What was heard so far of spans and of requests during candidates of several slices, by
@@ -188,9 +188,8 @@ impl<'o> Process<'o> {
             by_requests: flags.has(Flags::TOLD_BY_REQUESTS),
             is_watched: flags.has(Flags::WATCHED),
         };
-        let numbers = groups.iter().map(|(shard, head)| (*shard, head.group)).zip(0..);
         Self {
-            numbers: numbers.collect(),
+            numbers: numbers(groups),
             crowd: Crowd::new(groups.iter().map(|(_, head)| head.crowd).collect(), ways),
             judge: Judge::new(options),
             victims: None,
@@ -228,7 +227,8 @@ impl<'o> Process<'o> {
     }
 
     fn group(&self, shard: u32, part: &Part) -> u32 {
-        self.numbers.get(&(shard, part.group)).copied().unwrap_or(NONE)
+        let of_shard = self.numbers.get(shard as usize);
+        of_shard.and_then(|of_shard| of_shard.of(part.group)).unwrap_or(NONE)
     }
 
     fn note(&mut self, now: &Now<'_>, spans: &[OfShard]) {
@@ -446,6 +446,41 @@ impl<'o> Process<'o> {
             self.past.extend(runs.into_iter().map(|(operation, runs)| (operation, runs.past())));
         }
     }
+}
+
+/// Numbers of the groups of one shard. These come by process there, so that they are neighbours.
+#[derive(Default)]
+struct OfGroups {
+    first: u32,
+    numbers: Vec<u32>,
+}
+
+impl OfGroups {
+    fn of(&self, group: u32) -> Option<u32> {
+        self.numbers.get(group.checked_sub(self.first)? as usize).copied()
+    }
+}
+
+/// Returns the numbers of groups, which come by those, by shard.
+fn numbers(groups: &[(u32, Head)]) -> Vec<OfGroups> {
+    let mut shards: Vec<OfGroups> = Vec::new();
+    let mut by_shard: Vec<(u32, u32, u32)> = groups
+        .iter()
+        .zip(0..)
+        .map(|((shard, head), number)| (*shard, head.group, number))
+        .collect();
+    by_shard.sort_unstable();
+    for of_shard in by_shard.chunk_by(|a, b| a.0 == b.0) {
+        let (shard, first, _) = of_shard[0];
+        let last = of_shard[of_shard.len() - 1].1;
+        let mut numbers = vec![NONE; (last - first) as usize + 1];
+        for &(_, group, number) in of_shard {
+            numbers[(group - first) as usize] = number;
+        }
+        shards.resize_with(shard as usize, OfGroups::default);
+        shards.push(OfGroups { first, numbers });
+    }
+    shards
 }
 
 fn of(parts: &[OfShard], what: Of) -> &[OfShard] {

@@ -16,7 +16,7 @@ use crate::requests::RequestSilence;
 use crate::silence::Silence;
 
 /// What something is told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum What {
     /// A process, in every shard that has spans of it.
     Process,
@@ -105,8 +105,8 @@ impl Told {
     }
 }
 
-/// Returns the table of what was told.
-pub(super) fn table(told: &[Told]) -> Result<RecordBatch, Error> {
+/// Returns the table of what was told of things of one kind: of the columns those that it has.
+pub(super) fn table(what: What, told: &[Told]) -> Result<RecordBatch, Error> {
     let u32s = |of: fn(&Told) -> u32| -> ArrayRef {
         Arc::new(UInt32Array::from_iter_values(told.iter().map(of)))
     };
@@ -119,47 +119,54 @@ pub(super) fn table(told: &[Told]) -> Result<RecordBatch, Error> {
     let flags = |of: fn(&Told) -> bool| -> ArrayRef {
         Arc::new(told.iter().map(|told| Some(of(told))).collect::<BooleanArray>())
     };
-    let what = UInt8Array::from_iter_values(told.iter().map(|told| told.what as u8));
-    Ok(RecordBatch::try_from_iter([
-        (WHAT, Arc::new(what) as ArrayRef),
-        (AT, u32s(|told| told.at)),
-        (ENTRY_NUMBER, u32s(|told| told.entry_number)),
-        (OPEN, u32s(|told| told.open)),
-        (STALLED, ints(|told| Some(told.stalled))),
-        (SERVER_BUSY, ints(|told| Some(told.server_busy))),
-        (EVENT_LOOP, flags(|told| told.ways.by_spans)),
-        (TOLD_BY_REQUESTS, flags(|told| told.ways.by_requests)),
-        (WATCHED, flags(|told| told.ways.is_watched)),
-        (SILENCE[0], ints(|told| Some(told.silence?.silence_nanos))),
-        (SILENCE[1], ints(|told| Some(i64::from(told.silence?.foreign_edges)))),
-        (SILENCE[2], ints(|told| Some(i64::from(told.silence?.concurrent_traces)))),
-        (SILENCE[3], ints(|told| Some(told.silence?.waiting_nanos))),
-        (EXPECTED, floats(|told| Some(told.silence?.expected_edges))),
-        (REQUESTS[0], ints(|told| Some(told.requests?.silence_nanos))),
-        (REQUESTS[1], ints(|told| Some(i64::from(told.requests?.edges)))),
-        (REQUESTS[2], ints(|told| Some(told.requests?.waiting_nanos))),
-        (EXPECTED_REQUESTS, floats(|told| Some(told.requests?.expected_edges))),
-        (OCCUPANCY[0], ints(|told| Some(i64::from(told.occupancy?.running)))),
-        (OCCUPANCY[1], ints(|told| Some(i64::from(told.occupancy?.running_max)))),
-        (OCCUPANCY[2], ints(|told| told.occupancy?.ended_before)),
-    ])?)
+    let kinds: ArrayRef = Arc::new(UInt8Array::from_value(what as u8, told.len()));
+    let mut columns = vec![(WHAT, kinds), (AT, u32s(|told| told.at))];
+    columns.extend(match what {
+        What::Process => vec![
+            (EVENT_LOOP, flags(|told| told.ways.by_spans)),
+            (TOLD_BY_REQUESTS, flags(|told| told.ways.by_requests)),
+            (WATCHED, flags(|told| told.ways.is_watched)),
+        ],
+        What::Span => {
+            vec![(ENTRY_NUMBER, u32s(|told| told.entry_number)), (OPEN, u32s(|told| told.open))]
+        }
+        What::Silence | What::GapSilence => vec![
+            (SILENCE[0], ints(|told| Some(told.silence?.silence_nanos))),
+            (SILENCE[1], ints(|told| Some(i64::from(told.silence?.foreign_edges)))),
+            (SILENCE[2], ints(|told| Some(i64::from(told.silence?.concurrent_traces)))),
+            (SILENCE[3], ints(|told| Some(told.silence?.waiting_nanos))),
+            (EXPECTED, floats(|told| Some(told.silence?.expected_edges))),
+            (REQUESTS[0], ints(|told| Some(told.requests?.silence_nanos))),
+            (REQUESTS[1], ints(|told| Some(i64::from(told.requests?.edges)))),
+            (REQUESTS[2], ints(|told| Some(told.requests?.waiting_nanos))),
+            (EXPECTED_REQUESTS, floats(|told| Some(told.requests?.expected_edges))),
+        ],
+        What::Stalled | What::GapStalled => vec![(STALLED, ints(|told| Some(told.stalled)))],
+        What::Wait => vec![
+            (OCCUPANCY[0], ints(|told| Some(i64::from(told.occupancy?.running)))),
+            (OCCUPANCY[1], ints(|told| Some(i64::from(told.occupancy?.running_max)))),
+            (OCCUPANCY[2], ints(|told| told.occupancy?.ended_before)),
+        ],
+        What::Call => vec![(SERVER_BUSY, ints(|told| Some(told.server_busy)))],
+    });
+    Ok(RecordBatch::try_from_iter(columns)?)
 }
 
-/// Calls `take` with each row of a table.
+/// Calls `take` with each row of a table; what its kind lacks is as it is of nothing.
 pub(super) fn read(table: &RecordBatch, mut take: impl FnMut(Told)) -> Result<(), Error> {
     let what = values::<UInt8Type>(table, WHAT)?;
     let at = values::<UInt32Type>(table, AT)?;
-    let entry_number = values::<UInt32Type>(table, ENTRY_NUMBER)?;
-    let open = values::<UInt32Type>(table, OPEN)?;
-    let stalled = values::<Int64Type>(table, STALLED)?;
-    let server_busy = values::<Int64Type>(table, SERVER_BUSY)?;
-    let (is_event_loop, is_told) = (flags(table, EVENT_LOOP)?, flags(table, TOLD_BY_REQUESTS)?);
-    let is_watched = flags(table, WATCHED)?;
-    let [silence, edges, traces, waiting] = ints(table, SILENCE)?;
-    let expected = values::<Float64Type>(table, EXPECTED)?;
-    let [request_silence, request_edges, request_waiting] = ints(table, REQUESTS)?;
-    let expected_requests = values::<Float64Type>(table, EXPECTED_REQUESTS)?;
-    let [running, running_max, ended_before] = ints(table, OCCUPANCY)?;
+    let u32s = |name| column(table, name).map(AsArray::as_primitive::<UInt32Type>);
+    let ints = |name| column(table, name).map(AsArray::as_primitive::<Int64Type>);
+    let floats = |name| column(table, name).map(AsArray::as_primitive::<Float64Type>);
+    let flags = |name| column(table, name).map(AsArray::as_boolean);
+    let (entry_number, open) = (u32s(ENTRY_NUMBER), u32s(OPEN));
+    let (stalled, server_busy) = (ints(STALLED), ints(SERVER_BUSY));
+    let [silence, edges, traces, waiting] = SILENCE.map(ints);
+    let [request_silence, request_edges, request_waiting] = REQUESTS.map(ints);
+    let [running, running_max, ended_before] = OCCUPANCY.map(ints);
+    let (expected, expected_requests) = (floats(EXPECTED), floats(EXPECTED_REQUESTS));
+    let ways = [EVENT_LOOP, TOLD_BY_REQUESTS, WATCHED].map(flags);
     for row in 0..table.num_rows() {
         let silence = || {
             Some(Silence {
@@ -185,42 +192,31 @@ pub(super) fn read(table: &RecordBatch, mut take: impl FnMut(Told)) -> Result<()
                 ended_before: value(ended_before, row),
             })
         };
+        let [by_spans, by_requests, is_watched] =
+            ways.map(|flags| flags.is_some_and(|flags| flags.value(row)));
         take(Told {
             what: What::of(what.value(row)).ok_or(Error::MissingColumn(WHAT))?,
             at: at.value(row),
-            entry_number: entry_number.value(row),
-            open: open.value(row),
-            stalled: stalled.value(row),
+            entry_number: value(entry_number, row).unwrap_or_default(),
+            open: value(open, row).unwrap_or_default(),
+            stalled: value(stalled, row).unwrap_or_default(),
             silence: silence(),
             requests: requests(),
             occupancy: occupancy(),
-            server_busy: server_busy.value(row),
-            ways: Ways {
-                by_spans: is_event_loop.value(row),
-                by_requests: is_told.value(row),
-                is_watched: is_watched.value(row),
-            },
+            server_busy: value(server_busy, row).unwrap_or_default(),
+            ways: Ways { by_spans, by_requests, is_watched },
         });
     }
     Ok(())
 }
 
-fn ints<'t, const N: usize>(
-    table: &'t RecordBatch,
-    names: [&'static str; N],
-) -> Result<[&'t Int64Array; N], Error> {
-    let mut columns = Vec::with_capacity(N);
-    for name in names {
-        columns.push(values::<Int64Type>(table, name)?);
-    }
-    columns.try_into().map_err(|_| Error::MissingColumn(AT))
+fn column<'t>(table: &'t RecordBatch, name: &str) -> Option<&'t dyn Array> {
+    table.column_by_name(name).map(AsRef::as_ref)
 }
 
-fn flags<'t>(table: &'t RecordBatch, name: &'static str) -> Result<&'t BooleanArray, Error> {
-    let column = table.column_by_name(name).and_then(|column| column.as_boolean_opt());
-    column.ok_or(Error::MissingColumn(name))
-}
-
-fn value<T: ArrowPrimitiveType>(column: &PrimitiveArray<T>, row: usize) -> Option<T::Native> {
-    column.is_valid(row).then(|| column.value(row))
+fn value<T: ArrowPrimitiveType>(
+    column: Option<&PrimitiveArray<T>>,
+    row: usize,
+) -> Option<T::Native> {
+    column.filter(|column| column.is_valid(row)).map(|column| column.value(row))
 }
