@@ -23,8 +23,8 @@ const WALKS_MAX: u32 = 200;
 /// where more come at once, old spans are brought in, and few of them belong to what is there.
 const SOUGHT_MAX: usize = 20;
 
-/// So many hours around such spans others of their trace may have begun.
-const HOURS_AROUND: i64 = 1;
+/// So many hours after such spans others of their trace may have begun.
+const HOURS_AFTER: i64 = 1;
 
 /// Traces that were walked.
 #[derive(Debug)]
@@ -95,9 +95,30 @@ pub(crate) struct Late {
     pub(crate) known: HashSet<u128>,
     /// Ms since the epoch.
     pub(crate) walked_since: Option<i64>,
-    /// Their other spans, if there are any, begin in some hours.
+    /// Their other spans, if there are any, begin near those that came.
     pub(crate) sought: HashSet<u128>,
-    pub(crate) hours: Hours,
+}
+
+impl Late {
+    fn take(&mut self, id: u128, known: Known) {
+        let first = known.times().first;
+        self.known.insert(id);
+        self.walked_since = Some(self.walked_since.map_or(first, |since| since.min(first)));
+    }
+
+    /// Returns in which hours the other spans of some of them begin, within so many around those
+    /// that came.
+    pub(crate) fn hours(
+        of: &HashSet<u128>,
+        times: &HashMap<u128, hours::Times>,
+        before: i64,
+    ) -> Hours {
+        let mut hours = Hours::default();
+        for times in of.iter().filter_map(|id| times.get(id)) {
+            hours.add(times, before, HOURS_AFTER);
+        }
+        hours
+    }
 }
 
 impl Default for Done {
@@ -165,7 +186,7 @@ impl Done {
     ) -> Late {
         let mut late = Late::default();
         let mut unknown = Vec::new();
-        for (&id, &times) in times {
+        for (&id, times) in times {
             let start = times.start;
             let start_millis = start.div_euclid(NANOS_PER_MILLI);
             let Some(known) = self.known(id) else {
@@ -179,38 +200,46 @@ impl Done {
             if is_late && start_millis < self.known_since.min(first - walked_before) {
                 unknown.push((start, id));
             } else if is_late {
-                late.known.insert(id);
-                late.walked_since = Some(late.walked_since.map_or(first, |since| since.min(first)));
+                late.take(id, known);
             }
         }
         unknown.sort_unstable_by(|a, b| b.cmp(a));
-        for (_, id) in unknown.into_iter().take(SOUGHT_MAX) {
-            late.hours.add(times[&id], HOURS_AROUND);
-            late.sought.insert(id);
+        for (number, (_, id)) in unknown.into_iter().enumerate() {
+            if number < SOUGHT_MAX {
+                late.sought.insert(id);
+            } else if let Some(known) = self.known(id) {
+                // As much as is known.
+                late.take(id, known);
+            }
         }
         late
     }
 
     fn known(&self, id: u128) -> Option<Known> {
         let hash = hash(id);
-        let older = || {
-            let generations = self.generations.iter().rev();
-            let mut has = generations.filter(|older| older.traces.binary_search(&hash).is_ok());
+        // It may have been walked again since: the oldest that has it says when it was first.
+        let oldest = || {
+            let mut has =
+                self.generations.iter().filter(|older| older.traces.binary_search(&hash).is_ok());
             has.next().map(|generation| Known::new(generation.times))
         };
-        self.young.get(&id).copied().or_else(older)
+        self.young.get(&id).copied().or_else(oldest)
     }
 
     /// Makes a generation of those that are known, and forgets one if there are too many.
     fn age(&mut self) {
         let young = std::mem::take(&mut self.young);
-        let times = young.values().map(|known| known.times()).reduce(|all, times| Times {
+        let since = self.generations.back().map_or(i64::MIN, |last| last.times.last);
+        let walked = young.values().map(|known| known.times()).filter(|times| times.first >= since);
+        let times = walked.reduce(|all, times| Times {
             first: all.first.min(times.first),
             last: all.last.max(times.last),
         });
+        // Those that were walked before are in an older one, too.
+        let times = times.unwrap_or(Times { first: since, last: since });
         let mut traces: Vec<u64> = young.into_keys().map(hash).collect();
         traces.sort_unstable();
-        self.generations.extend(times.map(|times| Generation { traces, times }));
+        self.generations.push_back(Generation { traces, times });
         if self.generations.len() > GENERATIONS_MAX
             && let Some(oldest) = self.generations.pop_front()
         {
@@ -232,7 +261,7 @@ mod tests {
 
     fn at(start_minute: i64) -> hours::Times {
         let start = start_minute * MINUTE * NANOS_PER_MILLI;
-        hours::Times { start, end: start }
+        hours::Times::of(start, start)
     }
 
     fn late(done: &Done, id: u128, start_minute: i64, now_minute: i64) -> Late {
@@ -295,7 +324,7 @@ mod tests {
     fn generations_of_traces_are_known_and_forgotten() {
         let mut done = Done::default();
         let generations = GENERATIONS_MAX as u128 + 1;
-        let ids = |generation: u128| (0..=YOUNG_MAX as u128).map(move |id| id + (generation << 96));
+        let ids = |generation: u128| (0..=YOUNG_MAX as u128).map(move |id| id + (generation << 88));
         for generation in 0..generations - 1 {
             done.add(ids(generation), (1000 + generation as i64) * MINUTE, |_| true);
         }
@@ -304,7 +333,7 @@ mod tests {
         done.add(ids(generations), 2000 * MINUTE, |_| true);
         assert_eq!((done.generations.len(), done.known_since), (GENERATIONS_MAX, 1000 * MINUTE));
         assert_eq!(place(&late(&done, 5, 999, 2001)), BY_HOUR);
-        assert_eq!(place(&late(&done, 5 + (1 << 96), 1001, 1010)), (Some(1001), false));
+        assert_eq!(place(&late(&done, 5 + (1 << 88), 1001, 1010)), (Some(1001), false));
         assert_eq!(place(&late(&done, 1 << 80, 1001, 1010)), NOWHERE);
     }
 }

@@ -45,7 +45,7 @@ impl SpanIds {
         for (trace, span) in ids(rows) {
             let Some(times) = traces.get(&trace) else { continue };
             if self.traces.insert(trace) {
-                self.hours.add(*times, 0);
+                self.hours.add(times, 0, 0);
             }
             self.spans.entry(trace).or_default().insert(span);
         }
@@ -63,9 +63,21 @@ impl SpanIds {
     }
 }
 
+/// Returns the traces of spans that name a parent which is not among them.
+pub(crate) fn without_a_parent(spans: &[RecordBatch]) -> HashSet<u128> {
+    let all: HashSet<(u128, u64)> = spans.iter().flat_map(ids).collect();
+    let parents = spans.iter().flat_map(|rows| numbers_of(rows, "parent_span_id"));
+    let lacks = |named: &(u128, u64)| named.1 != 0 && !all.contains(named);
+    parents.filter(lacks).map(|(trace, _)| trace).collect()
+}
+
 /// Returns trace id and span id of each row as numbers.
 fn ids(rows: &RecordBatch) -> impl Iterator<Item = (u128, u64)> {
-    let spans = rows.column_by_name("span_id").and_then(|column| column.as_string_view_opt());
+    numbers_of(rows, "span_id")
+}
+
+fn numbers_of(rows: &RecordBatch, column: &str) -> impl Iterator<Item = (u128, u64)> {
+    let spans = rows.column_by_name(column).and_then(|column| column.as_string_view_opt());
     let span =
         move |row: usize| spans.filter(|spans| spans.is_valid(row)).map(|spans| spans.value(row));
     let number = move |row| u64::from_str_radix(span(row).unwrap_or_default(), 16);

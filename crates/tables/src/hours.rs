@@ -1,6 +1,6 @@
 //! [`Hours`]: in which files rows can be, by the hours that they begin in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -9,11 +9,24 @@ use timesink_store::trace_ids;
 use crate::LiveFile;
 use crate::file::{NANOS_PER_HOUR, hour_text, numbers};
 
-/// From when to when the spans of a trace last, ns since the epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// When the spans of a trace last.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Times {
+    /// When the first begins, ns since the epoch.
     pub(crate) start: i64,
-    pub(crate) end: i64,
+    /// The hours of each, since the epoch, those of several once: clocks may be years apart.
+    hours: BTreeSet<(i64, i64)>,
+}
+
+impl Times {
+    /// Returns those of a span.
+    pub(crate) fn of(start: i64, end: i64) -> Self {
+        Self { start, hours: BTreeSet::from([hours_of(start, end)]) }
+    }
+}
+
+fn hours_of(start: i64, end: i64) -> (i64, i64) {
+    (start.div_euclid(NANOS_PER_HOUR), end.div_euclid(NANOS_PER_HOUR))
 }
 
 /// Returns the times of all traces that spans are of.
@@ -28,26 +41,25 @@ pub(crate) fn times_of(spans: &[RecordBatch]) -> Result<HashMap<u128, Times>, Ar
         let ends = numbers(batch, "end_time_unix_nano")?.values();
         let rows = starts.iter().zip(ends);
         for (trace, (&start, &end)) in trace_ids(batch).into_iter().zip(rows) {
-            let all = times.entry(trace).or_insert(Times { start, end });
-            *all = Times { start: all.start.min(start), end: all.end.max(end) };
+            let all = times.entry(trace).or_insert_with(|| Times::of(start, end));
+            all.start = all.start.min(start);
+            all.hours.insert(hours_of(start, end));
         }
     }
     Ok(times)
 }
 
 /// Some hours, by their texts, from one to another each.
-#[derive(Debug, Default)]
-pub(crate) struct Hours(Vec<(String, String)>);
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hours(BTreeSet<(String, String)>);
 
 impl Hours {
-    /// Adds the hours of a time, and so many before and after it.
-    pub(crate) fn add(&mut self, times: Times, around: i64) {
-        let hour = |nanos: i64| nanos.div_euclid(NANOS_PER_HOUR);
-        let hours = (hour(times.start) - around, hour(times.end) + around);
-        let hours = (hour_text(hours.0), hour_text(hours.1));
-        if !self.0.contains(&hours) {
-            self.0.push(hours);
-        }
+    /// Adds the hours of a trace, and so many before and after.
+    pub(crate) fn add(&mut self, times: &Times, before: i64, after: i64) {
+        let hours = times.hours.iter();
+        self.0.extend(
+            hours.map(|(first, last)| (hour_text(first - before), hour_text(last + after))),
+        );
     }
 
     /// Returns whether a file may have rows that begin in one of them.

@@ -380,7 +380,7 @@ impl Table {
         let mut writer = FileWriter::new(&self.layout, &self.schema, file.hour.clone());
         let mut is_left = false;
         let mut is_changed = false;
-        if !may_have(&self.store(), self.name, file, &spans.traces).await? {
+        if !self.has_any(file, spans).await? {
             return Ok(None);
         }
         let bytes = read_bytes(&self.store(), self.name, file).await?;
@@ -404,6 +404,20 @@ impl Table {
             new.map_err(|refused| self.refused(refused))
         };
         is_changed.then(|| is_left.then(new).transpose()).transpose()
+    }
+
+    /// Returns whether a file has rows of some spans: of a few traces, by their pages.
+    async fn has_any(&self, file: &LiveFile, spans: &SpanIds) -> Result<bool, Error> {
+        if !may_have(&self.store(), self.name, file, &spans.traces).await? {
+            return Ok(false);
+        }
+        let ids = ["trace_id", "span_id"].map(|name| self.schema.field_with_name(name).cloned());
+        let ids = ids.into_iter().collect::<Result<Vec<_>, _>>();
+        let ids = ids.map_err(|cause| self.refused(cause.into()))?;
+        let ids: SchemaRef = Arc::new(Schema::new(ids));
+        let traces = Arc::new(spans.traces.clone());
+        let rows = rows_of(&self.store(), self.name, file, &traces, &ids).await?;
+        Ok(rows.iter().any(|rows| spans.are_among(rows).any(|is| is)))
     }
 
     /// Returns the rows that the table has of some traces, with the columns of a schema, from files

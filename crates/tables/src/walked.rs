@@ -8,7 +8,7 @@
 //! After a crash traces can come again that have facts: those, too, are put in place of what is
 //! there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,8 +23,8 @@ use timesink_store::trace_ids;
 
 use crate::done::{Done, LATE_MILLIS_MAX, Late};
 use crate::file::{NANOS_PER_HOUR, numbers};
-use crate::found::SpanIds;
-use crate::hours::times_of;
+use crate::found::{SpanIds, without_a_parent};
+use crate::hours::{Times, times_of};
 use crate::merge::fitted;
 use crate::snapshot::{LiveFile, Snapshot, recent};
 use crate::table::Found;
@@ -34,6 +34,10 @@ use crate::{Error, Layout, Table};
 
 /// The column by which a span has its time.
 const START: &str = "start_time_unix_nano";
+
+/// So many hours before spans of a trace that may have been forgotten others of it are looked for;
+/// then so many, where spans lack a parent.
+const HOURS_BEFORE: [i64; 2] = [1, 24];
 
 /// The two tables, and what they lack.
 #[derive(Debug)]
@@ -161,7 +165,7 @@ impl Walked {
         let times = times_of(&all).map_err(refused)?;
         let late = self.done.late(&times, self.now_millis(), self.walked_before());
         // Those that came are in the table, too: what comes twice counts once.
-        let mut found = self.spans_of(spans, &late).await?;
+        let mut found = self.spans_of(spans, &late, &times).await?;
         all.append(&mut found.rows);
         let mut times = times_of(&all).map_err(refused)?;
         let walked = timesink_facts::run(all, &self.options).map_err(Error::Walk)?;
@@ -241,16 +245,29 @@ impl Walked {
         self.mark_not_whole(0).await
     }
 
-    /// Returns what a table has of traces that are late.
-    async fn spans_of(&self, spans: &Table, late: &Late) -> Result<Found, Error> {
+    /// Returns what a table has of traces that are late, of which spans came at some times.
+    async fn spans_of(
+        &self,
+        spans: &Table,
+        late: &Late,
+        times: &HashMap<u128, Times>,
+    ) -> Result<Found, Error> {
         let known = Arc::new(late.known.clone());
-        let since = self.written_since(late);
-        let mut found = spans.rows_of(&known, |file| file.modified >= since, &self.read).await?;
-        let sought = Arc::new(late.sought.clone());
-        let other = spans.rows_of(&sought, |file| late.hours.have(file), &self.read).await?;
-        found.rows.extend(other.rows);
+        let (since, hours) = (self.written_since(late), Late::hours(&known, times, 1));
+        // A process that was down for long walks what was written before that.
+        let may_have = |file: &LiveFile| file.modified >= since || hours.have(file);
+        let mut found = spans.rows_of(&known, may_have, &self.read).await?;
         // When known ones were written is known.
-        found.traces = other.traces;
+        found.traces.clear();
+        let mut sought = late.sought.clone();
+        for before in HOURS_BEFORE {
+            let of = Arc::new(std::mem::take(&mut sought));
+            let hours = Late::hours(&of, times, before);
+            let other = spans.rows_of(&of, |file| hours.have(file), &self.read).await?;
+            sought = without_a_parent(&other.rows);
+            found.rows.extend(other.rows);
+            found.traces.extend(other.traces);
+        }
         Ok(found)
     }
 
@@ -297,7 +314,9 @@ impl Walked {
             // The first of them may have been walked when they had begun, and all of them now.
             let starts = numbers(&batch, START).map_err(refused)?.values();
             for (id, start) in trace_ids(&batch).into_iter().zip(starts) {
-                self.done.may_be_written_since(id, start.div_euclid(NANOS_PER_MILLI));
+                let day_before = file.modified - 24 * 3_600_000;
+                let start = start.div_euclid(NANOS_PER_MILLI).max(day_before);
+                self.done.may_be_written_since(id, start);
             }
         }
         Ok(())

@@ -165,8 +165,8 @@ impl Now<'_> {
 /// One process.
 struct Process<'o> {
     crowd: Crowd,
-    /// Numbers of its groups in the crowd, by shard.
-    numbers: Vec<OfGroups>,
+    /// Numbers of its groups in the crowd, by shard, of those that have any.
+    numbers: Vec<(u32, OfGroups)>,
     judge: Judge<'o>,
     victims: Option<Victims>,
     /// What was heard so far of spans and of requests during candidates of several slices, by
@@ -227,8 +227,8 @@ impl<'o> Process<'o> {
     }
 
     fn group(&self, shard: u32, part: &Part) -> u32 {
-        let of_shard = self.numbers.get(shard as usize);
-        of_shard.and_then(|of_shard| of_shard.of(part.group)).unwrap_or(NONE)
+        let of_shard = self.numbers.binary_search_by_key(&shard, |of_shard| of_shard.0).ok();
+        of_shard.and_then(|of_shard| self.numbers[of_shard].1.of(part.group)).unwrap_or(NONE)
     }
 
     fn note(&mut self, now: &Now<'_>, spans: &[OfShard]) {
@@ -449,7 +449,6 @@ impl<'o> Process<'o> {
 }
 
 /// Numbers of the groups of one shard. These come by process there, so that they are neighbours.
-#[derive(Default)]
 struct OfGroups {
     first: u32,
     numbers: Vec<u32>,
@@ -462,8 +461,8 @@ impl OfGroups {
 }
 
 /// Returns the numbers of groups, which come by those, by shard.
-fn numbers(groups: &[(u32, Head)]) -> Vec<OfGroups> {
-    let mut shards: Vec<OfGroups> = Vec::new();
+fn numbers(groups: &[(u32, Head)]) -> Vec<(u32, OfGroups)> {
+    let mut shards = Vec::new();
     let mut by_shard: Vec<(u32, u32, u32)> = groups
         .iter()
         .zip(0..)
@@ -477,8 +476,7 @@ fn numbers(groups: &[(u32, Head)]) -> Vec<OfGroups> {
         for &(_, group, number) in of_shard {
             numbers[(group - first) as usize] = number;
         }
-        shards.resize_with(shard as usize, OfGroups::default);
-        shards.push(OfGroups { first, numbers });
+        shards.push((shard, OfGroups { first, numbers }));
     }
     shards
 }
