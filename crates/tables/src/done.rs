@@ -30,6 +30,8 @@ const HOURS_AFTER: i64 = 1;
 #[derive(Debug)]
 pub(crate) struct Done {
     young: HashMap<u128, Known>,
+    /// So many are young at most.
+    young_max: usize,
     /// The last of them last.
     generations: VecDeque<Generation>,
     /// Each trace that was walked since then is known, ms since the epoch.
@@ -125,6 +127,7 @@ impl Default for Done {
     fn default() -> Self {
         Self {
             young: HashMap::new(),
+            young_max: YOUNG_MAX,
             generations: VecDeque::new(),
             known_since: i64::MIN,
             is_filled: false,
@@ -153,7 +156,7 @@ impl Done {
             }
             self.young.insert(id, known);
         }
-        if self.young.len() > YOUNG_MAX {
+        if self.young.len() > self.young_max {
             self.age();
         }
     }
@@ -322,9 +325,9 @@ mod tests {
 
     #[test]
     fn generations_of_traces_are_known_and_forgotten() {
-        let mut done = Done::default();
+        let mut done = Done { young_max: 1000, ..Done::default() };
         let generations = GENERATIONS_MAX as u128 + 1;
-        let ids = |generation: u128| (0..=YOUNG_MAX as u128).map(move |id| id + (generation << 88));
+        let ids = |generation: u128| (0..=1000).map(move |id| id + (generation << 88));
         for generation in 0..generations - 1 {
             done.add(ids(generation), (1000 + generation as i64) * MINUTE, |_| true);
         }
