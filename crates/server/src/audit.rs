@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -117,27 +118,46 @@ struct AuditFile {
     before: PathBuf,
     file: File,
     bytes: u64,
+    /// Whether a line may have been written in part.
+    is_torn: bool,
 }
 
 impl AuditFile {
     /// Opens the file of a data directory; one that is not there is made where it may be.
     fn open(data: &Path, may_make: bool) -> io::Result<Self> {
-        let (path, before) = (data.join(NAME), data.join(BEFORE));
-        let file = OpenOptions::new().append(true).create(may_make).open(&path)?;
+        Self::open_at(&data.join(NAME), &data.join(BEFORE), may_make)
+    }
+
+    fn open_at(path: &Path, before: &Path, may_make: bool) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).create(may_make).open(path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { path, before, file, bytes })
+        let (path, before) = (path.to_owned(), before.to_owned());
+        Ok(Self { path, before, file, bytes, is_torn: false })
     }
 
     fn write(&mut self, line: &str) -> io::Result<()> {
+        if !self.is_named()? {
+            // Another process began a new one, or somebody took it away.
+            *self = Self::open_at(&self.path, &self.before, true)?;
+        }
         if self.bytes + line.len() as u64 > FILE_BYTES {
             fs::rename(&self.path, &self.before)?;
-            self.file = OpenOptions::new().append(true).create(true).open(&self.path)?;
-            self.bytes = 0;
+            *self = Self::open_at(&self.path, &self.before, true)?;
         }
+        let line = if self.is_torn { format!("\n{line}") } else { line.to_owned() };
         // One call: lines of several processes do not mix.
+        self.is_torn = true;
         self.file.write_all(line.as_bytes())?;
-        self.bytes += line.len() as u64;
+        self.is_torn = false;
+        // Others write, too.
+        self.bytes = self.file.metadata()?.len();
         Ok(())
+    }
+
+    /// Returns whether the open file still is the one of that name.
+    fn is_named(&self) -> io::Result<bool> {
+        let (open, named) = (self.file.metadata()?, fs::metadata(&self.path));
+        Ok(named.is_ok_and(|named| (named.dev(), named.ino()) == (open.dev(), open.ino())))
     }
 }
 
@@ -149,17 +169,24 @@ mod tests {
     fn a_full_file_makes_room_for_another() {
         let folder = tempfile::tempdir().unwrap();
         let mut log = AuditFile::open(folder.path(), true).unwrap();
-        log.write("first\n").unwrap();
+        let mut of_another = AuditFile::open(folder.path(), true).unwrap();
+        of_another.write("first\n").unwrap();
         log.bytes = FILE_BYTES;
         log.write("second\n").unwrap();
+        of_another.write("third\n").unwrap();
+        of_another.is_torn = true;
+        of_another.write("fourth\n").unwrap();
         let text = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
-        assert_eq!((text(BEFORE).as_str(), text(NAME).as_str()), ("first\n", "second\n"));
+        assert_eq!(
+            (text(BEFORE).as_str(), text(NAME).as_str()),
+            ("first\n", "second\nthird\n\nfourth\n")
+        );
         note_command(folder.path(), Act::Changes, "uid 1000", "store expire", 1_500_000_000)
             .unwrap();
         let expected = concat!(
             r#"{"time":"1970-01-01T00:00:01.500Z","who":"uid 1000","#,
             r#""what":"store expire","status":null}"#
         );
-        assert_eq!(text(NAME), format!("second\n{expected}\n"));
+        assert_eq!(text(NAME), format!("second\nthird\n\nfourth\n{expected}\n"));
     }
 }

@@ -22,7 +22,7 @@ const THREAD_NAME: &str = "timesink-log";
 
 /// Spans that come again within so long are known, and up to twice as long: exporters give up long
 /// before.
-const SEEN_FOR: Duration = Duration::from_mins(10);
+pub(crate) const SEEN_FOR: Duration = Duration::from_mins(10);
 
 /// Where exports are not answered after a sync: between two of them.
 const SYNC_EVERY: Duration = Duration::from_secs(1);

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use timesink_store::{Logged, Recovery, WriterLock, memory_bytes};
-use timesink_tables::{Joining, Settle, Tables};
+use timesink_tables::{Joining, Settle, Tables, hour_of};
 use tokio::runtime::{Builder, Runtime};
 
 use self::spare::Spare;
-use self::steady::Steady;
+use self::steady::{Clock, Steady};
 use crate::Error;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
@@ -47,6 +47,10 @@ const CATCH_UP_EVERY: Duration = Duration::from_mins(1);
 /// Of the memory for what is received, the share above which the tables do not wait for more: above
 /// what window and unsettled traces take in the long run.
 const FULL_SHARE: f64 = 0.9;
+
+/// One part of so many of it stored spans may take that are read because others of their traces
+/// came late.
+const READ_PARTS: u64 = 8;
 
 /// Then a file holds at least this part of what it is to hold: one of so many.
 const FLUSH_PARTS: u64 = 8;
@@ -110,7 +114,8 @@ impl Flusher {
     ///
     /// # Errors
     ///
-    /// [`Error::Start`] when the system has no thread.
+    /// [`Error::Start`] when the system has no thread, [`Error::Tables`] when the tables cannot be
+    /// read.
     pub(crate) fn start(
         intake: Arc<Intake>,
         store: Opened,
@@ -118,9 +123,10 @@ impl Flusher {
         settle: Duration,
         metrics: Metrics,
     ) -> Result<(Self, Sender<ToTables>), Error> {
-        let Opened { tables, runtime, recovery, lock } = store;
+        let Opened { mut tables, runtime, recovery, lock } = store;
+        tables.read_at_most(intake.memory_bytes_max() / READ_PARTS);
         let (sender, parts) = channel();
-        let clock = Steady::new(Instant::now(), tables.now());
+        let clock = Steady::new(Instant::now(), tables.now(), tables.written_last()?);
         intake.recovering();
         let mut work = Work {
             intake,
@@ -148,6 +154,9 @@ impl Flusher {
             unsettled_since: None,
             is_recovering: true,
         };
+        if !work.clock.is_right(Instant::now()) {
+            work.clock_jumped();
+        }
         let thread = std::thread::Builder::new()
             .name(THREAD_NAME.to_owned())
             .spawn(move || {
@@ -381,19 +390,22 @@ impl Work {
     fn make_room(&mut self) {
         if self.maintained.elapsed() >= MAINTAIN_EVERY {
             self.maintained = Instant::now();
-            let is_steady = self.clock.look(self.maintained, self.tables.now());
+            let clock = self.clock.look(self.maintained, self.tables.now());
+            if clock == Clock::Jumped {
+                self.clock_jumped();
+            }
             self.is_joining = true;
             let has_time = self.spare.look(self.maintained);
             self.joining = if has_time { Joining::Merge } else { Joining::Splice };
             let ago = |time: Duration| self.tables.now().saturating_sub(time.as_nanos() as i64);
-            let (kept, unused) = (ago(self.options.keep), ago(SWEEP_AFTER));
+            let kept = ago(self.options.keep);
             let bytes_max = self.options.bytes_max;
             // Each step is taken, also if the one before failed: a full disk is to become emptier.
             self.try_to("take out old rows", async |tables| {
-                tables.expire(is_steady.then_some(kept), bytes_max).await.map(drop)
+                tables.expire((clock == Clock::Right).then_some(kept), bytes_max).await.map(drop)
             });
             self.try_to("remove files that nobody needs", async |tables| {
-                tables.sweep(unused).await.map(drop)
+                tables.sweep(SWEEP_AFTER).await.map(drop)
             });
         }
     }
@@ -509,6 +521,19 @@ impl Work {
     fn catch_up(&mut self) {
         self.caught_up = Instant::now();
         self.try_to("note what the tables have", Tables::catch_up);
+    }
+
+    /// Says that rows do not go for their age for a while: the system's clock may be wrong.
+    fn clock_jumped(&mut self) {
+        self.metrics.clock_jumped();
+        if let Some(troubles) = &self.options.troubles {
+            let now = hour_of(self.tables.now());
+            // Full: whoever should read it does not.
+            let _ = troubles.try_send(format!(
+                "the system's clock says {now}, far from what it said before: for a day no row is \
+                 taken out for its age, `timesink store expire --before` does it"
+            ));
+        }
     }
 
     /// Says what goes wrong, once as long as it stays the same.

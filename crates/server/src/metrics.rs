@@ -69,6 +69,7 @@ struct Counted {
     flush_time: Histogram,
     flush_failures: Counter,
     maintenance_failures: Counter,
+    clock_jumps: Counter,
     live: Live,
 }
 
@@ -179,6 +180,10 @@ impl Metrics {
         let maintenance_failures = Counter::default();
         let help = "Attempts to join small files or to take out old ones that failed";
         tables.register("maintenance_failures", help, maintenance_failures.clone());
+        let clock_jumps = Counter::default();
+        let help = "Times that the system's clock was far from what it had said before: for a day \
+                    no row is taken out for its age";
+        tables.register("clock_jumps", help, clock_jumps.clone());
         let live = Live::register(registry.sub_registry_with_prefix("live"));
         Self(Arc::new(Counted {
             registry,
@@ -208,6 +213,7 @@ impl Metrics {
             flush_time,
             flush_failures,
             maintenance_failures,
+            clock_jumps,
             live,
         }))
     }
@@ -326,6 +332,11 @@ impl Metrics {
     /// Counts that the tables' files could not be looked after.
     pub(crate) fn not_maintained(&self) {
         self.0.maintenance_failures.inc();
+    }
+
+    /// Counts that the system's clock may be wrong.
+    pub(crate) fn clock_jumped(&self) {
+        self.0.clock_jumps.inc();
     }
 
     pub(crate) fn polled(&self, time: Duration) {

@@ -43,8 +43,15 @@ pub(crate) struct Tls(Arc<Shared>);
 struct Shared {
     files: TlsFiles,
     config: RwLock<Arc<ServerConfig>>,
-    /// What the files were when they were read last, whether that went well or not.
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<LastRead>,
+}
+
+/// What the files were when they were read last, and whether they could be used: if not, that may
+/// change without them.
+#[derive(Debug)]
+struct LastRead {
+    seen: Vec<Seen>,
+    are_used: bool,
 }
 
 /// By what a file that has changed is told: its time and length.
@@ -57,7 +64,7 @@ impl Tls {
     ///
     /// [`Error::Tls`] when one cannot be read, or they do not belong together.
     pub(crate) fn load(files: TlsFiles) -> Result<Self, Error> {
-        let seen = Mutex::new(seen(&files));
+        let seen = Mutex::new(LastRead { seen: seen(&files), are_used: true });
         let config = RwLock::new(Arc::new(config(&files)?));
         Ok(Self(Arc::new(Shared { files, config, seen })))
     }
@@ -94,12 +101,26 @@ impl Shared {
     fn refresh(&self) -> Result<(), Error> {
         let now = seen(&self.files);
         let mut last = locked(&self.seen);
-        if *last != now {
-            *last = now;
-            let config = Arc::new(config(&self.files)?);
-            *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        let has_changed = last.seen != now;
+        if !has_changed && last.are_used {
+            return Ok(());
         }
-        Ok(())
+        let read = config(&self.files);
+        *last = LastRead { seen: now, are_used: read.is_ok() };
+        match read {
+            Ok(config) => {
+                *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+                Ok(())
+            }
+            // Told once.
+            Err(error) => {
+                if has_changed {
+                    Err(error)
+                } else {
+                    Ok(())
+                }
+            }
+        }
     }
 }
 

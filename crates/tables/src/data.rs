@@ -1,9 +1,10 @@
 //! A data directory: the tables, and the log behind them. [`Tables`] writes, [`Look`] reads.
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use object_store::ObjectStore;
@@ -20,6 +21,10 @@ use crate::{
 
 /// Findings are kept for thirteen months, ns: to be compared with the same time of the last year.
 const FINDINGS_KEPT_NANOS: i64 = 400 * 24 * 3600 * 1_000_000_000;
+
+/// Of the bytes that the tables may take, `quarantine` takes at most one part of so many: a sender
+/// whose clock is wrong drives nobody else's spans out.
+const QUARANTINE_PARTS: u64 = 10;
 
 /// A writer can bring rows into the tables, and let the log go, between the two looks of a reader:
 /// then it looks again.
@@ -174,6 +179,13 @@ impl Tables {
         self.walked.settle(&self.spans, settle, Instant::now()).await
     }
 
+    /// Sets how much memory, bytes, stored spans may take at once that are read because others of
+    /// their traces came late. What is too much together is walked in parts; a trace that is too
+    /// large by itself is walked without its stored spans: those that came have facts of their own.
+    pub fn read_at_most(&mut self, bytes: u64) {
+        self.walked.read_bytes_max = bytes;
+    }
+
     /// Notes in the tables that they lack nothing of the log: then readers pass by what it still
     /// holds.
     ///
@@ -191,9 +203,10 @@ impl Tables {
         Ok(())
     }
 
-    /// Takes rows out that begin before a time, ns since the epoch, and the oldest spans beyond
-    /// `bytes_max`, with what belongs to them; returns how many files held them. All tables are
-    /// looked at, also if one fails: a full disk is to become emptier.
+    /// Takes rows out that begin before a time, ns since the epoch, if one is named, findings that
+    /// are too old then, and the oldest spans, with what belongs to them, until all tables take
+    /// `bytes_max`, about; returns how many files held them. All tables are looked at, also if one
+    /// fails: a full disk is to become emptier.
     ///
     /// # Errors
     ///
@@ -204,31 +217,54 @@ impl Tables {
         bytes_max: Option<u64>,
     ) -> Result<usize, Error> {
         let first = before.map(hour_of);
-        let spans = self.spans.expire(first.as_deref(), bytes_max).await;
-        let quarantine = self.quarantine.expire(first.as_deref(), None).await;
-        // Facts of spans that are gone are of no use.
-        let oldest = self.spans.oldest_hour()?;
-        let bytes_max = oldest.is_none().then_some(0);
-        let first = first.max(oldest);
-        let facts = self.walked.facts.expire(first.as_deref(), bytes_max).await;
-        let gaps = self.walked.gaps.expire(first.as_deref(), bytes_max).await;
+        let of_quarantine = bytes_max.map(|max| max / QUARANTINE_PARTS);
+        let quarantine = self.quarantine.expire(first.as_deref(), of_quarantine).await;
+        let of_spans = bytes_max.map(|max| self.bytes_of_spans(max)).transpose()?;
+        let spans = self.spans.expire(first.as_deref(), of_spans).await;
+        // Facts of spans that are gone are of no use; the others stay as long as their spans.
+        let first = first.max(self.spans.oldest_hour()?);
+        let hours: HashSet<_> = self.spans.files()?.into_iter().map(|file| file.hour).collect();
+        let are_gone = |file: &LiveFile| match file.hour {
+            // Spans of many hours, and their facts, lie in files of no hour.
+            _ if hours.is_empty() => true,
+            None => first.as_deref().is_some_and(|first| file.age() < first),
+            Some(_) => !hours.contains(&file.hour) && !hours.contains(&None),
+        };
+        let Walked { facts, gaps, .. } = &mut self.walked;
+        let facts = facts.expire_of(None, Some(0), are_gone).await;
+        let gaps = gaps.expire_of(None, Some(0), are_gone).await;
         let old = hour_of(self.now().saturating_sub(FINDINGS_KEPT_NANOS));
-        let findings = self.findings.expire(Some(&old), None).await;
+        let findings = self.findings.expire(before.map(|_| &old[..]), None).await;
         let others = quarantine?.len() + facts?.len() + gaps?.len() + findings?.len();
         Ok(spans?.len() + others)
     }
 
-    /// Removes files that are no part of the tables, and were seen to be none by then, ns since the
-    /// epoch; returns how many.
+    /// Returns how much spans may take, bytes, for all tables to take at most so much: facts and gaps
+    /// go with them.
+    fn bytes_of_spans(&self, max: u64) -> Result<u64, Error> {
+        let bytes = |table: &Table| {
+            let files = table.files()?;
+            Ok::<_, Error>(files.iter().map(|file| file.bytes).sum::<u64>())
+        };
+        let Walked { facts, gaps, .. } = &self.walked;
+        let spans = u128::from(bytes(&self.spans)?);
+        let with_facts = spans + u128::from(bytes(facts)?) + u128::from(bytes(gaps)?);
+        let others = bytes(&self.quarantine)? + bytes(&self.findings)?;
+        let room = u128::from(max.saturating_sub(others));
+        Ok((room * spans / with_facts.max(1)) as u64)
+    }
+
+    /// Removes files that are no part of the tables, and were seen to be none so long ago; returns
+    /// how many.
     ///
     /// # Errors
     ///
     /// As [`Table::sweep`].
-    pub async fn sweep(&mut self, seen_before: i64) -> Result<usize, Error> {
-        let spans = self.spans.sweep(seen_before).await;
+    pub async fn sweep(&mut self, seen_for: Duration) -> Result<usize, Error> {
+        let spans = self.spans.sweep(seen_for).await;
         let mut swept = 0;
         for table in self.others() {
-            swept += table.sweep(seen_before).await?;
+            swept += table.sweep(seen_for).await?;
         }
         Ok(spans? + swept)
     }
@@ -239,8 +275,8 @@ impl Tables {
     ///
     /// As [`Table::sweep`].
     pub async fn sweep_now(&mut self) -> Result<usize, Error> {
-        self.sweep(i64::MIN).await?;
-        self.sweep(i64::MAX).await
+        self.sweep(Duration::MAX).await?;
+        self.sweep(Duration::ZERO).await
     }
 
     /// Joins some small files, of hours that were over at a time, ns since the epoch, also few and
@@ -300,6 +336,7 @@ impl Tables {
     ///
     /// As [`Table::append`].
     pub async fn take_all(&mut self, look: &Look) -> Result<(), Error> {
+        self.note_lost(&look.replayed).await?;
         let Logged { spans, quarantine, record } = &look.behind;
         self.spans.append(&[(*record, spans)]).await?;
         self.quarantine.append(&[(*record, quarantine)]).await?;
@@ -311,6 +348,19 @@ impl Tables {
         }
         self.settle(Settle::AtOnce).await?;
         self.catch_up().await
+    }
+
+    /// Returns when rows were written last, ns since the epoch, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::files`].
+    pub fn written_last(&self) -> Result<Option<i64>, Error> {
+        let mut last = None;
+        for table in [&self.spans, &self.quarantine, &self.walked.facts, &self.findings] {
+            last = last.max(table.files()?.iter().map(|file| file.modified).max());
+        }
+        Ok(last.map(|millis| millis.saturating_mul(NANOS_PER_MILLI)))
     }
 
     /// Returns now, ns since the epoch.

@@ -55,9 +55,12 @@ struct Known {
     last: u32,
     /// When it was walked as a whole, the last time.
     whole: u32,
-    /// How often it was, as far as that is known.
+    /// How often it was, as far as that is known; [`TOO_LARGE`] if it is not any more.
     walks: u32,
 }
+
+/// Of a trace whose stored spans are too many to be read again.
+const TOO_LARGE: u32 = u32::MAX;
 
 impl Known {
     /// Of a trace that was walked as a whole once.
@@ -74,7 +77,7 @@ impl Known {
     fn takes(self, start_millis: i64, now_millis: i64) -> bool {
         let until = self.times().last + LATE_MILLIS_MAX;
         let had_begun = start_millis <= until.max(i64::from(self.whole) * 1000);
-        now_millis <= until || had_begun && self.walks < WALKS_MAX
+        self.walks < TOO_LARGE && (now_millis <= until || had_begun && self.walks < WALKS_MAX)
     }
 }
 
@@ -102,6 +105,28 @@ pub(crate) struct Late {
 }
 
 impl Late {
+    /// Returns how many they are.
+    pub(crate) fn count(&self) -> usize {
+        self.known.len() + self.sought.len()
+    }
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u128> {
+        self.known.iter().chain(&self.sought).copied()
+    }
+
+    /// Keeps so many of them at most; returns the others.
+    pub(crate) fn cut(&mut self, max: usize) -> HashSet<u128> {
+        let mut ids: Vec<u128> = self.ids().collect();
+        if ids.len() <= max {
+            return HashSet::new();
+        }
+        ids.sort_unstable();
+        let left: HashSet<u128> = ids.into_iter().skip(max).collect();
+        self.known.retain(|id| !left.contains(id));
+        self.sought.retain(|id| !left.contains(id));
+        left
+    }
+
     fn take(&mut self, id: u128, known: Known) {
         let first = known.times().first;
         self.known.insert(id);
@@ -136,28 +161,36 @@ impl Default for Done {
 }
 
 impl Done {
-    /// Notes traces that are walked at a time, ms since the epoch, which are `whole` if all that is
-    /// known of them is walked. Where a clock was set back, the earlier time counts: files are not
-    /// passed by.
-    pub(crate) fn add(
-        &mut self,
-        traces: impl IntoIterator<Item = u128>,
-        time: i64,
-        whole: impl Fn(u128) -> bool,
-    ) {
+    /// Notes traces that are walked at a time, ms since the epoch. Where a clock was set back, the
+    /// earlier time counts: files are not passed by.
+    pub(crate) fn add(&mut self, traces: impl IntoIterator<Item = u128>, time: i64) {
         for id in traces {
-            let mut known = match self.known(id) {
+            let known = match self.known(id) {
                 None => Known::new(Times { first: time, last: time }),
                 Some(known) => Known { first: known.first.min(seconds(time)), ..known },
             };
-            if whole(id) {
-                known.whole = known.whole.max(seconds(time));
-                known.walks = known.walks.saturating_add(1);
-            }
             self.young.insert(id, known);
         }
         if self.young.len() > self.young_max {
             self.age();
+        }
+    }
+
+    /// Notes that all was walked that there is of some traces, and that they have facts now.
+    pub(crate) fn walked_whole<'t>(&mut self, traces: impl Iterator<Item = &'t u128>, time: i64) {
+        for id in traces {
+            if let Some(known) = self.young.get_mut(id) {
+                known.whole = known.whole.max(seconds(time));
+                known.walks = known.walks.saturating_add(1);
+            }
+        }
+    }
+
+    /// Notes traces whose stored spans are too many to be read again.
+    pub(crate) fn is_too_large(&mut self, traces: impl Iterator<Item = u128>) {
+        for id in traces {
+            let known = self.known(id).unwrap_or(Known::new(Times { first: 0, last: 0 }));
+            self.young.insert(id, Known { walks: TOO_LARGE, ..known });
         }
     }
 
@@ -229,16 +262,29 @@ impl Done {
         self.young.get(&id).copied().or_else(oldest)
     }
 
+    fn has_generation_of(&self, hash: u64) -> bool {
+        self.generations.iter().any(|older| older.traces.binary_search(&hash).is_ok())
+    }
+
     /// Makes a generation of those that are known, and forgets one if there are too many.
     fn age(&mut self) {
-        let young = std::mem::take(&mut self.young);
         let since = self.generations.back().map_or(i64::MIN, |last| last.times.last);
+        let (stay, young) = std::mem::take(&mut self.young).into_iter().partition(|(id, known)| {
+            known.walks == TOO_LARGE
+                || known.times().first < since && !self.has_generation_of(hash(*id))
+        });
+        let young: HashMap<u128, Known> = young;
+        // Those that were walked before and forgotten are known to be older than a generation says.
+        self.young = stay;
+        if self.young.len() > self.young_max / 2 {
+            self.young.clear();
+        }
         let walked = young.values().map(|known| known.times()).filter(|times| times.first >= since);
         let times = walked.reduce(|all, times| Times {
             first: all.first.min(times.first),
             last: all.last.max(times.last),
         });
-        // Those that were walked before are in an older one, too.
+        // The others are in an older one, too.
         let times = times.unwrap_or(Times { first: since, last: since });
         let mut traces: Vec<u64> = young.into_keys().map(hash).collect();
         traces.sort_unstable();
@@ -283,7 +329,12 @@ mod tests {
     #[test]
     fn a_trace_is_walked_again_for_what_had_begun() {
         let mut done = Done::default();
-        let add = |done: &mut Done, minute: i64, whole| done.add([7], minute * MINUTE, |_| whole);
+        let add = |done: &mut Done, minute: i64, whole| {
+            done.add([7], minute * MINUTE);
+            if whole {
+                done.walked_whole([7].iter(), minute * MINUTE);
+            }
+        };
         add(&mut done, 100, true);
         add(&mut done, 110, true);
         let since_100 = (Some(100), false);
@@ -303,13 +354,17 @@ mod tests {
             add(&mut done, 600, true);
         }
         assert_eq!(place(&late(&done, 7, 10, 600)), NOWHERE, "often enough");
+        done.add([8], 600 * MINUTE);
+        done.is_too_large([8, 9].into_iter());
+        assert_eq!(place(&late(&done, 8, 600, 601)), NOWHERE);
+        assert_eq!(place(&late(&done, 9, 600, 601)), NOWHERE);
     }
 
     #[test]
     fn what_may_have_been_forgotten_is_looked_for_where_it_began() {
         let mut done = Done::default();
         done.know_since(3000 * MINUTE);
-        done.add([7], 3001 * MINUTE, |_| true);
+        done.add([7], 3001 * MINUTE);
         assert_eq!(place(&late(&done, 8, 1440, 3010)), BY_HOUR);
         assert_eq!(place(&late(&done, 8, 3000, 3010)), NOWHERE);
         // It is known since others of it came, and had begun long before.
@@ -329,11 +384,16 @@ mod tests {
         let generations = GENERATIONS_MAX as u128 + 1;
         let ids = |generation: u128| (0..=1000).map(move |id| id + (generation << 88));
         for generation in 0..generations - 1 {
-            done.add(ids(generation), (1000 + generation as i64) * MINUTE, |_| true);
+            done.add(ids(generation), (1000 + generation as i64) * MINUTE);
         }
         assert_eq!((done.young.len(), done.known_since), (0, i64::MIN));
         assert_eq!(place(&late(&done, 5, 999, 1010)), (Some(1000), false));
-        done.add(ids(generations), 2000 * MINUTE, |_| true);
+        // Of a trace that was forgotten older spans were found.
+        let found = 1 << 70;
+        done.add([found], 1500 * MINUTE);
+        done.may_be_written_since(found, 10 * MINUTE);
+        done.add(ids(generations), 2000 * MINUTE);
+        assert_eq!((done.young.len(), done.young[&found].times().first), (1, 10 * MINUTE));
         assert_eq!((done.generations.len(), done.known_since), (GENERATIONS_MAX, 1000 * MINUTE));
         assert_eq!(place(&late(&done, 5, 999, 2001)), BY_HOUR);
         assert_eq!(place(&late(&done, 5 + (1 << 88), 1001, 1010)), (Some(1001), false));

@@ -4,6 +4,7 @@ mod joining;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -18,7 +19,7 @@ use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use timesink_model::schema;
-use timesink_store::trace_ids;
+use timesink_store::{memory_bytes, trace_ids};
 use url::Url;
 
 pub use self::joining::{Compacted, Joining};
@@ -149,8 +150,19 @@ impl Layout {
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) rows: Vec<RecordBatch>,
+    /// The memory that they take, about.
+    pub(crate) bytes: u64,
     /// Each trace that has any, with when the first of their files was written, ms since the epoch.
     pub(crate) traces: HashMap<u128, i64>,
+}
+
+impl Found {
+    /// Adds those of other traces.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.rows.extend(other.rows);
+        self.bytes += other.bytes;
+        self.traces.extend(other.traces);
+    }
 }
 
 /// A table, open to be read and written.
@@ -169,7 +181,7 @@ pub struct Table {
     /// Files that cannot be spliced: they lack a column, or an index.
     unspliced: HashSet<String>,
     /// Files that are no part of it, and when that was first seen, ns since the epoch.
-    left: HashMap<String, i64>,
+    left: HashMap<String, Instant>,
     /// Counts the files that were written since it was opened.
     written: u64,
     /// Tells its files from those of other runs.
@@ -421,13 +433,14 @@ impl Table {
     }
 
     /// Returns the rows that the table has of some traces, with the columns of a schema, from files
-    /// that may have them.
+    /// that may have them; `None` when they take more than `bytes_max` of memory.
     pub(crate) async fn rows_of(
         &self,
         traces: &Arc<HashSet<u128>>,
         may_have: impl Fn(&LiveFile) -> bool,
         columns: &SchemaRef,
-    ) -> Result<Found, Error> {
+        bytes_max: u64,
+    ) -> Result<Option<Found>, Error> {
         let mut found = Found::default();
         for file in self.files_with(traces, may_have)? {
             for batch in rows_of(&self.store(), self.name, &file, traces, columns).await? {
@@ -437,10 +450,14 @@ impl Table {
                     let written = found.traces.entry(trace).or_insert(file.modified);
                     *written = file.modified.min(*written);
                 }
+                found.bytes += memory_bytes(&batch);
                 found.rows.push(batch);
             }
+            if found.bytes > bytes_max {
+                return Ok(None);
+            }
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
     /// Returns since which hour, in hours since the epoch, the table has rows for all that began in
@@ -598,8 +615,23 @@ impl Table {
         first: Option<&str>,
         bytes_max: Option<u64>,
     ) -> Result<Vec<LiveFile>, Error> {
+        self.expire_of(first, bytes_max, |_| true).await
+    }
+
+    /// The same of some files.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::expire`].
+    pub(crate) async fn expire_of(
+        &mut self,
+        first: Option<&str>,
+        bytes_max: Option<u64>,
+        may_go: impl Fn(&LiveFile) -> bool,
+    ) -> Result<Vec<LiveFile>, Error> {
         self.refresh().await?;
         let mut files = self.files()?;
+        files.retain(may_go);
         files.sort_unstable_by(|a, b| (a.age(), &a.path).cmp(&(b.age(), &b.path)));
         let mut held: u64 = files.iter().map(|file| file.bytes).sum();
         let is_expired = |file: &LiveFile| {
@@ -620,14 +652,13 @@ impl Table {
         Ok(files)
     }
 
-    /// Removes files that are no part of the table any more, or never were, and that a call before
-    /// has seen so by `seen_before`, ns since the epoch: readers may still need them till then.
-    /// Returns how many went.
+    /// Removes files that are no part of the table any more, or never were, and that a call has seen
+    /// so at least `seen_for` ago: readers may still need them till then. Returns how many went.
     ///
     /// # Errors
     ///
     /// [`Error::Table`] and [`Error::Read`] when the store refuses.
-    pub async fn sweep(&mut self, seen_before: i64) -> Result<usize, Error> {
+    pub async fn sweep(&mut self, seen_for: Duration) -> Result<usize, Error> {
         self.refresh().await?;
         let live: HashSet<String> = self.files()?.into_iter().map(|file| file.path).collect();
         let store = self.store();
@@ -638,13 +669,14 @@ impl Table {
             let is_rows = path.ends_with(".parquet") && !path.starts_with("_delta_log");
             is_rows && !live.contains(path) || path.ends_with(UNFINISHED)
         };
-        let now = (self.clock)();
+        // Not the system's clock, which may be set.
+        let now = Instant::now();
         let mut left = HashMap::new();
         let mut removed = 0;
         for file in listed.iter().filter(|file| is_left(file)) {
             let path = file.location.to_string();
             match self.left.get(&path) {
-                Some(seen) if *seen < seen_before => {
+                Some(seen) if now.duration_since(*seen) >= seen_for => {
                     store.delete(&file.location).await.map_err(|cause| self.unreadable(cause))?;
                     removed += 1;
                 }

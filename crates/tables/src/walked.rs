@@ -39,6 +39,10 @@ const START: &str = "start_time_unix_nano";
 /// then so many, where spans lack a parent.
 const HOURS_BEFORE: [i64; 2] = [1, 24];
 
+/// Bytes of memory that stored spans of late traces may take at once, when they are read to be
+/// walked again: some 700,000 spans.
+const READ_BYTES_MAX: u64 = 256 << 20;
+
 /// The two tables, and what they lack.
 #[derive(Debug)]
 pub(crate) struct Walked {
@@ -50,8 +54,9 @@ pub(crate) struct Walked {
     options: PassOptions,
     /// The longest that a trace had to settle.
     settle_max: Duration,
-    /// What the pass reads of spans that are in their table.
+    /// What the pass reads of spans that are in their table, and how much of it at once, bytes.
     read: SchemaRef,
+    pub(crate) read_bytes_max: u64,
     clock: fn() -> i64,
 }
 
@@ -80,6 +85,7 @@ impl Walked {
             settle_max: Duration::ZERO,
             options: stored_columns(),
             read: Arc::new(read.schema(&schema::spans::table())),
+            read_bytes_max: READ_BYTES_MAX,
             clock,
         })
     }
@@ -129,8 +135,9 @@ impl Walked {
         self.unsettled.through().max(self.through())
     }
 
-    /// Walks the traces that have settled; all their spans are in the table `spans`. Where a file
-    /// is damaged that has to be read for a late one, they are given up: that file stays so.
+    /// Walks the traces that have settled; all their spans are in the table `spans`. Late ones are
+    /// walked a part at a time, if they are too large together. Where a file is damaged that has to
+    /// be read for a late one, they are given up: that file stays so.
     ///
     /// # Errors
     ///
@@ -144,28 +151,56 @@ impl Walked {
         if let Settle::After(time) = settle {
             self.settle_max = self.settle_max.max(time);
         }
-        let due = self.unsettled.due(settle, now);
+        let mut due = self.unsettled.due(settle, now);
         if due.is_empty() {
             return Ok(());
         }
         let damage = self.know_done().await?;
-        let walked = self.walk(spans, &due).await;
-        if walked.as_ref().is_err_and(Error::is_damage) {
-            // One table may have them already: walked again they would be there twice.
-            self.give_up_on(&due).await?;
+        let mut late_max = usize::MAX;
+        while !due.is_empty() {
+            match self.walk(spans, &due, late_max).await {
+                Ok(Walk::Done(walked)) => due.retain(|id| !walked.contains(id)),
+                Ok(Walk::TooMuch { late }) => late_max = (late / 2).max(1),
+                Err(error) => {
+                    if error.is_damage() {
+                        // One table may have them already: walked again they would be there twice.
+                        self.give_up_on(&due).await?;
+                    }
+                    return Err(error);
+                }
+            }
         }
-        walked.and(damage.map_or(Ok(()), Err))
+        damage.map_or(Ok(()), Err)
     }
 
-    /// Walks traces, with what the tables have of those that are late.
-    async fn walk(&mut self, spans: &Table, due: &HashSet<u128>) -> Result<(), Error> {
-        let through = self.unsettled.through_without(due).max(self.through());
+    /// Walks traces, with what the tables have of those that are late: so many of these at most,
+    /// the others are left. One that is too large by itself is walked without, and so from now on.
+    async fn walk(
+        &mut self,
+        spans: &Table,
+        due: &HashSet<u128>,
+        late_max: usize,
+    ) -> Result<Walk, Error> {
         let refused = |cause| Error::Batch { table: facts::stored().name.to_owned(), cause };
         let mut all = self.unsettled.spans(due).map_err(refused)?;
         let times = times_of(&all).map_err(refused)?;
-        let late = self.done.late(&times, self.now_millis(), self.walked_before());
+        let mut late = self.done.late(&times, self.now_millis(), self.walked_before());
+        let left = late.cut(late_max);
+        let due: HashSet<u128> = due.iter().copied().filter(|id| !left.contains(id)).collect();
+        let through = self.unsettled.through_without(&due).max(self.through());
+        if !left.is_empty() {
+            all = self.unsettled.spans(&due).map_err(refused)?;
+        }
         // Those that came are in the table, too: what comes twice counts once.
-        let mut found = self.spans_of(spans, &late, &times).await?;
+        let mut found = match self.spans_of(spans, &late, &times).await? {
+            Some(found) => found,
+            None if late.count() > 1 => return Ok(Walk::TooMuch { late: late.count() }),
+            None => {
+                self.done.is_too_large(late.ids());
+                late = Late::default();
+                Found::default()
+            }
+        };
         all.append(&mut found.rows);
         let mut times = times_of(&all).map_err(refused)?;
         let walked = timesink_facts::run(all, &self.options).map_err(Error::Walk)?;
@@ -176,14 +211,15 @@ impl Walked {
             again.add(facts, &times);
         }
         // From here on they may have facts, also after an error.
-        let is_whole = |id| late.known.contains(&id) || found.traces.contains_key(&id);
-        self.done.add(due.iter().copied(), self.now_millis(), is_whole);
+        self.done.add(due.iter().copied(), self.now_millis());
         for (&id, &written) in &found.traces {
             self.done.may_be_written_since(id, written);
         }
         self.facts.replace(&again, &walked.facts, through).await?;
         self.gaps.replace(&again, &[walked.gaps], through).await?;
-        self.unsettled.forget(due).map_err(refused)
+        self.done.walked_whole(late.known.iter().chain(found.traces.keys()), self.now_millis());
+        self.unsettled.forget(&due).map_err(refused)?;
+        Ok(Walk::Done(due))
     }
 
     fn now_millis(&self) -> i64 {
@@ -245,30 +281,37 @@ impl Walked {
         self.mark_not_whole(0).await
     }
 
-    /// Returns what a table has of traces that are late, of which spans came at some times.
+    /// Returns what a table has of traces that are late, of which spans came at some times; `None`
+    /// when that is too much.
     async fn spans_of(
         &self,
         spans: &Table,
         late: &Late,
         times: &HashMap<u128, Times>,
-    ) -> Result<Found, Error> {
+    ) -> Result<Option<Found>, Error> {
+        let max = self.read_bytes_max;
         let known = Arc::new(late.known.clone());
         let (since, hours) = (self.written_since(late), Late::hours(&known, times, 1));
         // A process that was down for long walks what was written before that.
         let may_have = |file: &LiveFile| file.modified >= since || hours.have(file);
-        let mut found = spans.rows_of(&known, may_have, &self.read).await?;
+        let Some(mut found) = spans.rows_of(&known, may_have, &self.read, max).await? else {
+            return Ok(None);
+        };
         // When known ones were written is known.
         found.traces.clear();
         let mut sought = late.sought.clone();
         for before in HOURS_BEFORE {
             let of = Arc::new(std::mem::take(&mut sought));
             let hours = Late::hours(&of, times, before);
-            let other = spans.rows_of(&of, |file| hours.have(file), &self.read).await?;
+            let max = max - found.bytes;
+            let may_have = |file: &LiveFile| hours.have(file);
+            let Some(other) = spans.rows_of(&of, may_have, &self.read, max).await? else {
+                return Ok(None);
+            };
             sought = without_a_parent(&other.rows);
-            found.rows.extend(other.rows);
-            found.traces.extend(other.traces);
+            found.add(other);
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
     /// Returns since when files were written that can have rows of traces that are known.
@@ -310,7 +353,7 @@ impl Walked {
         let known: SchemaRef = Arc::new(known_schema());
         for batch in self.facts.read(file, &known).await? {
             let batch = batch?;
-            self.done.add(trace_ids(&batch), file.modified, |_| false);
+            self.done.add(trace_ids(&batch), file.modified);
             // The first of them may have been walked when they had begun, and all of them now.
             let starts = numbers(&batch, START).map_err(refused)?.values();
             for (id, start) in trace_ids(&batch).into_iter().zip(starts) {
@@ -321,6 +364,14 @@ impl Walked {
         }
         Ok(())
     }
+}
+
+/// What came of a walk.
+enum Walk {
+    /// These traces have facts.
+    Done(HashSet<u128>),
+    /// Nothing: the stored spans of so many late ones are too much at once.
+    TooMuch { late: usize },
 }
 
 /// Returns how the trace pass makes what the tables keep, and nothing else.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringViewArray, UInt32Array};
 use arrow::compute::{
     SortColumn, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch,
 };
 use arrow::datatypes::Int64Type;
-use timesink_model::schema::{Columns, Table, facts, gaps};
+use timesink_model::schema::{self, Columns, Table, facts, gaps};
 use timesink_store::{Disk, LocalDisk, Logged};
 use timesink_tables::{DiskStore, Error, Settle, Snapshot, TABLES, Tables, stored_columns};
 use timesink_testkit::disk::{Cut, Fault, ForgetfulDisk};
@@ -47,6 +47,14 @@ fn sorted_by_trace() -> RecordBatch {
 fn every_other(spans: &RecordBatch, first: usize) -> RecordBatch {
     let rows: UInt32Array = (first..spans.num_rows()).step_by(2).map(|row| row as u32).collect();
     take_record_batch(spans, &rows).expect("rows of it")
+}
+
+/// Returns spans as rows of `quarantine`.
+fn quarantined(spans: &RecordBatch) -> RecordBatch {
+    let reason: ArrayRef = Arc::new(StringViewArray::from(vec!["far ahead"; spans.num_rows()]));
+    let columns = spans.columns().iter().cloned().chain([reason]).collect();
+    let schema = Arc::new(schema::quarantine::table().schema());
+    RecordBatch::try_new(schema, columns).expect("rows of it")
 }
 
 fn record(number: u64, spans: RecordBatch) -> Logged {
@@ -110,6 +118,84 @@ async fn late_spans_bring_facts_about_anew() {
         let so_far = walked(&spans.slice(0, from + rows));
         assert_eq!(stored(&disk, folder.path()).await, so_far, "after record {number}");
         assert_eq!((tables.settled_through(), tables.unsettled_bytes()), (number, 0));
+    }
+}
+
+/// Scenario: the same, with little memory for spans that are in the tables.
+/// Guarantee: facts are those of one pass as soon as each trace fits; with none, each span has facts
+/// of its own once, for good: what was too much is not read again.
+#[tokio::test]
+async fn late_spans_are_read_in_parts() {
+    let spans = spans();
+    let third = spans.num_rows() / 3;
+    let whole = walked(&spans);
+    let mut wholes = Vec::new();
+    for bytes in [0, 16 << 10, 64 << 10, 256 << 10, 1 << 20] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+        let mut tables = open(&disk, folder.path()).await.expect("it is made");
+        tables.read_at_most(bytes);
+        for number in 1..=3 {
+            let from = (number as usize - 1) * third;
+            let rows = if number == 3 { spans.num_rows() - from } else { third };
+            let part = record(number, spans.slice(from, rows));
+            tables.append(&[&part]).await.expect("it works");
+            tables.settle(Settle::AtOnce).await.expect("it works");
+        }
+        let stored = stored(&disk, folder.path()).await;
+        let ids = |rows: &RecordBatch| rows.project(&[0, 1]).expect("two columns");
+        assert_eq!(ids(&stored[0]), ids(&whole[0]), "{bytes}");
+        assert_eq!(tables.unsettled_bytes(), 0);
+        wholes.push(stored == whole);
+    }
+    assert_eq!((wholes.first(), wholes.last()), (Some(&false), Some(&true)), "{wholes:?}");
+}
+
+/// Scenario: a trace an hour comes, and what is quarantined; the tables are to take less and less.
+/// Guarantee: they do, the oldest hours go first, whole, and no span that is left lacks its facts.
+#[tokio::test]
+async fn the_oldest_go_until_all_tables_have_room() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+    let mut tables = open(&disk, folder.path()).await.expect("it is made");
+    let batches = notation::spans(&format!("{TRACES}--- x8 every 3600s\n"));
+    let all = concat_batches(&batches[0].schema(), &batches).expect("one schema");
+    let starts = all["start_time_unix_nano"].as_primitive::<Int64Type>().values();
+    let first = starts.iter().min().expect("spans");
+    for hour in 0..8 {
+        let hours = starts.iter().map(|start| Some((start - first) / 3_600_000_000_000 == hour));
+        let spans = filter_record_batch(&all, &hours.collect()).expect("rows of it");
+        let record = hour as u64 + 1;
+        let quarantine = vec![quarantined(&spans)];
+        let part = Logged { spans: vec![spans], quarantine, record, ..Logged::default() };
+        tables.append(&[&part]).await.expect("it works");
+        tables.settle(Settle::AtOnce).await.expect("it works");
+    }
+    let store = Arc::new(DiskStore::new(Arc::clone(&disk), folder.path().join(TABLES)));
+    let files = async |table: &Table| {
+        let snapshot = Snapshot::open(Arc::clone(&store) as _, table).await.expect("it is there");
+        let files = snapshot.files().expect("they are listed");
+        let hours: Vec<_> = files.iter().filter_map(|file| file.hour.clone()).collect();
+        (hours, files.iter().map(|file| file.bytes).sum::<u64>())
+    };
+    let all = async || {
+        let (spans, quarantine) = (schema::spans::table(), schema::quarantine::table());
+        [files(&spans).await, files(&facts::stored()).await, files(&quarantine).await]
+    };
+    let [(hours, spans), (_, of_facts), (_, quarantine)] = all().await;
+    assert_eq!(hours.len(), 8);
+    let mut max = (spans + of_facts + quarantine) * 2;
+    tables.expire(None, Some(max)).await.expect("it works");
+    assert_eq!(all().await[0].0, hours);
+    let mut left = hours.len();
+    while left > 0 {
+        max = max * 4 / 5;
+        tables.expire(None, Some(max)).await.expect("it works");
+        let [(spans, bytes), (with_facts, of_facts), (_, quarantine)] = all().await;
+        assert!(bytes + of_facts + quarantine <= max && quarantine <= max / 10, "{max}");
+        assert!(hours.ends_with(&spans), "{spans:?}");
+        assert_eq!(spans, with_facts);
+        left = spans.len();
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use timesink_model::Severity;
 use timesink_output::Format;
+use timesink_tables::Location;
+use url::Url;
 
 use crate::config::{
     LiveOptions, Options, ReceiverOptions, RedactionOptions, ServeOptions, StoreOptions,
@@ -406,7 +408,7 @@ pub(crate) struct StoreExpireArgs {
     #[arg(long, value_name = "TIME", value_parser = Since::parse)]
     pub(crate) before: Option<Since>,
 
-    /// The oldest spans, until the others take at most so many GiB
+    /// The oldest spans, until all tables take at most so many GiB
     #[arg(long, value_name = "GIB")]
     pub(crate) gib_max: Option<u64>,
 }
@@ -448,6 +450,10 @@ pub(crate) struct StoreRestoreArgs {
     /// The data directory to make: a folder that is empty, or not there yet
     #[command(flatten)]
     pub(crate) data: DataArgs,
+
+    /// Where its tables are to be, in place of its folder: `s3://bucket/prefix`
+    #[arg(long, value_name = "URL", value_parser = Location::parse)]
+    pub(crate) bucket: Option<Url>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,12 +11,13 @@ const KILLS: &str = "20";
 
 /// Builds the binary and runs the tests of the store and of faults, with more kills.
 pub(crate) fn run() -> Result<()> {
-    let test = ["test", "--workspace", "--test", "e2e", "--", "--nocapture", "store::", "faults::"];
-    let mut command = cargo(&test);
+    let target = ["test", "--workspace", "--test", "e2e"];
+    let tests = ["--", "--nocapture", "store::", "faults::", "bucket::", "upkeep::"];
+    let mut command = cargo(&[&target[..], &tests].concat());
     command.env("TIMESINK_BINARY", release_binary()?).env("TIMESINK_TEST_KILLS", KILLS);
     run_command(&mut command)?;
     let targets = ["--test", "table", "--test", "walked", "--test", "log"];
-    let cuts = ["--", "--nocapture", "power", "cut"];
+    let cuts = ["--", "--nocapture", "power", "cut", "fault"];
     let mut command = cargo(&[&["test", "--workspace"][..], &targets, &cuts].concat());
     run_command(command.env("TIMESINK_ALL_POINTS", "1"))
 }

@@ -13,6 +13,7 @@ use arrow::error::ArrowError;
 
 use super::Shared;
 use super::window::{Shed, Window};
+use crate::durable::SEEN_FOR;
 use crate::intake::{Harvest, locked};
 use crate::metrics::Metrics;
 
@@ -24,6 +25,10 @@ pub(super) const THREAD_NAME: &str = "timesink-window";
 /// goes at a time, the less often.
 const SHRINK_ABOVE: f64 = 0.7;
 const SHRINK_TO: f64 = 0.5;
+
+/// Records stay in the log for so long at least: after a start it alone tells which spans have come
+/// before.
+const RECORDS_KEPT_MIN: Duration = SEEN_FOR;
 
 /// It looks this often at least: twice as often as what comes fills a good part of the memory.
 const EVERY_MAX: Duration = Duration::from_millis(250);
@@ -79,7 +84,8 @@ impl Keeper {
             shared.has_gone.store(true, Ordering::Relaxed);
         }
         // Spans of a trace that is kept may be as old again as its last one.
-        let is_old = |(came, _): &(Instant, u64)| now.duration_since(*came) > options.window * 2;
+        let kept = RECORDS_KEPT_MIN.max(options.window * 2);
+        let is_old = |(came, _): &(Instant, u64)| now.duration_since(*came) > kept;
         while let Some((_, record)) = self.records.pop_front_if(|oldest| is_old(oldest)) {
             intake.release(record);
         }

@@ -219,8 +219,11 @@ async fn facts_and_gaps_go_with_their_spans() {
     written.expire(Some(NOW + NANOS_PER_HOUR), None).await.expect("it works");
     let far = early.slice(2, 2);
     check_walked(&disk, &[far.clone(), later[0].clone(), later[1].clone()]).await;
-    let spans = snapshot(&disk, &spans::table()).await.files().expect("they are listed");
-    let bytes: u64 = spans.iter().map(|file| file.bytes).sum();
+    let mut bytes = 0;
+    for table in [spans::table(), facts::stored(), gaps::stored()] {
+        let files = snapshot(&disk, &table).await.files().expect("they are listed");
+        bytes += files.iter().map(|file| file.bytes).sum::<u64>();
+    }
     written.expire(None, Some(bytes - 1)).await.expect("it works");
     check_walked(&disk, &[far, later[1].clone()]).await;
     // Where no spans are left, no facts are.

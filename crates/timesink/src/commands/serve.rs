@@ -8,12 +8,13 @@ use std::sync::mpsc::SyncSender;
 use anyhow::Result;
 use timesink_rules::{Analysis, RuleRun};
 use timesink_server::{
-    Error, Key, Keys, OnAnalysis, Purpose, Role, Server, ServerOptions, StoreOptions, Token,
+    Act, Error, Key, Keys, OnAnalysis, Purpose, Role, Server, ServerOptions, StoreOptions, Token,
 };
 
 use super::Run;
 use crate::analysis;
 use crate::ended::Ended;
+use crate::noted::note;
 use crate::output::{self, Paint, safe};
 use crate::surroundings;
 
@@ -54,6 +55,9 @@ pub(super) fn run_after(
     let on_analysis = telling_news(run.console.paint);
     let purpose = Purpose::Live { engine, limits: config.limits, on_analysis };
     let mut server = Server::start(&options, purpose)?;
+    if let Some(data) = &options.data {
+        note(data, Act::Changes, "serve", run);
+    }
     if let Some(replayed) = server.recovered() {
         output::warn_of_lost_records(run.console, replayed);
         let skipped = replayed.bytes_skipped;
@@ -74,6 +78,9 @@ pub(super) fn run_after(
     server.wait_for_signal();
     if !server.stop() {
         run.console.warn("some requests were cut off: they did not end in time");
+    }
+    if let Some(data) = &options.data {
+        note(data, Act::Changes, "serve ended", run);
     }
     Ok(Ended::Done)
 }

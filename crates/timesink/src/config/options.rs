@@ -333,7 +333,7 @@ pub(crate) struct StoreOptions {
     #[arg(env = "TIMESINK_STORE_KEEP_DAYS", hide_short_help = true)]
     pub(crate) keep_days: Option<u64>,
 
-    /// Most that the spans may take in the tables, in GiB: the oldest go sooner then
+    /// Most that the tables may take, in GiB: the oldest spans go sooner then
     ///
     /// Default: none. Example: `gib_max = 100`.
     #[arg(id = "store.gib_max", long = "store-gib-max", value_name = "GIB")]

@@ -30,11 +30,15 @@ pub(super) async fn tables(
     let traces = Arc::new(unsettled.iter().flat_map(trace_ids).collect::<HashSet<u128>>());
     let made = timesink_facts::run(unsettled, &stored_columns())?;
     let mut of_log = Vec::new();
-    let known = Known::read(&stored, &traces, now_unix_nano).await?;
+    let with_facts = Known::read(&stored, &traces, now_unix_nano).await?;
     for rows in made.facts {
-        of_log.push(known.without(&rows)?);
+        of_log.push(with_facts.without(&rows)?);
     }
-    let known = Known::read(&stored_gaps, &traces, now_unix_nano).await?;
+    let mut known = Known::read(&stored_gaps, &traces, now_unix_nano).await?;
+    // Where a trace was walked, spans without a stored gap have none: facts are written first.
+    if stored.through() <= stored_gaps.through() {
+        known.0.extend(with_facts.0);
+    }
     let gaps_of_log = vec![known.without(&made.gaps)?];
     let table = |name, layout, snapshot, behind| StoredTable { name, layout, snapshot, behind };
     Ok(Some([

@@ -80,7 +80,7 @@ fn tokens_are_for_their_role() {
         let audited = fs::read_to_string(folder.path().join("data/audit.jsonl"));
         audited.expect("it is there")
     };
-    wait_until("three lines", || audited().lines().count() == 3);
+    wait_until("four lines", || audited().lines().count() == 4);
     let audited = audited();
     assert!(audited.contains(r#""what":"GET /api/v1/findings?top=1","status":200"#), "{audited}");
     assert!(audited.contains(r#""who":"the reader""#) && audited.contains("401"), "{audited}");

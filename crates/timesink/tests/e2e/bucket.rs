@@ -189,9 +189,23 @@ fn tables_may_lie_in_a_bucket() {
     assert_eq!(bucket.rows(&data, &format!("{counted} spans")), after);
     let backup = folder.path().join("backup").to_string_lossy().into_owned();
     succeed(&mut bucket.timesink(&["store", "backup", "--data", &data, &backup]));
-    let sql = ["sql", "--format", "json", "--data", &backup, &format!("{counted} facts")];
+    let of_facts = format!("{counted} facts");
+    let sql = ["sql", "--format", "json", "--data", &backup, &of_facts];
     let counted = succeed(timesink().args(sql));
     assert_eq!(serde_json::from_slice::<Value>(&counted.stdout).expect("JSON"), after);
+    let restore = |to: &str, bucket_url: &str| {
+        let to = folder.path().join(to).to_string_lossy().into_owned();
+        let words = ["store", "restore", &backup, "--data", &to, "--bucket", bucket_url];
+        (bucket.timesink(&words).output().expect("it starts"), to)
+    };
+    let (restored, to) = restore("restored", "s3://traces/again");
+    assert_eq!(restored.status.code(), Some(0), "{}", text(&restored.stderr));
+    assert_eq!(bucket.rows(&to, &of_facts), after);
+    assert!(!Path::new(&to).join("tables").exists(), "they are in the bucket");
+    let (refused, to) = restore("restored again", "s3://traces/again");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("another data directory"), "{}", text(&refused.stderr));
+    assert!(!Path::new(&to).exists());
 
     let file = folder.path().join("spans.jsonl").to_string_lossy().into_owned();
     let export = ["store", "export", "--data", &data, "--output", &file];

@@ -126,6 +126,11 @@ fn a_full_disk_loses_nothing() {
             refused += 1;
         }
     }
+    let lost = || serve.metric("timesink_audit_lost_total");
+    let before = lost();
+    while lost() == before {
+        assert!(began.elapsed() < PATIENCE, "lines of the audit log find a place");
+    }
     std::fs::remove_file(&ballast).expect("it is there");
     let mut again = 0;
     while again < 20 {

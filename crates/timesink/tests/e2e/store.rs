@@ -119,14 +119,17 @@ fn number(name: &str) -> Option<u64> {
     std::env::var_os(name).map(|text| text.to_string_lossy().parse().expect("a number"))
 }
 
-/// Returns how long to wait for each kill, 200 to 900 ms, by a number: the same for the same.
+/// Returns how long to wait for each kill, by a number: the same for the same. Every other one comes
+/// within a second, before anything is flushed, the others while spans go into the tables.
 fn pauses(seed: u64) -> impl Iterator<Item = Duration> {
     // SplitMix64: each of its numbers is one of a counter, mixed.
     (1..).map(move |count: u64| {
         let mut mixed = seed.wrapping_add(count.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Duration::from_millis(200 + (mixed ^ (mixed >> 31)) % 700)
+        let mixed = mixed ^ (mixed >> 31);
+        let is_short = count.is_multiple_of(2);
+        Duration::from_millis(if is_short { 200 + mixed % 700 } else { 2400 + mixed % 1600 })
     })
 }
 
@@ -140,7 +143,7 @@ fn kills_take_nothing_that_was_acknowledged() {
     println!("{SEED}={seed}");
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data").to_string_lossy().into_owned();
-    // Traces settle, and get facts, between the kills.
+    // Traces settle, and get facts, before some of the kills.
     let start = || {
         // The window has room for all of them, also after a start.
         let settle = ["--live-settle-seconds", "1", "--receiver-memory-mib-max", "16384"];
@@ -150,6 +153,7 @@ fn kills_take_nothing_that_was_acknowledged() {
     let address = Mutex::new(serve.http.clone());
     let (next, acknowledged, stop) =
         (AtomicU64::new(1), Mutex::new(BTreeMap::new()), AtomicBool::new(false));
+    let mut flushed = 0;
     std::thread::scope(|scope| {
         for _ in 0..EXPORTERS {
             scope.spawn(|| {
@@ -175,6 +179,7 @@ fn kills_take_nothing_that_was_acknowledged() {
             std::thread::sleep(pause);
             kill("-KILL", serve.child.id());
             serve.child.wait().expect("it ends");
+            flushed = files_below(&Path::new(&data).join("tables/spans"), ".parquet").len();
             serve = start();
             (*address.lock().expect("no panic")).clone_from(&serve.http);
         }
@@ -187,6 +192,7 @@ fn kills_take_nothing_that_was_acknowledged() {
         acknowledged.len()
     );
     assert!(again > 0, "no kill hit an export");
+    assert!(flushed > 0, "nothing was in the tables before a kill");
     // The window takes what has arrived at every interval.
     let began = std::time::Instant::now();
     let wanted = format!("timesink_live_spans {}\n", SPANS * acknowledged.len() as u64);
@@ -323,6 +329,8 @@ fn commands_read_what_a_server_keeps() {
         std::thread::sleep(Duration::from_millis(50));
     }
     serve.post(&message(1000));
+    serve.post(&message(1000));
+    assert_eq!(serve.metric("timesink_log_spans_repeated_total"), SPANS);
     let expected = serde_json::json!([{"n": 240, "ids": 240, "traces": 21}]);
     assert_eq!(counted(&data), expected, "while it serves");
     kill("-KILL", serve.child.id());
@@ -756,6 +764,8 @@ fn what_an_operator_does_is_audited() {
     }
     succeed(timesink().args(["rules", "run", "--data", &data]));
     let expected = [
+        "serve",
+        "serve ended",
         "store info",
         "store verify",
         "store compact",

@@ -128,6 +128,13 @@ impl Serve {
         Self { child, rest, grpc, http, web }
     }
 
+    /// Returns what a counter says.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let (_, metrics) = self.get("/metrics", "");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().expect("a count")
+    }
+
     /// Returns status and body of the answer to a GET request.
     pub(crate) fn get(&self, path: &str, headers: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.web).expect("it listens");

@@ -87,9 +87,20 @@ fn connections_are_encrypted() {
     // Longer than it takes to be looked at.
     std::thread::sleep(Duration::from_secs(6));
     assert_eq!(send(&serve, folder)["grpc"], true);
+    let mut command = Command::new(python());
+    command.args(["-c", ASK, "GET", &serve.web, "/metrics", &roots]);
+    command.args([file("client.pem"), file("client.key")]);
+    let metrics = text(&succeed(&mut command).stdout);
+    let count = |name: &str| {
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.expect(name).parse::<u64>().expect("a count")
+    };
+    assert!(count("timesink_tls_reload_failures_total") > 0, "{metrics}");
+    assert!(count("timesink_tls_refused_total") > 1, "{metrics}");
 }
 
-/// Asks a server with a client's certificate; prints the status of the answer, 0 for none.
+/// Asks a server with a client's certificate; prints the status of the answer, 0 for none, then the
+/// answer.
 const ASK: &str = "
 import http.client, ssl, sys
 method, address, path, root, certificate, key = sys.argv[1:]
@@ -98,7 +109,9 @@ context.load_cert_chain(certificate, key)
 connection = http.client.HTTPSConnection(address, timeout=10, context=context)
 try:
     connection.request(method, path, b'{}', {'content-type': 'application/json'})
-    print(connection.getresponse().status)
+    answer = connection.getresponse()
+    print(answer.status)
+    print(answer.read().decode())
 except (OSError, http.client.HTTPException):
     print(0)
 ";
@@ -137,7 +150,7 @@ fn clients_of_another_root_are_let_in_once_it_is_named() {
             command.args(["-c", ASK, method, address, path, &file("root.pem")]);
             command.args([file(&format!("{client}.pem")), file(&format!("{client}.key"))]);
             let status = text(&succeed(&mut command).stdout);
-            status.trim().parse::<u16>().expect("a status")
+            status.lines().next().expect("a line").parse::<u16>().expect("a status")
         })
     };
     let all = || {

@@ -10,6 +10,7 @@ use timesink_server::Exporter;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
+use super::bars::Bars;
 use crate::bench::input::{Input, begin_at, copy};
 use crate::ingest::process::Serving;
 
@@ -24,6 +25,11 @@ pub(super) const JUST_OVER: Duration = Duration::from_mins(10);
 
 /// So long ago its hour is over, too: files are joined while more of them come.
 pub(super) const LONG_OVER: Duration = Duration::from_hours(3);
+
+/// Bars: spans for a second of the server's processor time, and milliseconds until 99 of a hundred
+/// answers at half that rate.
+const SPANS_A_SECOND_MIN: f64 = 60_000.0;
+const ANSWER_MILLIS_MAX: f64 = 50.0;
 
 /// The window holds what it can meanwhile, as it does in use.
 const OPTIONS: [&str; 2] = ["--receiver-memory-mib-max", "4096"];
@@ -64,7 +70,13 @@ const LIVE_ANALYSIS: [&str; 2] = ["timesink-live", timesink_query::THREAD_NAME];
 
 /// Stores at least so many spans that began so long ago, as fast as they are taken, and prints what
 /// that cost.
-pub(super) fn all(input: &Input, data: &Path, spans: usize, begun_before: Duration) -> Result<()> {
+pub(super) fn all(
+    input: &Input,
+    data: &Path,
+    spans: usize,
+    begun_before: Duration,
+    bars: &mut Bars,
+) -> Result<()> {
     let data = data.to_string_lossy();
     let serving = Serving::start(&[&OPTIONS[..], &["--data", &data]].concat())?;
     let runtime = Runtime::new()?;
@@ -91,6 +103,8 @@ pub(super) fn all(input: &Input, data: &Path, spans: usize, begun_before: Durati
         sent as f64 / cpu.saturating_sub(analysis).as_secs_f64(),
         sent as f64 / cpu.as_secs_f64(),
     );
+    let stored = sent as f64 / cpu.saturating_sub(analysis).as_secs_f64();
+    bars.at_least("spans for a second of processor time", stored, SPANS_A_SECOND_MIN);
     Ok(())
 }
 
@@ -117,7 +131,13 @@ async fn send(endpoint: &str, messages: Vec<Vec<u8>>) -> Result<()> {
 }
 
 /// Sends so many spans a second for a while, and prints how long answers took.
-pub(super) fn at_rate(input: &Input, data: &Path, rate: usize, time: Duration) -> Result<()> {
+pub(super) fn at_rate(
+    input: &Input,
+    data: &Path,
+    rate: usize,
+    time: Duration,
+    bars: &mut Bars,
+) -> Result<()> {
     let data = data.to_string_lossy();
     let serving = Serving::start(&[&OPTIONS[..], &["--data", &data]].concat())?;
     let wanted = rate * time.as_secs() as usize;
@@ -165,5 +185,8 @@ pub(super) fn at_rate(input: &Input, data: &Path, rate: usize, time: Duration) -
         times.last().map_or(0.0, |time| time.as_secs_f64() * 1e3),
         times.len() as f64 * each / cpu,
     );
+    if rate as f64 <= SPANS_A_SECOND_MIN / 2.0 {
+        bars.at_most("p99 of the answer, ms", at(0.99), ANSWER_MILLIS_MAX);
+    }
     Ok(())
 }

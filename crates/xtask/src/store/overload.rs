@@ -10,12 +10,17 @@ use timesink_server::Exporter;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
+use super::bars::Bars;
 use super::fill;
 use crate::bench::input::Input;
 use crate::ingest::process::Serving;
 
 /// Memory that the spans taken may hold, MiB.
 const BUDGET_MIB: u64 = 1024;
+
+/// Bars: of what is taken at most, the share that is taken then, and the memory, MiB.
+const TAKEN_PERCENT_MIN: f64 = 80.0;
+const PEAK_MIB_MAX: f64 = 1.2 * BUDGET_MIB as f64;
 
 /// How long each rate is sent for.
 const TIME: Duration = Duration::from_mins(2);
@@ -30,7 +35,7 @@ const COPIES: u8 = 4;
 const RETRYABLE: [&str; 2] = ["currently unavailable", "resource has been exhausted"];
 
 /// Measures what is taken at most, then at twice that rate.
-pub(super) fn twice(input: &Input, folder: &Path) -> Result<()> {
+pub(super) fn twice(input: &Input, folder: &Path, bars: &mut Bars) -> Result<()> {
     let messages = Message::all(input)?;
     let capacity = send(&messages, &folder.join("capacity"), None)?;
     println!(
@@ -43,18 +48,25 @@ pub(super) fn twice(input: &Input, folder: &Path) -> Result<()> {
     let rate = 2.0 * capacity.spans_a_second;
     let overload = send(&messages, &folder.join("overload"), Some(rate))?;
     println!(
-        "at {rate:.0} spans a second: {:.0} taken a second ({:.0} % of that), {} exports refused, \
-         {} of them for good, peak {:.0} MiB",
+        "at {rate:.0} spans a second: {:.0} sent, {:.0} taken a second ({:.0} % of what is taken at \
+         most), {} exports refused, {} of them for good, peak {:.0} MiB",
+        overload.offered_a_second,
         overload.spans_a_second,
         100.0 * overload.spans_a_second / capacity.spans_a_second,
         overload.refused,
         overload.refused_for_good,
         overload.peak_mib
     );
+    let share = 100.0 * overload.spans_a_second / capacity.spans_a_second;
+    bars.at_least("taken of what is taken at most, %", share, TAKEN_PERCENT_MIN);
+    bars.at_most("refused for good", overload.refused_for_good as f64, 0.0);
+    bars.at_most("peak, MiB", overload.peak_mib.max(capacity.peak_mib), PEAK_MIB_MAX);
     Ok(())
 }
 
 struct Sent {
+    /// Also what was refused.
+    offered_a_second: f64,
     spans_a_second: f64,
     refused: usize,
     refused_for_good: usize,
@@ -67,6 +79,8 @@ struct Counts {
     spans: AtomicUsize,
     refused: AtomicUsize,
     refused_for_good: AtomicUsize,
+    /// Spans of exports, taken or not.
+    sent: AtomicUsize,
 }
 
 /// Sends for a while: at a rate, or as fast as answers come.
@@ -104,6 +118,7 @@ fn send(messages: &[Message], folder: &Path, rate: Option<f64>) -> Result<Sent> 
     std::fs::remove_dir_all(folder)?;
     let count = |of: &AtomicUsize| of.load(Ordering::Relaxed);
     Ok(Sent {
+        offered_a_second: count(&counts.sent) as f64 / took.as_secs_f64(),
         spans_a_second: count(&counts.spans) as f64 / took.as_secs_f64(),
         refused: count(&counts.refused),
         refused_for_good: count(&counts.refused_for_good),
@@ -113,6 +128,7 @@ fn send(messages: &[Message], folder: &Path, rate: Option<f64>) -> Result<Sent> 
 
 impl Counts {
     fn note<T>(&self, spans: usize, answer: Result<T, timesink_server::Error>) {
+        self.sent.fetch_add(spans, Ordering::Relaxed);
         let Err(error) = answer else {
             self.spans.fetch_add(spans, Ordering::Relaxed);
             return;

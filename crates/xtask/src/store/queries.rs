@@ -12,10 +12,15 @@ use timesink_query::{Limits, StoredDatabase, StoredTable};
 use timesink_tables::{Layout, Look, Wanted};
 use tokio::runtime::Runtime;
 
+use super::bars::Bars;
 use crate::workspace::{root, target};
 
 /// Runs of a query, after one that makes the files warm.
 const RUNS: usize = 5;
+
+/// Bars: of `DuckDB`'s time.
+const RATIO_MEDIAN_MAX: f64 = 1.2;
+const RATIO_MAX: f64 = 2.0;
 
 /// `P95(x)` is written as each engine has it.
 const QUERIES: [(&str, &str); 10] = [
@@ -79,7 +84,7 @@ const QUERIES: [(&str, &str); 10] = [
 
 /// Runs each query by both engines in turns, so that what else the machine does hits both, and
 /// prints their medians.
-pub(super) fn side_by_side(data: &Path) -> Result<()> {
+pub(super) fn side_by_side(data: &Path, bars: &mut Bars) -> Result<()> {
     let limits = Limits { memory_bytes_max: 8 << 30, ..Limits::default() };
     let runtime = Runtime::new()?;
     let (database, files) = open(data, limits, &runtime)?;
@@ -108,7 +113,10 @@ pub(super) fn side_by_side(data: &Path) -> Result<()> {
         println!("{name:36}{ours:>10.0}{theirs:>10.0}{:>8.2}", ours / theirs);
     }
     let worst = ratios.iter().copied().fold(0.0, f64::max);
-    println!("ratio: median {:.2}, worst {worst:.2}", median(&mut ratios));
+    let median = median(&mut ratios);
+    println!("ratio: median {median:.2}, worst {worst:.2}");
+    bars.at_most("median ratio to DuckDB", median, RATIO_MEDIAN_MAX);
+    bars.at_most("worst ratio to DuckDB", worst, RATIO_MAX);
     Ok(())
 }
 

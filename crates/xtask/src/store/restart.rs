@@ -8,6 +8,7 @@ use timesink_model::schema::spans;
 use timesink_tables::{Location, Snapshot};
 use tokio::runtime::Runtime;
 
+use super::bars::Bars;
 use super::fill;
 use crate::bench::input::Input;
 use crate::ingest::process::Serving;
@@ -18,6 +19,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// All are there when none came for so long: what is left
 /// of them waits for a minute at most.
 const QUIET: Duration = Duration::from_secs(70);
+
+/// The bar.
+const READY_SECONDS_MAX: f64 = 5.0;
 
 /// Bytes of the log.
 const LOG_BYTES: u64 = 1 << 30;
@@ -38,7 +42,7 @@ const OPTIONS: [&str; 8] = [
 ];
 
 /// Fills a log, kills the server, starts it again, and prints how long that took.
-pub(super) fn after_a_kill(input: &Input, data: &Path) -> Result<()> {
+pub(super) fn after_a_kill(input: &Input, data: &Path, bars: &mut Bars) -> Result<()> {
     let text = data.to_string_lossy();
     let options = [&OPTIONS[..], &["--data", &text]].concat();
     let serving = Serving::start(&options)?;
@@ -70,6 +74,7 @@ pub(super) fn after_a_kill(input: &Input, data: &Path) -> Result<()> {
         grown.duration_since(began).as_secs_f64(),
         serving.peak_bytes()? as f64 / 1_048_576.0
     );
+    bars.at_most("ready after, s", ready, READY_SECONDS_MAX);
     Ok(())
 }
 

@@ -190,7 +190,8 @@ async fn spliced_row_groups_stay_as_they_are() {
     assert!(first.bloom_filter_offset().is_some() && first.statistics().is_some());
     let traces_of = |numbers: &[u128]| numbers.iter().copied().collect::<HashSet<u128>>();
     let found = Arc::new(traces_of(&[3, 4, 1 << 40]));
-    let rows = table.rows_of(&found, |_| true, &read.schema()).await.unwrap().rows;
+    let rows = table.rows_of(&found, |_| true, &read.schema(), u64::MAX).await.unwrap();
+    let rows = rows.unwrap().rows;
     assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
     for (trace, is_there) in [(4, true), (3, true), (1 << 40, false)] {
         let may = may_have(&table.store(), "spans", &file, &traces_of(&[trace])).await.unwrap();

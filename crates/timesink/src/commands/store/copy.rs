@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use timesink_server::Act;
+use url::Url;
 
 use super::{Held, hold, look, runtime, verify};
 use crate::cli::{DataArgs, StoreBackupArgs, StoreRestoreArgs};
@@ -15,9 +16,8 @@ use crate::output::warn_of_lost_records;
 
 /// Copies a data directory, also while a server writes there: what was acknowledged before.
 pub(super) fn backup(args: &StoreBackupArgs, run: &mut Run<'_>) -> Result<Ended> {
-    let ended = copy(&args.data.data, &args.folder, run)?;
-    note(&args.data.data, Act::Changes, "store backup", run);
-    Ok(ended)
+    note(&args.data.data, Act::Reads, "store backup", run);
+    copy(&args.data.data, &args.folder, None, run)
 }
 
 /// Makes a data directory of a backup, which is read whole before.
@@ -29,7 +29,7 @@ pub(super) fn restore(args: &StoreRestoreArgs, run: &mut Run<'_>) -> Result<Ende
     if !verified.problems.is_empty() {
         bail!("the backup is damaged, nothing was restored:\n{}", verified.problems.join("\n"));
     }
-    let ended = copy(&args.backup, &args.data.data, run)?;
+    let ended = copy(&args.backup, &args.data.data, args.bucket.as_ref(), run)?;
     note(&args.data.data, Act::Changes, "store restore", run);
     Ok(ended)
 }
@@ -48,7 +48,7 @@ fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::File::open(to.parent().unwrap_or(&to))?.sync_all()
 }
 
-fn copy(from: &Path, to: &Path, run: &mut Run<'_>) -> Result<Ended> {
+fn copy(from: &Path, to: &Path, bucket: Option<&Url>, run: &mut Run<'_>) -> Result<Ended> {
     let is_empty = std::fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_none());
     if to.exists() && !is_empty {
         bail!("`{}` is no empty folder: name one, or one that is not there yet", to.display());
@@ -65,7 +65,12 @@ fn copy(from: &Path, to: &Path, run: &mut Run<'_>) -> Result<Ended> {
         let _progress = run.console.progress("copying files");
         let failed =
             || format!("failed to copy `{}` to `{}`", from.display(), unfinished.display());
-        let Held { mut tables, lock: _lock } = hold(&unfinished, &runtime)?;
+        let Held { mut tables, lock: _lock } = hold(&unfinished, bucket, &runtime)?;
+        if let Some(bucket) = bucket
+            && tables.written_last()?.is_some()
+        {
+            bail!("`{bucket}` has tables: name a place that is empty");
+        }
         runtime.block_on(tables.copy(&found)).with_context(failed)?;
     }
     rename(&unfinished, to).with_context(|| format!("failed to make `{}`", to.display()))?;

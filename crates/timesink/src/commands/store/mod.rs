@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use timesink_store::WriterLock;
 use timesink_tables::{Location, Look, Tables, Wanted, claim};
 use tokio::runtime::{Builder, Runtime};
+use url::Url;
 
 use super::Run;
 use crate::cli::StoreCommand;
@@ -59,14 +60,14 @@ fn hold_made(data: &Path, runtime: &Runtime) -> Result<Held> {
     if Location::of(data).with_context(|| unreadable(data))?.is_none() {
         return Err(timesink_tables::Error::NoTables).with_context(|| unreadable(data));
     }
-    hold(data, runtime)
+    hold(data, None, runtime)
 }
 
-/// Opens a data directory to be written, or makes it.
-fn hold(data: &Path, runtime: &Runtime) -> Result<Held> {
+/// Opens a data directory to be written, or makes it, in a bucket if one is named.
+fn hold(data: &Path, bucket: Option<&Url>, runtime: &Runtime) -> Result<Held> {
     let open = || -> Result<_> {
         let lock = WriterLock::take(data)?;
-        let place = Location::made(data, None)?;
+        let place = Location::made(data, bucket)?;
         runtime.block_on(claim(data, &place))?;
         let tables = runtime.block_on(Tables::open(place.store()?, now_unix_nano))?;
         Ok(Held { tables, lock })

@@ -18,6 +18,7 @@ use crate::output::warn_of_lost_records;
 pub(super) fn compact(args: &DataArgs, run: &mut Run<'_>) -> Result<Ended> {
     let runtime = runtime()?;
     let Held { mut tables, lock: _lock } = hold_made(&args.data, &runtime)?;
+    note(&args.data, Act::Changes, "store compact", run);
     let look = look(&args.data, &runtime, run)?;
     warn_of_lost_records(run.console, &look.replayed);
     let done = {
@@ -30,7 +31,6 @@ pub(super) fn compact(args: &DataArgs, run: &mut Run<'_>) -> Result<Ended> {
     };
     let (Compacted { files_before, files_after }, problem, removed) =
         done.with_context(|| format!("failed to compact `{}`", args.data.display()))?;
-    note(&args.data, Act::Changes, "store compact", run);
     let ended = if problem.is_some() { Ended::Incomplete } else { Ended::Done };
     if let Some(problem) = problem {
         run.console.error(&problem);
@@ -69,6 +69,7 @@ pub(super) fn expire(args: &StoreExpireArgs, run: &mut Run<'_>) -> Result<Ended>
     let runtime = runtime()?;
     let data = &args.data.data;
     let Held { mut tables, lock: _lock } = hold_made(data, &runtime)?;
+    note(data, Act::Changes, "store expire", run);
     let before = args.before.map(|before| before.time(run.surroundings.now_unix_nano));
     let bytes_max = args.gib_max.map(|gib| gib.saturating_mul(1 << 30));
     let done = runtime.block_on(async {
@@ -77,7 +78,6 @@ pub(super) fn expire(args: &StoreExpireArgs, run: &mut Run<'_>) -> Result<Ended>
     });
     let (expired, removed) =
         done.with_context(|| format!("failed to expire rows of `{}`", data.display()))?;
-    note(data, Act::Changes, "store expire", run);
     let (expired, removed) = (counted(expired, "file"), counted(removed, "file"));
     let written =
         writeln!(run.console.out, "the rows of {expired} are out of the tables, {removed} removed");
