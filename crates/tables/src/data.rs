@@ -239,8 +239,8 @@ impl Tables {
         Ok(spans?.len() + others)
     }
 
-    /// Returns how much spans may take, bytes, for all tables to take at most so much: facts and gaps
-    /// go with them.
+    /// Returns how much spans may take, bytes, for all tables to take at most so much: facts and
+    /// gaps go with them.
     fn bytes_of_spans(&self, max: u64) -> Result<u64, Error> {
         let bytes = |table: &Table| {
             let files = table.files()?;

@@ -652,8 +652,9 @@ impl Table {
         Ok(files)
     }
 
-    /// Removes files that are no part of the table any more, or never were, and that a call has seen
-    /// so at least `seen_for` ago: readers may still need them till then. Returns how many went.
+    /// Removes files that are no part of the table any more, or never were, and that a call has
+    /// seen so at least `seen_for` ago: readers may still need them till then. Returns how many
+    /// went.
     ///
     /// # Errors
     ///

@@ -122,8 +122,8 @@ async fn late_spans_bring_facts_about_anew() {
 }
 
 /// Scenario: the same, with little memory for spans that are in the tables.
-/// Guarantee: facts are those of one pass as soon as each trace fits; with none, each span has facts
-/// of its own once, for good: what was too much is not read again.
+/// Guarantee: facts are those of one pass as soon as each trace fits; with none, each span has
+/// facts of its own once, for good: what was too much is not read again.
 #[tokio::test]
 async fn late_spans_are_read_in_parts() {
     let spans = spans();
@@ -167,7 +167,7 @@ async fn the_oldest_go_until_all_tables_have_room() {
         let spans = filter_record_batch(&all, &hours.collect()).expect("rows of it");
         let record = hour as u64 + 1;
         let quarantine = vec![quarantined(&spans)];
-        let part = Logged { spans: vec![spans], quarantine, record, ..Logged::default() };
+        let part = Logged { spans: vec![spans], quarantine, record };
         tables.append(&[&part]).await.expect("it works");
         tables.settle(Settle::AtOnce).await.expect("it works");
     }

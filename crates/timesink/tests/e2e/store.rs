@@ -119,8 +119,8 @@ fn number(name: &str) -> Option<u64> {
     std::env::var_os(name).map(|text| text.to_string_lossy().parse().expect("a number"))
 }
 
-/// Returns how long to wait for each kill, by a number: the same for the same. Every other one comes
-/// within a second, before anything is flushed, the others while spans go into the tables.
+/// Returns how long to wait for each kill, by a number: the same for the same. Every other one
+/// comes within a second, before anything is flushed, the others while spans go into the tables.
 fn pauses(seed: u64) -> impl Iterator<Item = Duration> {
     // SplitMix64: each of its numbers is one of a counter, mixed.
     (1..).map(move |count: u64| {

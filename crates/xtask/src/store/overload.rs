@@ -48,8 +48,8 @@ pub(super) fn twice(input: &Input, folder: &Path, bars: &mut Bars) -> Result<()>
     let rate = 2.0 * capacity.spans_a_second;
     let overload = send(&messages, &folder.join("overload"), Some(rate))?;
     println!(
-        "at {rate:.0} spans a second: {:.0} sent, {:.0} taken a second ({:.0} % of what is taken at \
-         most), {} exports refused, {} of them for good, peak {:.0} MiB",
+        "at {rate:.0} spans a second: {:.0} sent, {:.0} taken a second ({:.0} % of what is taken \
+         at most), {} exports refused, {} of them for good, peak {:.0} MiB",
         overload.offered_a_second,
         overload.spans_a_second,
         100.0 * overload.spans_a_second / capacity.spans_a_second,
