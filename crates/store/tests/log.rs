@@ -297,6 +297,29 @@ fn damage_costs_itself_and_is_told() {
     assert_eq!(lost + read.len() as u64, 39);
 }
 
+/// Scenario: a record is answered before it is synced, the sync fails, others follow, and the power
+/// is cut.
+/// Guarantee: that it is gone is told; of one that was not answered it is not.
+#[test]
+fn what_was_answered_and_is_gone_is_told() {
+    for is_answered in [false, true] {
+        let disk = ForgetfulDisk::default();
+        let (mut log, _, _) = open(&disk, 0).expect("it opens");
+        log.append(&[(1, b"safe")]).and_then(|_| log.sync()).expect("it works");
+        log.append(&[(1, b"answered")]).expect("it works");
+        if is_answered {
+            log.answered();
+        }
+        disk.fail(Fault::Once { at: disk.operations() });
+        log.sync().expect_err("the disk fails");
+        log.append(&[(1, b"later")]).and_then(|_| log.sync()).expect("it works again");
+        let (_, replayed, read) =
+            open(&disk.after_power_cut(Survival::Synced), 0).expect("it opens");
+        assert_eq!(read.iter().map(|read| read.0).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(replayed.lost, if is_answered { vec![2..=2] } else { Vec::new() });
+    }
+}
+
 #[test]
 fn what_is_none_of_ours_is_left_alone() {
     let disk = ForgetfulDisk::default();

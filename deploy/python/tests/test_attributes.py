@@ -22,6 +22,7 @@ from sqlalchemy.util.concurrency import greenlet_spawn
 
 import timesink_otel
 from support import line_of
+from timesink_otel import processor
 from timesink_otel.settings import DETAIL_PER_SECOND_MAX
 from timesink_otel.user_code import CODES_MAX, UserCode
 
@@ -74,6 +75,72 @@ def test_span_that_starts_where_its_parent_does_repeats_neither_thread_nor_loop(
             assert set(span.attributes) - {"thread.name"} == expected, name
     assert len(companion.named("stays")) == 2
     assert companion.named("moved")[0].attributes["timesink.event_loop"] is False
+
+
+@pytest.mark.parametrize("keeps_fields", [True, False])
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_requests_that_are_not_told_in_detail_say_what_differs(
+    companion, monkeypatch, keeps_fields, new_loop
+):
+    monkeypatch.setattr(processor, "KEEPS_FIELDS", keeps_fields)
+    seen = []
+
+    def start(name, *context):
+        return companion.tracer.start_span(name, *context, kind=SpanKind.CLIENT, start_time=10**9)
+
+    def spans_of_watch():
+        (watch,) = timesink_otel._companion.probes["event_loop"]._watches.values()
+        return set(watch.spans)
+
+    async def main():
+        for _ in range(DETAIL_PER_SECOND_MAX + 2):
+            with companion.tracer.start_as_current_span("request", start_time=10**9) as request:
+                query = start("query")
+                below = start("below", set_span_in_context(query))
+                opened = {span.context.span_id for span in (request, query, below)}
+                seen.append(spans_of_watch() == opened)
+                query.end()
+                # It is open longer than what is above it.
+                start("late", set_span_in_context(below)).end()
+                below.end()
+                await asyncio.to_thread(lambda: start("in thread").end())
+                seen.append(spans_of_watch() == {request.context.span_id})
+            start("after", set_span_in_context(request)).end()
+            seen.append(not spans_of_watch())
+
+    loop = new_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    place, line = {"thread.id", "timesink.event_loop"}, {"code.line.number"}
+    expected = {
+        "request": set(),
+        "query": set(),
+        "below": set(),
+        "late": set(),
+        "in thread": place,
+        "after": set(),
+    }
+    for name, told in expected.items():
+        spans = companion.named(name)
+        assert set(spans[-1].attributes) - {"thread.name"} == told, name
+        assert name == "request" or line <= set(spans[0].attributes), name
+    assert all(seen) and len(seen) == 3 * (DETAIL_PER_SECOND_MAX + 2)
+    assert not timesink_otel._companion.processor._open
+
+
+def test_spans_that_never_end_are_bounded(companion, monkeypatch):
+    monkeypatch.setattr(processor, "OPEN_MAX", 10)
+    inside = timesink_otel._companion.processor
+
+    async def main():
+        with companion.tracer.start_as_current_span("request"):
+            for _ in range(100):
+                companion.tracer.start_span("never ends")
+                assert len(inside._open) <= 10
+            companion.tracer.start_span("query").end()
+
+    asyncio.run(main())
+    assert len(companion.named("query")) == 1
 
 
 def test_thread_without_a_loop_tells_its_name_and_that_once_a_second(companion):

@@ -1,7 +1,8 @@
 """The span processor: attributes at the start of spans, and which spans are open on a loop.
 
 It runs inside the service at every span, so each line here is paid for some thousand times a
-second: one dictionary, one call of the SDK, nothing at the end but a look into a dictionary.
+second. Most spans start where their parent does and tell nothing: they are noted as open, and that
+is all.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import sys
 from asyncio import _get_running_loop
 from threading import get_ident
 
-from opentelemetry.sdk.trace import SpanProcessor
-from opentelemetry.trace import SpanKind, get_current_span
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.trace import SpanContext, SpanKind, get_current_span
 
 from timesink_otel.detail import Detail
 from timesink_otel.emitter import SCOPE
@@ -29,7 +30,63 @@ _ASGI_EVENTS = (" http send", " http receive", " websocket send", " websocket re
 # Threads of which it is known in which second they last told what they always are. Their ids come
 # again; a process that makes new ones for ever forgets them all.
 THREADS_MAX = 4096
+# Open spans of which is known where they started. Those that never end make it forget all of them:
+# spans below them look at what their parent says.
+OPEN_MAX = 4096
 _SECOND_NANOS = 1_000_000_000
+
+
+def _keeps_fields():
+    """Tells whether spans have their fields where `on_start` looks: properties cost ten times that.
+
+    They have since version 1.0. Where they do not, all spans are looked at in full.
+    """
+    try:
+        above, own = SpanContext(1, 2, False), SpanContext(1, 3, False)
+        span = ReadableSpan("x", context=own, parent=above, start_time=4)
+        return (span._context[1], span._parent[1], span._start_time) == (3, 2, 4)
+    except Exception:
+        return False
+
+
+KEEPS_FIELDS = _keeps_fields()
+
+
+class Here:
+    """Where a span started."""
+
+    __slots__ = (
+        "process",
+        "thread_id",
+        "loop",
+        "watch",
+        "loops",
+        "tells_loop",
+        "tells_detail",
+        "until",
+    )
+
+    def __init__(self, process, loop, watch, event_loop):
+        self.process = process
+        self.thread_id = get_ident()
+        self.loop = loop
+        # What watches the loop and knows that the span is open there, if anything does.
+        self.watch = watch
+        # What was known of the process's loops, and whether that is to be said.
+        self.loops = event_loop.loops
+        self.tells_loop = event_loop.is_told(loop, watch)
+        # Whether it and those below it are told in detail.
+        self.tells_detail = False
+        # Spans that start here below it tell nothing before this time, ns since the epoch.
+        self.until = 0
+
+    def is_as(self, other):
+        """Tells whether spans of both would say the same of where they started."""
+        return (
+            self.thread_id == other.thread_id
+            and (self.loop is None) is (other.loop is None)
+            and self.tells_loop is other.tells_loop
+        )
 
 
 class Processor(SpanProcessor):
@@ -44,18 +101,36 @@ class Processor(SpanProcessor):
 
     def _begin(self):
         self._seconds = {}
+        # Span id -> where it started.
+        self._open = {}
         self._detail = Detail(self._detail_per_second_max)
         # Of another process than the one in which a span started, by whatever it was forked.
         self._process = object()
 
     def on_start(self, span, parent_context=None):
-        if self.on:
-            # The SDK lets what a processor raises through to the service.
-            try:
-                self._started(span, parent_context)
-            except Exception as error:
-                self.on = False
-                _log.warning("timesink-otel is off: %r", error)
+        if not self.on:
+            return
+        # The SDK lets what a processor raises through to the service.
+        try:
+            parent = span._parent if KEEPS_FIELDS else None
+            above = None if parent is None else self._open.get(parent[1])
+            if (
+                above is None
+                or above.until <= span._start_time
+                or above.thread_id != get_ident()
+                or above.loop is not _get_running_loop()
+                or above.loops is not self._event_loop.loops
+                or OPEN_MAX <= len(self._open)
+            ):
+                return self._started(span, parent_context)
+            # It starts where one above it did, which is open: there is nothing to tell.
+            span_id = span._context[1]
+            self._open[span_id] = above
+            if above.watch is not None:
+                self._event_loop.noted(above.watch, span_id)
+        except Exception as error:
+            self.on = False
+            _log.warning("timesink-otel is off: %r", error)
 
     def _started(self, span, parent_context):
         if span.name.endswith(_ASGI_EVENTS) or span.instrumentation_scope.name == SCOPE:
@@ -63,28 +138,37 @@ class Processor(SpanProcessor):
         attributes = {}
         loop = _get_running_loop()
         kind = span.kind
+        watch = None
+        if loop is not None and self._event_loop.on:
+            watch = self._event_loop.opened(span, loop)
         if not span.context.trace_flags.sampled:
             # Nobody gets to read it, but while it is open its loop is watched.
-            if self._event_loop.on and loop is not None:
-                self._event_loop.opened(span, loop)
             return
+        here = Here(self._process, loop, watch, self._event_loop)
+        if len(self._open) >= OPEN_MAX:
+            self._open.clear()
+        self._open[span.context.span_id] = here
         second = span.start_time // _SECOND_NANOS
         is_first = self._is_first_of_second(second)
-        parent = get_current_span(parent_context)
-        tells_loop = self._event_loop.on and self._event_loop.watches(span, loop)
-        here = (self._process, get_ident(), loop is not None, tells_loop)
-        above = getattr(parent, "_timesink_here", None)
+        tells_loop = here.tells_loop
+        parent, above = span.parent, None
+        inherits = parent is not None and not parent.is_remote
+        if inherits:
+            above = self._open.get(parent.span_id)
+            if above is None:
+                # One that has ended, or of the process that this one was forked from.
+                above = getattr(get_current_span(parent_context), "_timesink_here", None)
         span._timesink_here = here
-        if above is None or above[0] is not self._process:
+        if above is None or above.process is not self._process:
             tells_detail = self._detail.admits(span.name, second)
-            # Below a span of the process that this one was forked from, readers would take its.
-            inherits = above is not None
-            is_usual = self._event_loop.is_usual(loop, tells_loop)
-            tells_here = tells_detail or inherits or not is_usual
+            # Readers would take what a span says that is not known here, or of another process.
+            tells_here = tells_detail or inherits or not self._event_loop.is_usual(loop, tells_loop)
         else:
-            tells_detail = parent._timesink_detail
-            tells_here = above != here
-        span._timesink_detail = tells_detail
+            tells_detail = above.tells_detail
+            tells_here = not above.is_as(here)
+        here.tells_detail = span._timesink_detail = tells_detail
+        if not tells_detail:
+            here.until = (second + 1) * _SECOND_NANOS
         # Most spans start where their parent does, or where all requests do: to say it again would
         # cost more than all else here. The first of each second says it all the same, lest it hang
         # on one span.
@@ -119,8 +203,10 @@ class Processor(SpanProcessor):
         self._begin()
 
     def on_end(self, span):
+        span_id = span._context[1] if KEEPS_FIELDS else span.context.span_id
+        here = self._open.pop(span_id, None)
         if self._event_loop.on:
-            self._event_loop.closed(span)
+            self._event_loop.closed(span_id, None if here is None else here.watch)
 
     def shutdown(self):
         self._event_loop.stop()

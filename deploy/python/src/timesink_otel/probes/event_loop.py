@@ -23,7 +23,7 @@ from time import monotonic_ns, sleep
 
 from timesink_otel.probe import Probe
 from timesink_otel.probes.block import Block, see
-from timesink_otel.probes.loop_watch import Serialization, watch_of
+from timesink_otel.probes.loop_watch import SPANS_MAX, Serialization, watch_of
 from timesink_otel.probes.thread_times import ThreadTimes
 from timesink_otel.settings import BLOCKED_MILLIS_MIN
 
@@ -63,6 +63,8 @@ class EventLoop(Probe):
 
     def _reset(self):
         self._watches = {}
+        # Another object each time that something changes of which loops there are.
+        self.loops = object()
         self._thread = self._clocks = None
         self._starting = threading.Lock()
         # Set by the thread that starts a span, waited for by the watchdog, which clears it.
@@ -88,14 +90,16 @@ class EventLoop(Probe):
         if watch is not None:
             watch.serialization = Serialization(start, end, attributes, parent)
 
-    def watches(self, span, loop):
+    def is_told(self, loop, watch):
         """Tells whether a span that starts here is to say whether a loop runs, as far as it knows.
 
-        On a loop, where that is watched; in a thread, where the process has loops at all.
+        On a loop, where it is watched; in a thread, where the process has loops at all.
         """
+        if not self.on or not self._tells_enough:
+            return False
         if loop is None:
-            return self._tells_enough and (self._has_loops_above or bool(self._watches))
-        return self.opened(span, loop) and self._tells_enough
+            return self._has_loops_above or bool(self._watches)
+        return watch is not None
 
     def is_usual(self, loop, tells_loop):
         """Tells whether a request that starts here starts where readers take for granted.
@@ -116,18 +120,32 @@ class EventLoop(Probe):
         if self._tells_enough:
             attributes["timesink.event_loop"] = loop is not None
 
+    def noted(self, watch, span_id):
+        """Takes note of a span that starts on a loop's thread below an open one there."""
+        if watch.busy_cpu and len(watch.spans) < SPANS_MAX:
+            watch.spans[span_id] = True
+            return
+        try:
+            watch.open(span_id)
+        except Exception as error:
+            self.fail(error)
+
     def opened(self, span, loop):
-        """Takes note of a span that starts on `loop`, on its own thread; tells if it is watched."""
+        """Takes note of a span that starts on `loop`, on its own thread; returns what watches it.
+
+        None where nothing does.
+        """
         try:
             watch = self._watches.get(id(loop)) or self._add(loop)
             if watch is not None:
-                watch.open(span)
+                watch.open(span.context.span_id)
                 if not self._awake.is_set():
                     self._wake()
-                return self.on
+                if self.on:
+                    return watch
         except Exception as error:
             self.fail(error)
-        return False
+        return None
 
     def opened_in_thread(self, span):
         """Takes note of a request's span that starts in a thread for which a loop waits."""
@@ -147,13 +165,19 @@ class EventLoop(Probe):
             self.opened(span, loop)
             if span.end_time is not None:
                 # It ended before this, when nobody knew it.
-                self.closed(span)
+                self.closed(span.context.span_id)
 
-    def closed(self, span):
-        """Forgets a span, which may end on any thread."""
+    def closed(self, span_id, watch=None):
+        """Forgets a span, which may end on any thread, and may be known to one watch."""
         try:
+            if watch is not None:
+                if watch.busy_cpu:
+                    if watch.spans.pop(span_id, None) is not None:
+                        return
+                elif watch.close(span_id):
+                    return
             for watch in tuple(self._watches.values()):
-                if watch.close(span.context.span_id):
+                if watch.close(span_id):
                     return
         except Exception as error:
             self.fail(error)
@@ -182,6 +206,7 @@ class EventLoop(Probe):
         for watch in tuple(self._watches.values()):
             watch.release()
         self._watches.clear()
+        self.loops = object()
         self._awake.set()
 
     def _add(self, loop):
@@ -190,6 +215,7 @@ class EventLoop(Probe):
         if WATCHES_MAX <= len(self._watches):
             return None
         watch = self._watches[id(loop)] = watch_of(loop, self)
+        self.loops = object()
         return watch
 
     def _drop_closed(self):
@@ -197,6 +223,7 @@ class EventLoop(Probe):
             if watch.loop.is_closed():
                 watch.release()
                 self._watches.pop(key, None)
+                self.loops = object()
 
     def _wake(self):
         self._awake.set()

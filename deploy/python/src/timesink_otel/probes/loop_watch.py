@@ -67,10 +67,10 @@ class _Watch:
         self.times = Times(0, 0, 0)
         self.times = self.times_now()
 
-    def open(self, span):
+    def open(self, span_id):
         if SPANS_MAX <= len(self.spans):
             self.spans.pop(next(iter(self.spans)), None)
-        self.spans[span.context.span_id] = True
+        self.spans[span_id] = True
         self.mark()
 
     def close(self, span_id):
@@ -157,10 +157,6 @@ class _Watch:
         block.end = end
         self._probe.ended.append(block)
 
-    def _cpu_while_open(self):
-        """A system call, so only for those who watch."""
-        return thread_time_ns() if self.spans else 0
-
 
 class _SelectorWatch(_Watch):
     def __init__(self, loop, probe):
@@ -173,20 +169,23 @@ class _SelectorWatch(_Watch):
     def _timed(self, select):
         # Called once a turn of the loop: it does as little as it can.
         def timed_select(timeout=None):
-            if self.busy_cpu or self.block is not None:
+            if self.block is not None or (
+                self.busy_cpu and self._floor <= monotonic_ns() - self.busy_since
+            ):
                 self._turned()
             self.busy_since = 0
             try:
                 return select(timeout)
             finally:
-                self.busy_cpu = self._cpu_while_open()
+                # A system call, so only for those who watch.
+                self.busy_cpu = thread_time_ns() if self.spans else 0
                 self.busy_since = monotonic_ns()
 
         return timed_select
 
     def mark(self):
         if not self.busy_cpu:
-            self.busy_cpu = self._cpu_while_open()
+            self.busy_cpu = thread_time_ns()
 
     def release(self):
         super().release()
@@ -216,8 +215,9 @@ class _BeatWatch(_Watch):
     def _answer(self):
         """Runs on the loop. The frame below is Python's last one before the loop's own C code."""
         self.loop_code = sys._getframe(1).f_code
-        self._turned()
-        self.busy_since = 0
+        if self.block is not None or self._floor <= monotonic_ns() - self.busy_since:
+            self._turned()
+        self.busy_since = self.busy_cpu = 0
 
     def _is_free(self):
         if not self.spans:
