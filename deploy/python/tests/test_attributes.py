@@ -128,6 +128,54 @@ def test_requests_that_are_not_told_in_detail_say_what_differs(
     assert not timesink_otel._companion.processor._open
 
 
+def test_what_is_called_in_the_same_thread_as_from_elsewhere_says_where_it_is(companion):
+    """A service that calls itself, or an event bus in memory: the parent is said to be remote."""
+    told = []
+
+    def call():
+        with companion.tracer.start_as_current_span("job", start_time=10**9) as job:
+            own = job.get_span_context()
+            remote = SpanContext(own.trace_id, own.span_id, True, own.trace_flags)
+            context = set_span_in_context(NonRecordingSpan(remote))
+            for _ in range(DETAIL_PER_SECOND_MAX + 1):
+                kind = SpanKind.CONSUMER
+                span = companion.tracer.start_span("take", context, kind=kind, start_time=10**9)
+                told.append("thread.id" in span.attributes)
+                span.end()
+
+    async def main():
+        companion.tracer.start_span("loop").end()
+        for _ in range(DETAIL_PER_SECOND_MAX + 1):
+            await asyncio.to_thread(call)
+
+    asyncio.run(main())
+    assert all(told) and len(told) == (DETAIL_PER_SECOND_MAX + 1) ** 2
+
+
+def test_loops_that_were_closed_are_not_kept(companion):
+    async def main():
+        companion.tracer.start_span("never ends")
+
+    inside = timesink_otel._companion
+    for _ in range(3):
+        asyncio.run(main())
+    assert len(inside.processor._open) == 3
+    inside.probes["event_loop"]._drop_closed()
+    assert not inside.processor._open
+
+
+def test_span_may_end_once_its_loop_is_closed(companion):
+    async def main():
+        return companion.tracer.start_span("s")
+
+    loop = uvloop.new_event_loop()
+    span = loop.run_until_complete(main())
+    loop.close()
+    span.end()
+    assert timesink_otel._companion.probes["event_loop"].on
+    assert timesink_otel._companion.processor.on
+
+
 def test_spans_that_never_end_are_bounded(companion, monkeypatch):
     monkeypatch.setattr(processor, "OPEN_MAX", 10)
     inside = timesink_otel._companion.processor

@@ -22,7 +22,7 @@ PRODUCER, CONSUMER = 4, 5
 
 
 def test_prefork_worker_does_all_its_tasks_and_keeps_its_spans(collector, tmp_path):
-    known = {"TESTED_FOLDER": str(tmp_path)}
+    known = {"TESTED_FOLDER": str(tmp_path), "TIMESINK_DETAIL_PER_SECOND_MAX": "100"}
     with prefork_service(collector, WORKER, (tmp_path / "ready").exists, **known) as worker:
         results = results_of_producer(collector, known)
     pids = {pid for pid, _ in results}

@@ -91,9 +91,9 @@ def test_small_response_is_told_by_requests_in_detail(companion, size, detail, t
     span = companion.tracer.start_span("s")
     if detail is None:
         # As of a provider without the companion.
-        del span._timesink_detail
+        del span._timesink_here
     else:
-        span._timesink_detail = detail
+        span._timesink_here.tells_detail = detail
     _set_response(span, size)
     assert (RESPONSE in span.attributes) == told
     assert SMALL_BYTES_MAX == 14_600

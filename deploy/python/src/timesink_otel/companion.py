@@ -45,6 +45,7 @@ class Companion:
         self.imports.stop()
         # The SDK has no way to take a processor out again: it stays and does nothing.
         self.processor.on = False
+        self.processor.forget()
         if self._set_tracer_provider is not None:
             trace._set_tracer_provider = self._set_tracer_provider
             self._set_tracer_provider = None

@@ -32,7 +32,7 @@ _ASGI_EVENTS = (" http send", " http receive", " websocket send", " websocket re
 THREADS_MAX = 4096
 # Open spans of which is known where they started. Those that never end make it forget all of them:
 # spans below them look at what their parent says.
-OPEN_MAX = 4096
+OPEN_MAX = 2048
 _SECOND_NANOS = 1_000_000_000
 
 
@@ -116,6 +116,8 @@ class Processor(SpanProcessor):
             above = None if parent is None else self._open.get(parent[1])
             if (
                 above is None
+                or parent[2]
+                or not span._context[3] & 1
                 or above.until <= span._start_time
                 or above.thread_id != get_ident()
                 or above.loop is not _get_running_loop()
@@ -124,6 +126,7 @@ class Processor(SpanProcessor):
             ):
                 return self._started(span, parent_context)
             # It starts where one above it did, which is open: there is nothing to tell.
+            span._timesink_here = above
             span_id = span._context[1]
             self._open[span_id] = above
             if above.watch is not None:
@@ -133,7 +136,8 @@ class Processor(SpanProcessor):
             _log.warning("timesink-otel is off: %r", error)
 
     def _started(self, span, parent_context):
-        if span.name.endswith(_ASGI_EVENTS) or span.instrumentation_scope.name == SCOPE:
+        name = span.name if isinstance(span.name, str) else str(span.name)
+        if name.endswith(_ASGI_EVENTS) or span.instrumentation_scope.name == SCOPE:
             return
         attributes = {}
         loop = _get_running_loop()
@@ -149,7 +153,9 @@ class Processor(SpanProcessor):
             self._open.clear()
         self._open[span.context.span_id] = here
         second = span.start_time // _SECOND_NANOS
-        is_first = self._is_first_of_second(second)
+        is_first = self._seconds.get(here.thread_id) != second
+        if is_first:
+            self._told(here.thread_id, second)
         tells_loop = here.tells_loop
         parent, above = span.parent, None
         inherits = parent is not None and not parent.is_remote
@@ -160,13 +166,13 @@ class Processor(SpanProcessor):
                 above = getattr(get_current_span(parent_context), "_timesink_here", None)
         span._timesink_here = here
         if above is None or above.process is not self._process:
-            tells_detail = self._detail.admits(span.name, second)
+            tells_detail = self._detail.admits(name, second)
             # Readers would take what a span says that is not known here, or of another process.
             tells_here = tells_detail or inherits or not self._event_loop.is_usual(loop, tells_loop)
         else:
             tells_detail = above.tells_detail
             tells_here = not above.is_as(here)
-        here.tells_detail = span._timesink_detail = tells_detail
+        here.tells_detail = tells_detail
         if not tells_detail:
             here.until = (second + 1) * _SECOND_NANOS
         # Most spans start where their parent does, or where all requests do: to say it again would
@@ -188,25 +194,35 @@ class Processor(SpanProcessor):
         if attributes:
             span.set_attributes(attributes)
 
-    def _is_first_of_second(self, second):
-        """Tells whether no span of this thread has told its name in this second."""
-        ident = get_ident()
-        if self._seconds.get(ident) == second:
-            return False
+    def _told(self, thread_id, second):
+        """Takes note that a span of a thread tells its name in this second."""
         if len(self._seconds) >= THREADS_MAX:
             self._seconds.clear()
-        self._seconds[ident] = second
-        return True
+        self._seconds[thread_id] = second
+
+    def forget(self):
+        """Forgets all spans that are open."""
+        self._open.clear()
+
+    def forget_closed_loops(self):
+        """Forgets spans that never end, of loops that are closed: they would stay in memory."""
+        for span_id, here in tuple(self._open.items()):
+            if here.loop is not None and here.loop.is_closed():
+                self._open.pop(span_id, None)
 
     def forked(self):
         """The child's thread has the id of its parent's, and a process of its own to tell of."""
         self._begin()
 
     def on_end(self, span):
-        span_id = span._context[1] if KEEPS_FIELDS else span.context.span_id
-        here = self._open.pop(span_id, None)
-        if self._event_loop.on:
-            self._event_loop.closed(span_id, None if here is None else here.watch)
+        try:
+            span_id = span._context[1] if KEEPS_FIELDS else span.context.span_id
+            here = self._open.pop(span_id, None)
+            if self._event_loop.on:
+                self._event_loop.closed(span_id, None if here is None else here.watch)
+        except Exception as error:
+            self.on = False
+            _log.warning("timesink-otel is off: %r", error)
 
     def shutdown(self):
         self._event_loop.stop()

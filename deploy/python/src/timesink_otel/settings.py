@@ -21,7 +21,7 @@ IMPORT_MILLIS_MIN = 5.0
 # A service that crosses a floor in every request must not double its spans.
 SPANS_PER_SECOND_MAX = 50.0
 # So many requests of a name are enough to know its lines and its threads.
-DETAIL_PER_SECOND_MAX = 5
+DETAIL_PER_SECOND_MAX = 2
 
 
 @dataclass(frozen=True)

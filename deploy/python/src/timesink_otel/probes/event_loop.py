@@ -63,6 +63,8 @@ class EventLoop(Probe):
 
     def _reset(self):
         self._watches = {}
+        # Readers take what says nothing as on a loop, once they have seen one of the process.
+        self._has_had_loops = False
         # Another object each time that something changes of which loops there are.
         self.loops = object()
         self._thread = self._clocks = None
@@ -98,7 +100,7 @@ class EventLoop(Probe):
         if not self.on or not self._tells_enough:
             return False
         if loop is None:
-            return self._has_loops_above or bool(self._watches)
+            return self._has_loops_above or self._has_had_loops
         return watch is not None
 
     def is_usual(self, loop, tells_loop):
@@ -109,7 +111,7 @@ class EventLoop(Probe):
         if self._has_loops_above:
             return False
         if loop is None:
-            return not self._watches
+            return not self._has_had_loops
         return tells_loop and len(self._watches) == 1
 
     def describe(self, attributes, loop):
@@ -195,7 +197,7 @@ class EventLoop(Probe):
 
     def forked(self):
         """Only the forking thread lives on in the child: no watchdog, and locks in any state."""
-        self._has_loops_above = self._has_loops_above or bool(self._watches)
+        self._has_loops_above = self._has_loops_above or self._has_had_loops
         for watch in self._watches.values():
             watch.release()
         if self._clocks is not None:
@@ -215,6 +217,7 @@ class EventLoop(Probe):
         if WATCHES_MAX <= len(self._watches):
             return None
         watch = self._watches[id(loop)] = watch_of(loop, self)
+        self._has_had_loops = True
         self.loops = object()
         return watch
 
@@ -224,6 +227,7 @@ class EventLoop(Probe):
                 watch.release()
                 self._watches.pop(key, None)
                 self.loops = object()
+        self.companion.processor.forget_closed_loops()
 
     def _wake(self):
         self._awake.set()

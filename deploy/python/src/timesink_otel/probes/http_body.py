@@ -110,7 +110,8 @@ def _set_response(span, size):
     if not span.is_recording():
         return
     # Without the mark, as before `install`, it is not known who tells.
-    if SMALL_BYTES_MAX < size or getattr(span, "_timesink_detail", True):
+    here = getattr(span, "_timesink_here", None)
+    if SMALL_BYTES_MAX < size or here is None or here.tells_detail:
         span.set_attribute(RESPONSE, size)
 
 

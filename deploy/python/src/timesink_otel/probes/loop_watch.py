@@ -69,7 +69,11 @@ class _Watch:
 
     def open(self, span_id):
         if SPANS_MAX <= len(self.spans):
-            self.spans.pop(next(iter(self.spans)), None)
+            try:
+                self.spans.pop(next(iter(self.spans)), None)
+            except (RuntimeError, StopIteration):
+                # Another thread ended one meanwhile.
+                pass
         self.spans[span_id] = True
         self.mark()
 
@@ -197,7 +201,11 @@ class _BeatWatch(_Watch):
         if not self.busy_since:
             self.busy_cpu = thread_time_ns()
             self.busy_since = monotonic_ns()
-            self.loop.call_soon(self._answer)
+            try:
+                self.loop.call_soon(self._answer)
+            except RuntimeError:
+                # Closed, and a span of it ends now.
+                self.busy_since = 0
 
     def look(self, now, mine, kept):
         if self.busy_since or not self.spans or self.loop.is_closed():
@@ -217,7 +225,7 @@ class _BeatWatch(_Watch):
         self.loop_code = sys._getframe(1).f_code
         if self.block is not None or self._floor <= monotonic_ns() - self.busy_since:
             self._turned()
-        self.busy_since = self.busy_cpu = 0
+        self.busy_cpu = self.busy_since = 0
 
     def _is_free(self):
         if not self.spans:
