@@ -2,19 +2,24 @@
 
 FastAPI's response serialization calls pydantic's, DRF's lists call those of their items: inner
 ones inside an outer one would count the same time twice.
+
+What is short is most of it, and not the service's alone: the SDK encodes the resource as JSON for
+each span that its exporter sends, while requests wait for the interpreter.
 """
 
 from __future__ import annotations
 
 import functools
-from contextvars import ContextVar
+import sys
+from asyncio import _get_running_loop
 from time import monotonic_ns
 
 from opentelemetry import trace
 
 NAME = "timesink.serialize"
 
-_inside = ContextVar("timesink_serializing", default=False)
+# The code of the wrappers below.
+_wrappers = set()
 
 
 def serializer(probe, name):
@@ -24,18 +29,16 @@ def serializer(probe, name):
     def wrap(original):
         @functools.wraps(original)
         def call(*args, **kwargs):
-            if not probe.on or _inside.get():
-                return original(*args, **kwargs)
-            token = _inside.set(True)
-            start = _start(probe)
+            if _get_running_loop() is not None:
+                _mark(probe)
+            start = monotonic_ns()
             try:
                 return original(*args, **kwargs)
             finally:
-                end = monotonic_ns()
-                _inside.reset(token)
-                if floor <= end - start:
-                    _report(probe, start, end, name, blocks_loop=True)
+                if floor <= monotonic_ns() - start:
+                    _report(probe, start, name, blocks_loop=True)
 
+        _wrappers.add(call.__code__)
         return call
 
     return wrap
@@ -48,40 +51,50 @@ def async_serializer(probe, name):
     def wrap(original):
         @functools.wraps(original)
         async def call(*args, **kwargs):
-            if not probe.on or _inside.get():
-                return await original(*args, **kwargs)
-            token = _inside.set(True)
-            start = _start(probe)
+            _mark(probe)
+            start = monotonic_ns()
             try:
                 return await original(*args, **kwargs)
             finally:
-                end = monotonic_ns()
-                _inside.reset(token)
-                if floor <= end - start:
-                    _report(probe, start, end, name)
+                if floor <= monotonic_ns() - start:
+                    _report(probe, start, name)
 
+        _wrappers.add(call.__code__)
         return call
 
     return wrap
 
 
-def _start(probe):
-    """Returns the time, and lets the loop that runs here know that it may be busy for long."""
+def _is_inside_another():
+    """Tells whether the serializer that calls this was called by another one."""
+    # This one, `_report`, and the wrapper.
+    frame = sys._getframe(2).f_back
+    while frame is not None:
+        if frame.f_code in _wrappers:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _mark(probe):
+    """Lets the loop that runs here know that it may be busy for long."""
+    if not probe.on:
+        return
     try:
         probe.companion.probes["event_loop"].mark()
     except Exception as error:
         probe.fail(error)
-    return monotonic_ns()
 
 
-def _report(probe, start, end, name, blocks_loop=False):
+def _report(probe, start, name, blocks_loop=False):
     """Emits the span, unless it would be a root: an exporter serializes too, on its own thread.
 
     A coroutine may have waited, while the loop did something else.
     """
+    end = monotonic_ns()
     try:
         current = trace.get_current_span()
-        if current.is_recording():
+        if probe.on and current.is_recording() and not _is_inside_another():
             attributes = probe.user_code.attributes_of_caller()
             attributes["timesink.callee"] = name
             probe.emitter.emit(NAME, start, end, dict(attributes))
