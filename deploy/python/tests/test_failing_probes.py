@@ -183,8 +183,8 @@ PARTS = {
     "event_loop": "timesink_otel.probes.event_loop.watch_of",
     "http_body": "timesink_otel.probes.http_body._parse_size",
 }
-# Two lines that look at one attribute: there is nothing that could raise.
-CANNOT_FAIL = {"first_request"}
+# Two lines that look at one attribute, or fall back on what they replace: nothing could raise.
+CANNOT_FAIL = {"first_request", "resource_hash"}
 NAMES = [kind.name for kind in PROBES if kind.name not in CANNOT_FAIL]
 
 

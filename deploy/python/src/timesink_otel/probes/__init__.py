@@ -15,6 +15,7 @@ from timesink_otel.probes.json import Json
 from timesink_otel.probes.orjson import Orjson
 from timesink_otel.probes.psycopg_pool import PsycopgPool
 from timesink_otel.probes.pydantic import Pydantic
+from timesink_otel.probes.resource_hash import ResourceHash
 from timesink_otel.probes.rest_framework import RestFramework
 from timesink_otel.probes.sqlalchemy_pool import SqlalchemyPool
 from timesink_otel.probes.thread import Thread
@@ -38,4 +39,5 @@ PROBES = (
     RestFramework,
     FastApi,
     ImportTime,
+    ResourceHash,
 )
