@@ -126,7 +126,8 @@ impl Flusher {
         let Opened { mut tables, runtime, recovery, lock } = store;
         tables.read_at_most(intake.memory_bytes_max() / READ_PARTS);
         let (sender, parts) = channel();
-        let clock = Steady::new(Instant::now(), tables.now(), tables.written_last()?);
+        let written = tables.written_last()?;
+        let clock = Steady::new(Instant::now(), tables.now(), written);
         intake.recovering();
         let mut work = Work {
             intake,
@@ -154,8 +155,8 @@ impl Flusher {
             unsettled_since: None,
             is_recovering: true,
         };
-        if !work.clock.is_right(Instant::now()) {
-            work.clock_jumped();
+        if let Some(written) = written.filter(|_| !work.clock.is_right(Instant::now())) {
+            work.clock_jumped(written);
         }
         let thread = std::thread::Builder::new()
             .name(THREAD_NAME.to_owned())
@@ -391,8 +392,8 @@ impl Work {
         if self.maintained.elapsed() >= MAINTAIN_EVERY {
             self.maintained = Instant::now();
             let clock = self.clock.look(self.maintained, self.tables.now());
-            if clock == Clock::Jumped {
-                self.clock_jumped();
+            if let Clock::Jumped { said } = clock {
+                self.clock_jumped(said);
             }
             self.is_joining = true;
             let has_time = self.spare.look(self.maintained);
@@ -524,14 +525,15 @@ impl Work {
     }
 
     /// Says that rows do not go for their age for a while: the system's clock may be wrong.
-    fn clock_jumped(&mut self) {
+    fn clock_jumped(&self, said: i64) {
         self.metrics.clock_jumped();
         if let Some(troubles) = &self.options.troubles {
-            let now = hour_of(self.tables.now());
+            let (now, said) = (hour_of(self.tables.now()), hour_of(said));
             // Full: whoever should read it does not.
             let _ = troubles.try_send(format!(
-                "the system's clock says {now}, far from what it said before: for a day no row is \
-                 taken out for its age, `timesink store expire --before` does it"
+                "the system's clock says {now}, and said {said} the last time: in case it is \
+                 wrong, no row is taken out for its age for a day (`timesink store expire \
+                 --before` does it)"
             ));
         }
     }

@@ -61,6 +61,12 @@ fn record(number: u64, spans: RecordBatch) -> Logged {
     Logged { spans: vec![spans], record: number, ..Logged::default() }
 }
 
+/// Returns spans in three records.
+fn thirds(spans: &RecordBatch) -> [Logged; 3] {
+    let at = |part: usize| part * spans.num_rows() / 3;
+    [0, 1, 2].map(|part| record(part as u64 + 1, spans.slice(at(part), at(part + 1) - at(part))))
+}
+
 /// Returns what one pass makes of spans: facts and gaps with the columns that are stored.
 fn walked(spans: &RecordBatch) -> [RecordBatch; 2] {
     let walked = timesink_facts::run(vec![spans.clone()], &stored_columns()).expect("it is walked");
@@ -107,17 +113,15 @@ async fn late_spans_bring_facts_about_anew() {
     let folder = tempfile::tempdir().expect("a folder");
     let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
     let spans = spans();
-    let third = spans.num_rows() / 3;
     let mut tables = open(&disk, folder.path()).await.expect("it is made");
-    for number in 1..=3 {
-        let from = (number as usize - 1) * third;
-        let rows = if number == 3 { spans.num_rows() - from } else { third };
-        let part = record(number, spans.slice(from, rows));
+    let mut rows = 0;
+    for part in thirds(&spans) {
         tables.append(&[&part]).await.expect("it works");
         tables.settle(Settle::AtOnce).await.expect("it works");
-        let so_far = walked(&spans.slice(0, from + rows));
-        assert_eq!(stored(&disk, folder.path()).await, so_far, "after record {number}");
-        assert_eq!((tables.settled_through(), tables.unsettled_bytes()), (number, 0));
+        rows += part.spans[0].num_rows();
+        let so_far = walked(&spans.slice(0, rows));
+        assert_eq!(stored(&disk, folder.path()).await, so_far, "after {rows} spans");
+        assert_eq!((tables.settled_through(), tables.unsettled_bytes()), (part.record, 0));
     }
 }
 
@@ -127,7 +131,6 @@ async fn late_spans_bring_facts_about_anew() {
 #[tokio::test]
 async fn late_spans_are_read_in_parts() {
     let spans = spans();
-    let third = spans.num_rows() / 3;
     let whole = walked(&spans);
     let mut wholes = Vec::new();
     for bytes in [0, 16 << 10, 64 << 10, 256 << 10, 1 << 20] {
@@ -135,10 +138,7 @@ async fn late_spans_are_read_in_parts() {
         let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
         let mut tables = open(&disk, folder.path()).await.expect("it is made");
         tables.read_at_most(bytes);
-        for number in 1..=3 {
-            let from = (number as usize - 1) * third;
-            let rows = if number == 3 { spans.num_rows() - from } else { third };
-            let part = record(number, spans.slice(from, rows));
+        for part in thirds(&spans) {
             tables.append(&[&part]).await.expect("it works");
             tables.settle(Settle::AtOnce).await.expect("it works");
         }

@@ -25,8 +25,8 @@ pub(super) struct Steady {
 pub(super) enum Clock {
     /// It can be gone by.
     Right,
-    /// It jumped since the last look.
-    Jumped,
+    /// It jumped since the last look, when it said so, ns since the epoch.
+    Jumped { said: i64 },
     /// It jumped before that, and may be wrong.
     Unsure,
 }
@@ -52,10 +52,11 @@ impl Steady {
     pub(super) fn look(&mut self, now: Instant, unix_nano: i64) -> Clock {
         let passed = now.duration_since(self.looked).as_nanos() as i64;
         let differs = unix_nano.saturating_sub(self.said).saturating_sub(passed).unsigned_abs();
-        (self.looked, self.said) = (now, unix_nano);
+        let said = std::mem::replace(&mut self.said, unix_nano);
+        self.looked = now;
         if u128::from(differs) >= JUMP_MIN.as_nanos() {
             self.jumped = Some(now);
-            return Clock::Jumped;
+            return Clock::Jumped { said };
         }
         if self.is_right(now) { Clock::Right } else { Clock::Unsure }
     }
@@ -78,9 +79,10 @@ mod tests {
         let mut steady = Steady::new(began, 0, Some(-MINUTE));
         let mut look = |minutes: i64, off: i64| steady.look(after(minutes), minutes * MINUTE + off);
         assert_eq!([look(1, 0), look(2, MINUTE)], [Clock::Right; 2], "it goes on");
-        assert_eq!(look(3, MONTH), Clock::Jumped);
+        assert_eq!(look(3, MONTH), Clock::Jumped { said: 3 * MINUTE });
         assert_eq!([look(4, MONTH), look(5, MONTH)], [Clock::Unsure; 2]);
-        assert_eq!(look(6, 0), Clock::Jumped, "back is a jump, too");
+        let said = 5 * MINUTE + MONTH;
+        assert_eq!(look(6, 0), Clock::Jumped { said }, "back is a jump, too");
         assert_eq!(look(6 + 23 * 60, 0), Clock::Unsure);
         assert_eq!(look(6 + 24 * 60, 0), Clock::Right);
     }
