@@ -6,7 +6,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use timesink_facts::packed::unpack_batch;
 use timesink_facts::{Facts, PassOptions, PathSection, critical_path, run};
-use timesink_model::schema;
+use timesink_model::{is_note, schema};
 
 /// The limits that the pass sets to times: `rows.rs` says why.
 const TIME_NANOS_MAX: i64 = 1 << 62;
@@ -20,6 +20,7 @@ pub(crate) struct Row {
     pub(crate) kind: String,
     pub(crate) parent: Option<Key>,
     pub(crate) asgi: bool,
+    note: bool,
     pub(crate) start: i64,
     pub(crate) end: i64,
     pub(crate) skew: i64,
@@ -66,6 +67,12 @@ pub(crate) fn int(batch: &RecordBatch, column: &str, row: usize) -> Option<i64> 
     column.is_valid(row).then(|| column.value(row))
 }
 
+/// Says whether a row only tells of other spans' time.
+fn is_note_at(spans: &RecordBatch, row: usize) -> bool {
+    let value = |column| text(spans, column, row).unwrap_or_default();
+    is_note(&value("scope_name"), &value("name"), &value("kind"))
+}
+
 /// Returns every span with its facts.
 pub(crate) fn rows(facts: &Facts) -> BTreeMap<Key, Row> {
     let batches = facts.spans.iter().zip(&facts.facts);
@@ -87,6 +94,7 @@ fn rows_of(spans: &RecordBatch, facts: &RecordBatch) -> Vec<(Key, Row)> {
             kind: required(spans, "kind"),
             parent: text(spans, "parent_span_id", row).map(in_trace),
             asgi: text(spans, "asgi_event_type", row).is_some(),
+            note: is_note_at(spans, row),
             start,
             end: time("end_time_unix_nano").clamp(start, start + longest),
             skew: int(facts, "skew_nanos", row).expect("required"),
@@ -199,7 +207,7 @@ fn check_row(rows: &BTreeMap<Key, Row>, key: &Key, row: &Row) {
 fn check_gaps(rows: &BTreeMap<Key, Row>, gaps: &RecordBatch) {
     assert_eq!(gaps.schema().as_ref(), &schema::gaps::table().schema());
     let mut covers: BTreeMap<&Key, Vec<&Row>> = BTreeMap::new();
-    for row in rows.values().filter(|row| row.depth > 0 && !row.asgi) {
+    for row in rows.values().filter(|row| row.depth > 0 && !row.asgi && !row.note) {
         let parent = row.parent.as_ref().expect("what has a depth has a parent");
         covers.entry(parent).or_default().push(row);
     }
