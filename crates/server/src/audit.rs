@@ -141,8 +141,7 @@ impl AuditFile {
             *self = Self::open_at(&self.path, &self.before, true)?;
         }
         if self.bytes + line.len() as u64 > FILE_BYTES {
-            fs::rename(&self.path, &self.before)?;
-            *self = Self::open_at(&self.path, &self.before, true)?;
+            self.rotate()?;
         }
         let line = if self.is_torn { format!("\n{line}") } else { line.to_owned() };
         // One call: lines of several processes do not mix.
@@ -151,6 +150,17 @@ impl AuditFile {
         self.is_torn = false;
         // Others write, too.
         self.bytes = self.file.metadata()?.len();
+        Ok(())
+    }
+
+    /// Makes the file the one before, and begins a new one; once, where several processes do it.
+    fn rotate(&mut self) -> io::Result<()> {
+        // Held until the file is closed.
+        self.file.lock()?;
+        if self.is_named()? {
+            fs::rename(&self.path, &self.before)?;
+        }
+        *self = Self::open_at(&self.path, &self.before, true)?;
         Ok(())
     }
 

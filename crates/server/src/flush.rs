@@ -18,7 +18,7 @@ use timesink_tables::{Joining, Settle, Tables, hour_of};
 use tokio::runtime::{Builder, Runtime};
 
 use self::spare::Spare;
-use self::steady::{Clock, Steady};
+use self::steady::{Clock, Steady, passed};
 use crate::Error;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
@@ -48,8 +48,8 @@ const CATCH_UP_EVERY: Duration = Duration::from_mins(1);
 /// what window and unsettled traces take in the long run.
 const FULL_SHARE: f64 = 0.9;
 
-/// One part of so many of it stored spans may take that are read because others of their traces
-/// came late.
+/// One part of so many of what received spans may take stored ones may, that are read because
+/// others of their traces came late.
 const READ_PARTS: u64 = 8;
 
 /// Then a file holds at least this part of what it is to hold: one of so many.
@@ -126,8 +126,7 @@ impl Flusher {
         let Opened { mut tables, runtime, recovery, lock } = store;
         tables.read_at_most(intake.memory_bytes_max() / READ_PARTS);
         let (sender, parts) = channel();
-        let written = tables.written_last()?;
-        let clock = Steady::new(Instant::now(), tables.now(), written);
+        let (clock, jumped_from) = Steady::new(passed(), tables.now(), tables.written()?);
         intake.recovering();
         let mut work = Work {
             intake,
@@ -155,8 +154,8 @@ impl Flusher {
             unsettled_since: None,
             is_recovering: true,
         };
-        if let Some(written) = written.filter(|_| !work.clock.is_right(Instant::now())) {
-            work.clock_jumped(written);
+        if let Some(said) = jumped_from {
+            work.clock_jumped(said);
         }
         let thread = std::thread::Builder::new()
             .name(THREAD_NAME.to_owned())
@@ -391,7 +390,7 @@ impl Work {
     fn make_room(&mut self) {
         if self.maintained.elapsed() >= MAINTAIN_EVERY {
             self.maintained = Instant::now();
-            let clock = self.clock.look(self.maintained, self.tables.now());
+            let clock = self.clock.look(passed(), self.tables.now());
             if let Clock::Jumped { said } = clock {
                 self.clock_jumped(said);
             }
@@ -531,8 +530,8 @@ impl Work {
             let (now, said) = (hour_of(self.tables.now()), hour_of(said));
             // Full: whoever should read it does not.
             let _ = troubles.try_send(format!(
-                "the system's clock says {now}, and said {said} the last time: in case it is \
-                 wrong, no row is taken out for its age for a day (`timesink store expire \
+                "the system's clock says {now}, and said {said} before: in case it is wrong, no \
+                 row is taken out for its age for a day (`timesink store expire \
                  --before` does it)"
             ));
         }

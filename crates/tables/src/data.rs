@@ -12,6 +12,7 @@ use timesink_model::schema::{self, Columns, facts, findings, gaps, quarantine, s
 use timesink_store::log::Replayed;
 use timesink_store::{Journal, LocalDisk, Logged};
 
+use crate::file::hours_before;
 use crate::snapshot;
 use crate::table::NANOS_PER_MILLI;
 use crate::walked::Walked;
@@ -25,6 +26,10 @@ const FINDINGS_KEPT_NANOS: i64 = 400 * 24 * 3600 * 1_000_000_000;
 /// Of the bytes that the tables may take, `quarantine` takes at most one part of so many: a sender
 /// whose clock is wrong drives nobody else's spans out.
 const QUARANTINE_PARTS: u64 = 10;
+
+/// Facts that are so much older than the oldest spans are of spans that are gone, whatever their
+/// hour: a clock that stands still makes spans of one hour for ever.
+const WALKED_WITHIN_HOURS: i64 = 24;
 
 /// A writer can bring rows into the tables, and let the log go, between the two looks of a reader:
 /// then it looks again.
@@ -223,11 +228,14 @@ impl Tables {
         let spans = self.spans.expire(first.as_deref(), of_spans).await;
         // Facts of spans that are gone are of no use; the others stay as long as their spans.
         let first = first.max(self.spans.oldest_hour()?);
+        let long_gone = first.as_deref().and_then(|first| hours_before(first, WALKED_WITHIN_HOURS));
         let hours: HashSet<_> = self.spans.files()?.into_iter().map(|file| file.hour).collect();
+        let is_before =
+            |file: &LiveFile, first: Option<&str>| first.is_some_and(|first| file.age() < first);
         let are_gone = |file: &LiveFile| match file.hour {
+            _ if hours.is_empty() || is_before(file, long_gone.as_deref()) => true,
             // Spans of many hours, and their facts, lie in files of no hour.
-            _ if hours.is_empty() => true,
-            None => first.as_deref().is_some_and(|first| file.age() < first),
+            None => is_before(file, first.as_deref()),
             Some(_) => !hours.contains(&file.hour) && !hours.contains(&None),
         };
         let Walked { facts, gaps, .. } = &mut self.walked;
@@ -350,17 +358,19 @@ impl Tables {
         self.catch_up().await
     }
 
-    /// Returns when rows were written last, ns since the epoch, if there are any.
+    /// Returns when the rows were written that there are, ns since the epoch, one time for each
+    /// file, in no order.
     ///
     /// # Errors
     ///
     /// As [`Table::files`].
-    pub fn written_last(&self) -> Result<Option<i64>, Error> {
-        let mut last = None;
+    pub fn written(&self) -> Result<Vec<i64>, Error> {
+        let mut written = Vec::new();
         for table in [&self.spans, &self.quarantine, &self.walked.facts, &self.findings] {
-            last = last.max(table.files()?.iter().map(|file| file.modified).max());
+            let files = table.files()?;
+            written.extend(files.iter().map(|file| file.modified.saturating_mul(NANOS_PER_MILLI)));
         }
-        Ok(last.map(|millis| millis.saturating_mul(NANOS_PER_MILLI)))
+        Ok(written)
     }
 
     /// Returns now, ns since the epoch.

@@ -269,15 +269,26 @@ impl Done {
     /// Makes a generation of those that are known, and forgets one if there are too many.
     fn age(&mut self) {
         let since = self.generations.back().map_or(i64::MIN, |last| last.times.last);
-        let (stay, young) = std::mem::take(&mut self.young).into_iter().partition(|(id, known)| {
+        let all = std::mem::take(&mut self.young).into_iter();
+        let (stay, young): (HashMap<_, _>, HashMap<_, _>) = all.partition(|(id, known)| {
             known.walks == TOO_LARGE
                 || known.times().first < since && !self.has_generation_of(hash(*id))
         });
-        let young: HashMap<u128, Known> = young;
         // Those that were walked before and forgotten are known to be older than a generation says.
         self.young = stay;
+        self.add_generation(young, since);
         if self.young.len() > self.young_max / 2 {
-            self.young.clear();
+            // Many are: the clock was set back, or a process began.
+            let young = std::mem::take(&mut self.young);
+            self.add_generation(young, i64::MIN);
+        }
+    }
+
+    /// Makes a generation of traces, all of which were walked first at a time or later, but for
+    /// those that an older one has.
+    fn add_generation(&mut self, young: HashMap<u128, Known>, since: i64) {
+        if young.is_empty() {
+            return;
         }
         let walked = young.values().map(|known| known.times()).filter(|times| times.first >= since);
         let times = walked.reduce(|all, times| Times {
@@ -292,7 +303,9 @@ impl Done {
         if self.generations.len() > GENERATIONS_MAX
             && let Some(oldest) = self.generations.pop_front()
         {
-            self.know_since(oldest.times.last);
+            // A clock that was set back since said more than it should have.
+            let last = self.generations.back().map_or(i64::MAX, |back| back.times.last);
+            self.know_since(oldest.times.last.min(last));
         }
     }
 }
@@ -398,5 +411,22 @@ mod tests {
         assert_eq!(place(&late(&done, 5, 999, 2001)), BY_HOUR);
         assert_eq!(place(&late(&done, 5 + (1 << 88), 1001, 1010)), (Some(1001), false));
         assert_eq!(place(&late(&done, 1 << 80, 1001, 1010)), NOWHERE);
+    }
+
+    /// Scenario: the clock is a month ahead while a generation is made, and set back then.
+    /// Guarantee: what is walked from then on is known, as it is otherwise.
+    #[test]
+    fn a_clock_that_was_ahead_makes_nothing_forgotten() {
+        let mut done = Done { young_max: 1000, ..Done::default() };
+        let ids = |generation: u128| (0..=1000).map(move |id| id + (generation << 88));
+        done.add(ids(0), 50_000 * MINUTE);
+        for generation in 1..GENERATIONS_MAX as u128 {
+            done.add(ids(generation), (1000 + generation as i64) * MINUTE);
+            assert_eq!(done.young.len(), 0, "{generation}");
+        }
+        assert_eq!(place(&late(&done, 5 + (1 << 88), 1001, 1010)), (Some(1001), false));
+        assert_eq!(done.known_since, i64::MIN);
+        done.add(ids(GENERATIONS_MAX as u128), 1100 * MINUTE);
+        assert_eq!(done.known_since, 1100 * MINUTE, "no month ahead");
     }
 }

@@ -134,6 +134,12 @@ pub(crate) fn hour_text(hour: i64) -> String {
     time.format("%Y-%m-%dT%H").to_string()
 }
 
+/// Returns the hour that lies so many before another; `None` when that is none.
+pub(crate) fn hours_before(hour: &str, hours: i64) -> Option<String> {
+    let time = chrono::NaiveDateTime::parse_from_str(&format!("{hour}:00"), "%Y-%m-%dT%H:%M");
+    Some(hour_text(time.ok()?.and_utc().timestamp().div_euclid(3600) - hours))
+}
+
 /// Returns the hour of each row, `None` for those that share a file.
 fn hours(layout: &Layout, batches: &[RecordBatch]) -> Result<Vec<Option<i64>>, ArrowError> {
     let Some(column) = layout.hour_of else {

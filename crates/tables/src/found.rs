@@ -20,7 +20,8 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
-use timesink_store::trace_ids;
+use timesink_facts::packed;
+use timesink_store::{memory_bytes, trace_ids};
 
 use crate::hours::{Hours, Times};
 use crate::{Error, LiveFile};
@@ -115,7 +116,8 @@ pub(crate) async fn may_have(
 
 /// Returns the rows that a file has of some traces, with the columns of a schema that it has. Of
 /// each row group that may have any, by its bloom filter, the pages are read that may, by the page
-/// index (Parquet, `PageIndex.md`): rows come by trace.
+/// index (Parquet, `PageIndex.md`): rows come by trace. `None` when they take more than `bytes_max`
+/// of memory.
 ///
 /// # Errors
 ///
@@ -126,7 +128,8 @@ pub(crate) async fn rows_of(
     file: &LiveFile,
     traces: &Arc<HashSet<u128>>,
     columns: &SchemaRef,
-) -> Result<Vec<RecordBatch>, Error> {
+    bytes_max: u64,
+) -> Result<Option<Vec<RecordBatch>>, Error> {
     let texts = texts_of(traces);
     let rows = async {
         let mut reader = opened(store, file, PageIndexPolicy::Optional).await?;
@@ -142,7 +145,7 @@ pub(crate) async fn rows_of(
             }
         }
         if groups.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         }
         let schema = reader.parquet_schema();
         let names = columns.fields().iter().map(|field| field.name().as_str());
@@ -154,18 +157,33 @@ pub(crate) async fn rows_of(
             Ok(ids.iter().map(|id| Some(traces.contains(id))).collect::<BooleanArray>())
         };
         let of_traces = ArrowPredicateFn::new(ids, is_of_them);
-        let rows = reader
+        let mut stream = reader
             .with_row_groups(groups)
             .with_row_selection(RowSelection::from(selected))
             .with_row_filter(RowFilter::new(vec![Box::new(of_traces)]))
             .with_projection(mask)
             .build()?;
-        rows.try_collect().await
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        while let Some(batch) = stream.try_next().await? {
+            let batch = compacted(&batch)?;
+            bytes += memory_bytes(&batch);
+            if bytes > bytes_max {
+                return Ok(None);
+            }
+            rows.push(batch);
+        }
+        Ok(Some(rows))
     };
     // There is damage over which the library panics.
     let rows = AssertUnwindSafe(rows).catch_unwind().await;
     let panicked = || ParquetError::General("it is damaged: a panic".to_owned());
     read_of(store, table, file, rows.unwrap_or_else(|_| Err(panicked()))).await
+}
+
+/// Texts of a batch point into whole pages, which they would keep in memory.
+fn compacted(batch: &RecordBatch) -> Result<RecordBatch, ParquetError> {
+    let columns = batch.columns().iter().map(packed::compact).collect();
+    Ok(RecordBatch::try_new(batch.schema(), columns)?)
 }
 
 type Reader = ParquetRecordBatchStreamBuilder<Ranges>;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig};
@@ -39,6 +40,17 @@ pub enum Location {
 }
 
 impl Location {
+    /// Returns whether nothing is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Bucket`] when that cannot be told.
+    pub async fn is_empty(&self) -> Result<bool, Error> {
+        let mut listed = self.store()?.list(None);
+        let first = listed.try_next().await.map_err(|cause| Error::Bucket { cause })?;
+        Ok(first.is_none())
+    }
+
     /// Reads the address of a bucket.
     ///
     /// # Errors

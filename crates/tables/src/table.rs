@@ -428,8 +428,8 @@ impl Table {
         let ids = ids.map_err(|cause| self.refused(cause.into()))?;
         let ids: SchemaRef = Arc::new(Schema::new(ids));
         let traces = Arc::new(spans.traces.clone());
-        let rows = rows_of(&self.store(), self.name, file, &traces, &ids).await?;
-        Ok(rows.iter().any(|rows| spans.are_among(rows).any(|is| is)))
+        let rows = rows_of(&self.store(), self.name, file, &traces, &ids, u64::MAX).await?;
+        Ok(rows.iter().flatten().any(|rows| spans.are_among(rows).any(|is| is)))
     }
 
     /// Returns the rows that the table has of some traces, with the columns of a schema, from files
@@ -443,7 +443,10 @@ impl Table {
     ) -> Result<Option<Found>, Error> {
         let mut found = Found::default();
         for file in self.files_with(traces, may_have)? {
-            for batch in rows_of(&self.store(), self.name, &file, traces, columns).await? {
+            let left = bytes_max - found.bytes;
+            let rows = rows_of(&self.store(), self.name, &file, traces, columns, left).await?;
+            let Some(rows) = rows else { return Ok(None) };
+            for batch in rows {
                 let refused = |refused: Refused| refused.of_file(self.name, &file.path);
                 let batch = fitted(&batch, columns).map_err(refused)?;
                 for trace in trace_ids(&batch) {

@@ -40,7 +40,7 @@ const START: &str = "start_time_unix_nano";
 const HOURS_BEFORE: [i64; 2] = [1, 24];
 
 /// Bytes of memory that stored spans of late traces may take at once, when they are read to be
-/// walked again: some 700,000 spans.
+/// walked again by a command: some 700,000 spans.
 const READ_BYTES_MAX: u64 = 256 << 20;
 
 /// The two tables, and what they lack.
@@ -155,12 +155,20 @@ impl Walked {
         if due.is_empty() {
             return Ok(());
         }
-        let damage = self.know_done().await?;
+        let mut damage = self.know_done().await?;
         let mut late_max = usize::MAX;
         while !due.is_empty() {
             match self.walk(spans, &due, late_max).await {
-                Ok(Walk::Done(walked)) => due.retain(|id| !walked.contains(id)),
+                Ok(Walk::Done(walked)) => {
+                    due.retain(|id| !walked.contains(id));
+                    late_max = late_max.saturating_mul(2);
+                }
                 Ok(Walk::TooMuch { late }) => late_max = (late / 2).max(1),
+                Ok(Walk::Damaged { late, cause }) => {
+                    self.give_up_on(&late).await?;
+                    due.retain(|id| !late.contains(id));
+                    damage = damage.or(Some(cause));
+                }
                 Err(error) => {
                     if error.is_damage() {
                         // One table may have them already: walked again they would be there twice.
@@ -192,7 +200,13 @@ impl Walked {
             all = self.unsettled.spans(&due).map_err(refused)?;
         }
         // Those that came are in the table, too: what comes twice counts once.
-        let mut found = match self.spans_of(spans, &late, &times).await? {
+        let found = match self.spans_of(spans, &late, &times).await {
+            Err(cause) if cause.is_damage() => {
+                return Ok(Walk::Damaged { late: late.ids().collect(), cause });
+            }
+            found => found?,
+        };
+        let mut found = match found {
             Some(found) => found,
             None if late.count() > 1 => return Ok(Walk::TooMuch { late: late.count() }),
             None => {
@@ -333,7 +347,10 @@ impl Walked {
         let files = self.facts.files()?;
         let since = recent(&files, self.now_millis());
         let mut damage = None;
-        for file in files.iter().filter(|file| file.modified >= since) {
+        // In the order in which they were walked.
+        let mut lately: Vec<_> = files.iter().filter(|file| file.modified >= since).collect();
+        lately.sort_unstable_by_key(|file| (file.modified, &file.path));
+        for file in lately {
             match self.know_done_of(file).await {
                 Err(error) if error.is_damage() => damage = Some(error),
                 known => known?,
@@ -372,6 +389,8 @@ enum Walk {
     Done(HashSet<u128>),
     /// Nothing: the stored spans of so many late ones are too much at once.
     TooMuch { late: usize },
+    /// Nothing: a file is damaged that may have stored spans of these late ones.
+    Damaged { late: HashSet<u128>, cause: Error },
 }
 
 /// Returns how the trace pass makes what the tables keep, and nothing else.

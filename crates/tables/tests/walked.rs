@@ -494,6 +494,35 @@ async fn facts_are_given_up_for_a_damaged_file() {
     }
 }
 
+/// Scenario: a file of spans is damaged; then some come late whose others are in it, and new ones.
+/// Guarantee: it is named, and the new ones have facts.
+#[tokio::test]
+async fn a_damaged_file_costs_new_traces_nothing() {
+    let whole = ForgetfulDisk::default();
+    let disk: Arc<dyn Disk> = Arc::new(whole.clone());
+    let batches = notation::spans(&format!("{TRACES}--- x6 every 40ms\n"));
+    let table = timesink_model::schema::spans::table();
+    let spans = sorted(&table, &batches);
+    let traces: Vec<_> = spans["trace_id"].as_string_view().iter().collect();
+    let half = traces.len() / 2;
+    let cut = half + traces[half..].iter().position(|id| *id != traces[half]).expect("another");
+    let (first, rest) = (spans.slice(0, cut), spans.slice(cut, traces.len() - cut));
+    let (early, late) = (every_other(&first, 0), every_other(&first, 1));
+    let mixed = concat_batches(&spans.schema(), [&rest, &late]).expect("one schema");
+    let mut tables = open(&disk, Path::new(DATA)).await.expect("it is made");
+    tables.append(&[&record(1, early.clone())]).await.expect("it works");
+    tables.settle(Settle::AtOnce).await.expect("it works");
+    let file = snapshot(&disk, &table).await.files().expect("they are listed").remove(0);
+    let path = Path::new(DATA).join(TABLES).join(table.name).join(&file.path);
+    whole.damage(&path, |bytes| bytes.fill(0));
+    tables.append(&[&record(2, mixed)]).await.expect("it works");
+    let said = tables.settle(Settle::AtOnce).await.expect_err("it is damaged").to_string();
+    assert!(said.contains(&file.path), "{said}");
+    assert_eq!((tables.settled_through(), tables.unsettled_bytes()), (2, 0));
+    let with_facts = concat_batches(&spans.schema(), [&early, &rest]).expect("one schema");
+    assert_eq!(stored(&disk, Path::new(DATA)).await, walked(&with_facts));
+}
+
 /// Scenario: the file with the gaps of some traces is damaged, and spans of them come late, twice.
 /// Guarantee: it is named each time, and no span has facts twice.
 #[tokio::test]

@@ -232,3 +232,24 @@ async fn facts_and_gaps_go_with_their_spans() {
         assert_eq!(stored(&disk, &table).await, [""; 0]);
     }
 }
+
+/// Scenario: the clock of a host stands still: for four days its spans begin in one hour.
+/// Guarantee: they go by when they were written, and their facts a day later at most.
+#[tokio::test]
+async fn facts_of_an_hour_without_an_end_go_too() {
+    let disk = ForgetfulDisk::default();
+    let clocks: [fn() -> i64; 4] =
+        [|| NOW, || NOW + NANOS_PER_DAY, || NOW + 2 * NANOS_PER_DAY, || NOW + 3 * NANOS_PER_DAY];
+    let all = spans_at(&[0; 4]);
+    for (day, clock) in clocks.into_iter().enumerate() {
+        keep(&mut tables(&disk, clock).await, day as u64 + 1, all.slice(2 * day, 2)).await;
+    }
+    let mut written = tables(&disk, clocks[3]).await;
+    let half_a_day = NANOS_PER_DAY / 2;
+    written.expire(Some(NOW + 2 * NANOS_PER_DAY + half_a_day), None).await.expect("it works");
+    let of_days = |first: usize| ids_of(&[all.slice(2 * first, 8 - 2 * first)]);
+    assert_eq!(stored(&disk, &spans::table()).await, of_days(3));
+    assert_eq!(stored(&disk, &facts::stored()).await, of_days(2));
+    written.expire(None, Some(u64::MAX)).await.expect("it works");
+    assert_eq!(stored(&disk, &facts::stored()).await, of_days(2), "no more than a day");
+}

@@ -326,7 +326,7 @@ pub(crate) struct StoreOptions {
     #[arg(env = "TIMESINK_STORE_FLUSH_MIB", hide_short_help = true)]
     pub(crate) flush_mib: Option<u64>,
 
-    /// Days after which spans go from the tables, by the hour in which they began
+    /// Days after which spans go from the tables, after they began and were written
     ///
     /// Default: 30. Example: `keep_days = 7`.
     #[arg(id = "store.keep_days", long = "store-keep-days", value_name = "DAYS")]

@@ -78,8 +78,8 @@ fn files_are_joined_meanwhile() {
     end(serve);
 }
 
-/// Makes the files of a data directory look as if they had been written so many days ago.
-fn written_days_ago(data: &str, days: u64) {
+/// Makes the files of a data directory look as if they had been written so many hours sooner.
+fn written_sooner(data: &str, hours: u64) {
     let mut made = 0;
     for commit in files_below(&Path::new(data).join("tables"), ".json") {
         let text = std::fs::read_to_string(&commit).expect("a commit");
@@ -88,7 +88,7 @@ fn written_days_ago(data: &str, days: u64) {
         for part in parts {
             let digits = part.find(|c: char| !c.is_ascii_digit()).expect("an object goes on");
             let written: u64 = part[..digits].parse().expect("a time");
-            let written = written - days * 24 * HOUR_SECONDS * 1000;
+            let written = written - hours * HOUR_SECONDS * 1000;
             older.extend([MODIFIED, &written.to_string(), &part[digits..]]);
             made += 1;
         }
@@ -111,7 +111,7 @@ fn old_rows_go_while_it_serves() {
     let serve = Serve::start(&options);
     serve.post(&span(1, 31 * 24));
     end(serve);
-    written_days_ago(&data, 31);
+    written_sooner(&data, 31 * 24);
     let after_long = folder.path().join("after long").to_string_lossy().into_owned();
     succeed(std::process::Command::new("cp").args(["-r", &data, &after_long]));
     let serve = Serve::start(&options);
@@ -127,6 +127,11 @@ fn old_rows_go_while_it_serves() {
     // Where nothing was written for long it may be the clock that is wrong.
     let unsure = Serve::start(&["--store-keep-days", "7", "--data", &after_long]);
     assert_eq!(unsure.metric("timesink_tables_clock_jumps_total"), 1);
+    // Rows that were written since do not vouch for it, until a day has passed.
+    let serve = Serve::start(&options);
+    assert_eq!(serve.metric("timesink_tables_clock_jumps_total"), 1);
+    end(serve);
+    written_sooner(&data, 25);
     let serve = Serve::start(&options);
     assert_eq!(serve.metric("timesink_tables_clock_jumps_total"), 0);
     serve.post(&span(3, 0));

@@ -20,6 +20,8 @@ const BUDGET_MIB: u64 = 1024;
 
 /// Bars: of what is taken at most, the share that is taken then, and the memory, MiB.
 const TAKEN_PERCENT_MIN: f64 = 80.0;
+/// Twice as much as is taken at most is offered, about: a client waits for answers, too.
+const OFFERED_PERCENT_MIN: f64 = 180.0;
 const PEAK_MIB_MAX: f64 = 1.2 * BUDGET_MIB as f64;
 
 /// How long each rate is sent for.
@@ -58,6 +60,8 @@ pub(super) fn twice(input: &Input, folder: &Path, bars: &mut Bars) -> Result<()>
         overload.peak_mib
     );
     let share = 100.0 * overload.spans_a_second / capacity.spans_a_second;
+    let offered = 100.0 * overload.offered_a_second / capacity.spans_a_second;
+    bars.at_least("offered of what is taken at most, %", offered, OFFERED_PERCENT_MIN);
     bars.at_least("taken of what is taken at most, %", share, TAKEN_PERCENT_MIN);
     bars.at_most("refused for good", overload.refused_for_good as f64, 0.0);
     bars.at_most("peak, MiB", overload.peak_mib.max(capacity.peak_mib), PEAK_MIB_MAX);

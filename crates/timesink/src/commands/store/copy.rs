@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use timesink_server::Act;
+use timesink_tables::Location;
 use url::Url;
 
 use super::{Held, hold, look, runtime, verify};
@@ -56,6 +57,11 @@ fn copy(from: &Path, to: &Path, bucket: Option<&Url>, run: &mut Run<'_>) -> Resu
     let runtime = runtime()?;
     let found = look(from, &runtime, run)?;
     warn_of_lost_records(run.console, &found.replayed);
+    if let Some(bucket) = bucket
+        && !runtime.block_on(Location::Bucket(bucket.clone()).is_empty())?
+    {
+        bail!("`{bucket}` is not empty: name a place that is, or remove what is there");
+    }
     // What is cut off is not to be taken for a whole one.
     let unfinished = unfinished(to);
     if unfinished.exists() {
@@ -66,11 +72,6 @@ fn copy(from: &Path, to: &Path, bucket: Option<&Url>, run: &mut Run<'_>) -> Resu
         let failed =
             || format!("failed to copy `{}` to `{}`", from.display(), unfinished.display());
         let Held { mut tables, lock: _lock } = hold(&unfinished, bucket, &runtime)?;
-        if let Some(bucket) = bucket
-            && tables.written_last()?.is_some()
-        {
-            bail!("`{bucket}` has tables: name a place that is empty");
-        }
         runtime.block_on(tables.copy(&found)).with_context(failed)?;
     }
     rename(&unfinished, to).with_context(|| format!("failed to make `{}`", to.display()))?;
