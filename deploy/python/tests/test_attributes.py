@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import os
 import sys
 import threading
 
+import opentelemetry
 import pytest
 import uvloop
 from opentelemetry.sdk.trace import TracerProvider
@@ -164,6 +167,31 @@ def test_loops_that_were_closed_are_not_kept(companion):
     assert not inside.processor._open
 
 
+def test_closed_loops_are_forgotten_while_other_threads_start_spans(companion):
+    """*Scenario*: to walk over the open spans allocates, so the collector runs, and other threads.
+
+    Since Python 3.12 it runs between steps of Python alone.
+    """
+    inside = timesink_otel._companion.processor
+    spans = [companion.tracer.start_span("s") for _ in range(10)]
+
+    def start_another(phase, info):
+        inside._open[len(inside._open)] = next(iter(inside._open.values()))
+
+    # Which empties the interpreter's lists of free tuples.
+    gc.collect()
+    threshold = gc.get_threshold()
+    gc.callbacks.append(start_another)
+    gc.set_threshold(1)
+    try:
+        inside.forget_closed_loops()
+    finally:
+        gc.callbacks.remove(start_another)
+        gc.set_threshold(*threshold)
+    for span in spans:
+        span.end()
+
+
 def test_span_may_end_once_its_loop_is_closed(companion):
     async def main():
         return companion.tracer.start_span("s")
@@ -177,6 +205,7 @@ def test_span_may_end_once_its_loop_is_closed(companion):
 
 
 def test_spans_that_never_end_are_bounded(companion, monkeypatch):
+    assert processor.OPEN_MAX == 2048
     monkeypatch.setattr(processor, "OPEN_MAX", 10)
     inside = timesink_otel._companion.processor
 
@@ -442,6 +471,55 @@ def test_installed_and_standard_code_is_not_the_users(tmp_path):
     for path in (asyncio.__file__, pytest.__file__, timesink_otel.__file__, "<string>"):
         assert not user_code._is_user_file(path), path
     assert user_code._is_user_file(str(tmp_path / "app" / "views.py"))
+
+
+RECORD = """requests/__init__.py,sha256=x,1
+requests/api.py,sha256=x,1
+six.py,sha256=x,1
+google/auth/__init__.py,sha256=x,1
+google/auth/jwt/key.py,sha256=x,1
+../../bin/tool.py,sha256=x,1
+requests-2.32.dist-info/RECORD,,
+"""
+
+
+@pytest.mark.parametrize("known_at_start", [True, False])
+def test_what_was_installed_beside_the_users_code_is_not_the_users(
+    tmp_path, monkeypatch, known_at_start
+):
+    """*Scenario*: `pip install --target` into the folder of a function in the cloud."""
+    early = UserCode()
+    (tmp_path / "requests-2.32.dist-info").mkdir()
+    (tmp_path / "requests-2.32.dist-info" / "RECORD").write_text(RECORD)
+    # Without what it lists.
+    (tmp_path / "empty-1.dist-info").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    user_code = UserCode() if known_at_start else early
+    installed = ("requests/api.py", "requests/made/later.py", "six.py", "google/auth/jwt/key.py")
+    for path in installed:
+        assert not user_code._is_user_file(str(tmp_path / path)), path
+    for path in ("handler.py", "google/shop/views.py", "shop/six.py", "requests2/api.py"):
+        assert user_code._is_user_file(str(tmp_path / path)), path
+    assert UserCode(("requests",))._is_user_file(str(tmp_path / "requests" / "api.py"))
+
+
+def test_system_is_not_asked_for_each_file_whether_it_is_a_librarys(tmp_path, monkeypatch):
+    """The watchdog would give up the interpreter in the middle of a look."""
+    user_code = UserCode()
+
+    def fail(*args):
+        raise AssertionError("asked")
+
+    for name in ("getcwd", "listdir", "stat"):
+        monkeypatch.setattr(os, name, fail)
+    assert user_code._is_user_file("/app/views.py")
+
+
+def test_sdk_is_a_library_wherever_it_lies(tmp_path, monkeypatch):
+    monkeypatch.setattr(opentelemetry, "__path__", [str(tmp_path / "opentelemetry")])
+    user_code = UserCode()
+    assert not user_code._is_user_file(str(tmp_path / "opentelemetry" / "sdk" / "trace.py"))
+    assert user_code._is_user_file(str(tmp_path / "opentelemetry_own" / "views.py"))
 
 
 def test_path_is_relative_to_the_working_folder_or_to_the_folder_of_imports(tmp_path, monkeypatch):

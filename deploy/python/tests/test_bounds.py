@@ -10,6 +10,7 @@ import time
 import timesink_otel
 from support import BLOCKED
 from timesink_otel import detail, processor
+from timesink_otel.libraries import FOLDERS_MAX, Libraries
 from timesink_otel.probes import event_loop, loop_watch
 from timesink_otel.probes.block import SAMPLES_MAX, Block, Seen, Times
 from timesink_otel.user_code import FRAMES_MAX, UserCode
@@ -79,6 +80,14 @@ def test_frames_of_a_walk_are_bounded():
     assert FRAMES_MAX == 200
     assert space["down"](FRAMES_MAX - 2, find)["code.file.path"].endswith("test_bounds.py")
     assert space["down"](FRAMES_MAX, find) is None
+
+
+def test_folders_of_imports_are_bounded(monkeypatch, tmp_path):
+    known = Libraries()
+    for number in range(FOLDERS_MAX + 10):
+        monkeypatch.setattr(sys, "path", [str(tmp_path / str(number))])
+        assert not known.hold(str(tmp_path / str(number) / "views.py"))
+        assert len(known._installed) <= FOLDERS_MAX == 256
 
 
 def test_nothing_of_arguments_locals_and_bodies_is_recorded(companion):

@@ -465,6 +465,92 @@ def test_free_uvloop_is_known_by_its_frame(companion):
     assert told == [True, False]
 
 
+@pytest.mark.parametrize("pause", [0.1, 0.03])
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_loop_that_was_stopped_was_not_blocked_until_it_runs_again(companion, new_loop, pause):
+    """*Scenario*: a synchronous view calls coroutines of a loop that it keeps, and works itself."""
+
+    async def fetch():
+        with companion.tracer.start_as_current_span("call"):
+            await asyncio.sleep(0.005)
+
+    async def stream():
+        with companion.tracer.start_as_current_span("stream"):
+            await asyncio.sleep(60)
+
+    async def nothing():
+        await asyncio.sleep(0.001)
+
+    with contextlib.closing(new_loop()) as loop:
+        streaming = loop.create_task(stream())
+        for work in (fetch, nothing, fetch, nothing, nothing):
+            loop.run_until_complete(work())
+            time.sleep(pause)
+        streaming.cancel()
+        loop.run_until_complete(asyncio.wait([streaming]))
+        assert not companion.named(BLOCKED)
+        loop.run_until_complete(blocking(companion))  # and one that is
+    (block,) = companion.named(BLOCKED)
+    assert block.attributes["code.function.name"].endswith("blocking")
+
+
+async def blocking(recorded):
+    with recorded.tracer.start_as_current_span("request"):
+        time.sleep(0.1)
+    await asyncio.sleep(0.3)
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_loop_that_runs_on_another_thread_than_before_is_watched_there(companion, new_loop):
+    """*Scenario*: the main thread connects, then starts a thread in which the loop runs on."""
+
+    async def connect():
+        with companion.tracer.start_as_current_span("connect"):
+            await asyncio.sleep(0)
+
+    async def stream():
+        with companion.tracer.start_as_current_span("stream"):
+            await asyncio.sleep(60)
+
+    with contextlib.closing(new_loop()) as loop:
+        streaming = loop.create_task(stream())
+        loop.run_until_complete(connect())
+        thread = threading.Thread(target=loop.run_forever, name="loop")
+        thread.start()
+        asyncio.run_coroutine_threadsafe(blocking(companion), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        (watch,) = timesink_otel._companion.probes["event_loop"]._watches.values()
+        assert len(watch.spans) == 1
+        streaming.cancel()
+        loop.run_until_complete(asyncio.wait([streaming]))
+    (block,) = companion.named(BLOCKED)
+    assert block.attributes["thread.id"] == thread.ident
+    assert block.attributes["thread.name"] == "loop"
+    assert block.attributes["code.function.name"].endswith("blocking")
+
+
+def test_watch_that_finds_its_loop_on_another_thread_takes_no_wait_for_a_block(companion):
+    """*Scenario*: no span starts there, but one of the thread before is still open."""
+
+    async def stream():
+        with companion.tracer.start_as_current_span("stream"):
+            await asyncio.sleep(0.6)
+
+    loop = asyncio.new_event_loop()
+    streaming = loop.create_task(stream())
+    loop.run_until_complete(asyncio.sleep(0.01))
+    time.sleep(0.1)
+    thread = threading.Thread(target=loop.run_until_complete, args=(streaming,))
+    thread.start()
+    thread.join()
+    loop.close()
+    time.sleep(0.1)
+    (watch,) = timesink_otel._companion.probes["event_loop"]._watches.values()
+    assert watch.thread_id == thread.ident
+    assert not companion.named(BLOCKED)
+
+
 def test_loop_without_open_spans_is_not_watched(companion):
     async def main():
         companion.tracer.start_span("short").end()

@@ -157,6 +157,23 @@ def test_psycopg_pool_without_a_free_connection_is_a_wait(companion, postgres):
     assert the_wait(companion, "psycopg_pool") == {"size": 1, "checked_out": 1, "max": 1}
 
 
+def test_psycopg_pool_that_connects_in_the_background_is_a_wait_and_says_its_size(
+    companion, postgres
+):
+    class Slow(psycopg.Connection):
+        @classmethod
+        def connect(cls, *args, **kwargs):
+            time.sleep(0.05)
+            return super().connect(*args, **kwargs)
+
+    with psycopg_pool.ConnectionPool(
+        postgres, connection_class=Slow, min_size=0, max_size=2
+    ) as pool:
+        with pool.connection() as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+    assert the_wait(companion, "psycopg_pool") == {"size": 1, "checked_out": 1, "max": 2}
+
+
 def test_psycopgs_asynchronous_pool_without_a_free_connection_is_a_wait(companion, postgres):
     async def main():
         pool = psycopg_pool.AsyncConnectionPool(postgres, min_size=1, max_size=1, open=False)

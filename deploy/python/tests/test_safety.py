@@ -15,6 +15,7 @@ import pytest
 
 import timesink_otel
 from support import BLOCKED, warnings_in
+from timesink_otel.probes import PROBES
 
 
 def failing(*args, **kwargs):
@@ -40,6 +41,29 @@ def test_watchdog_that_raises_is_told_once_and_the_loop_gets_its_selector_back(
     assert not companion.named(BLOCKED)
 
 
+@pytest.mark.parametrize("wraps_ours", [True, False])
+def test_selector_that_somebody_else_wrapped_keeps_that(recorded, wraps_ours):
+    async def main():
+        selector = asyncio.get_running_loop()._selector
+        select = selector.select
+
+        def other(timeout=None):
+            return select(timeout)
+
+        if not wraps_ours:
+            selector.select = other
+        timesink_otel.install(recorded.provider)
+        recorded.tracer.start_span("s").end()
+        assert selector.select is not other
+        if wraps_ours:
+            select, selector.select = selector.select, other
+        timesink_otel.uninstall()
+        assert vars(selector)["select"] is other
+        await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+
+
 def test_exceptions_and_results_pass_untouched(companion):
     with pytest.raises(TypeError, match="not JSON serializable"):
         json.dumps(object())
@@ -60,6 +84,59 @@ def test_uninstall_leaves_nothing_behind(recorded):
     assert gc.callbacks == callbacks
     recorded.tracer.start_span("after").end()
     assert not recorded.spans[0].attributes
+
+
+EVERY_PATCH = """
+import importlib, sys
+sys.path.insert(0, %r)
+from conftest import Recorded
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["rest_framework"])
+import django
+django.setup()
+for name in (
+    "anyio._backends._asyncio", "asgiref.sync", "asyncpg.pool", "fastapi.routing", "orjson",
+    "psycopg_pool.pool", "psycopg_pool.pool_async", "pydantic.main", "rest_framework.serializers",
+    "sqlalchemy.pool.impl", "opentelemetry.instrumentation.asgi",
+    "opentelemetry.instrumentation.dbapi", "opentelemetry.instrumentation.wsgi",
+    "opentelemetry.instrumentation.django.middleware.otel_middleware",
+    "opentelemetry.instrumentation.sqlalchemy.engine",
+):
+    importlib.import_module(name)
+import timesink_otel
+from timesink_otel.patches import Patches
+
+replaced, before = {}, Patches.replace
+
+def replace(self, owner, name, wrap):
+    was = vars(owner).get(name)
+    before(self, owner, name, wrap)
+    if vars(owner).get(name) is not was:
+        replaced.setdefault((owner, name), (self._probe.name, was))
+
+Patches.replace = replace
+for _ in range(2):
+    timesink_otel.install(Recorded().provider)
+    for (owner, name), (probe, was) in replaced.items():
+        assert vars(owner)[name] is not was, (owner, name)
+    timesink_otel.uninstall()
+    for (owner, name), (probe, was) in replaced.items():
+        assert vars(owner)[name] is was, (owner, name)
+print(len(replaced), *sorted({probe for probe, was in replaced.values()}))
+""" % os.path.dirname(__file__)
+
+# Those that replace nothing, and what of the interpreter they change is looked at above.
+WITHOUT_PATCHES = {"thread", "code", "first_request", "event_loop", "gc", "imports"}
+
+
+def test_uninstall_undoes_every_patch_of_every_probe():
+    output = subprocess.run(
+        [sys.executable, "-c", EVERY_PATCH], capture_output=True, text=True, timeout=120
+    )
+    assert output.returncode == 0, output.stderr
+    number, *probes = output.stdout.split()
+    assert set(probes) == {kind.name for kind in PROBES} - WITHOUT_PATCHES
+    assert 20 <= int(number)
 
 
 def test_second_install_does_nothing(companion):

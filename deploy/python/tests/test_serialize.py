@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import inspect
 import io
 import json
+import pickle
 import subprocess
 import sys
+import threading
+import time
 
 import fastapi
 import fastapi.testclient
@@ -14,6 +20,7 @@ import pydantic
 import pytest
 
 import timesink_otel
+from timesink_otel.probes.serialize import async_serializer
 
 ROWS = [{"id": i, "name": "x" * 20} for i in range(60_000)]
 
@@ -69,6 +76,28 @@ def test_orjson(sensitive):
     assert serializers(sensitive) == ["orjson.dumps"]
 
 
+def test_orjson_stays_no_method_where_it_is_a_classs_attribute(sensitive):
+    """*Scenario*: the JSON provider of a framework, `dumps = orjson.dumps` in its class body."""
+
+    class Coder:
+        dumps = orjson.dumps
+
+    rows = list(range(1000))
+    assert Coder().dumps(rows) == Coder.dumps(rows) == json.dumps(rows).replace(" ", "").encode()
+    assert serializers(sensitive)[:2] == ["orjson.dumps"] * 2
+
+
+def test_orjson_is_copied_pickled_and_inspected_as_ever(sensitive):
+    for dumps in (
+        copy.copy(orjson.dumps),
+        copy.deepcopy(orjson.dumps),
+        pickle.loads(pickle.dumps(orjson.dumps)),
+    ):
+        assert dumps({"a": 1}) == b'{"a":1}'
+    assert orjson.dumps.__name__ == "dumps"
+    assert inspect.signature(orjson.dumps) == inspect.signature(orjson.dumps.__wrapped__)
+
+
 def test_pydantic(sensitive):
     model = pydantic.create_model("Model", a=(int, 1))()
     assert model.model_dump() == {"a": 1}
@@ -88,10 +117,99 @@ def test_fastapi_is_one_span_with_pydantic_inside(sensitive):
     class Other(pydantic.BaseModel):
         b: int = 2
 
+    async def endpoint():
+        return {"a": 1}
+
+    app = fastapi.FastAPI()
+    app.get("/", response_model=Item)(endpoint)
+    assert fastapi.testclient.TestClient(app).get("/").json() == {"a": 1}
+    assert [s for s in serializers(sensitive) if s != "json.dumps"] == ["fastapi"]
+
+
+def test_fastapis_work_in_a_thread_is_told_from_there_and_nothing_inside_of_it(sensitive):
+    class Other(pydantic.BaseModel):
+        b: int = 2
+
+    class Item(pydantic.BaseModel):
+        a: int
+
+        @pydantic.model_validator(mode="before")
+        @classmethod
+        def validate(cls, value):
+            threads.append(threading.get_ident())
+            time.sleep(0.05)
+            Other().model_dump()
+            return value
+
+    threads = []
     app = fastapi.FastAPI()
     app.get("/", response_model=Item)(lambda: {"a": 1})
     assert fastapi.testclient.TestClient(app).get("/").json() == {"a": 1}
-    assert [s for s in serializers(sensitive) if s != "json.dumps"] == ["fastapi"]
+    spans = sensitive.named("timesink.serialize")
+    in_thread, on_loop = [s for s in spans if s.attributes["timesink.callee"] != "json.dumps"]
+    for span in in_thread, on_loop:
+        assert span.attributes["timesink.callee"] == "fastapi"
+    assert [in_thread.attributes["thread.id"]] == threads != [on_loop.attributes["thread.id"]]
+    assert 50e6 <= in_thread.end_time - in_thread.start_time
+    assert in_thread.end_time <= on_loop.start_time
+
+
+def run_timed(work):
+    """Runs a coroutine function as one that serializes, as FastAPI's is run."""
+    probe = timesink_otel._companion.probes["fastapi"]
+    return asyncio.run(async_serializer(probe, "fastapi")(work)())
+
+
+def test_wait_of_a_coroutine_that_serializes_is_not_counted(insensitive):
+    async def waits():
+        await asyncio.sleep(0.2)
+        return "done"
+
+    async def waits_and_works():
+        await asyncio.sleep(0.2)
+        time.sleep(0.1)
+
+    assert run_timed(waits) == "done"
+    assert not insensitive.named("timesink.serialize")
+    run_timed(waits_and_works)
+    (span,) = insensitive.named("timesink.serialize")
+    assert span.end_time - span.start_time < 200e6
+
+
+def test_coroutine_that_serializes_raises_and_is_cancelled_as_ever(sensitive):
+    async def raises():
+        await asyncio.sleep(0)
+        raise KeyError("own")
+
+    async def is_cancelled():
+        asyncio.current_task().cancel()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+            return "cleaned up"
+
+    async def waits():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            closed.append(True)
+
+    with pytest.raises(KeyError, match="own"):
+        run_timed(raises)
+    assert run_timed(is_cancelled) == "cleaned up"
+    closed = []
+    probe = timesink_otel._companion.probes["fastapi"]
+    coroutine = async_serializer(probe, "fastapi")(waits)()
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(step(coroutine))
+    coroutine.close()
+    loop.close()
+    assert closed == [True]
+
+
+async def step(coroutine):
+    coroutine.send(None)
 
 
 def test_rest_framework_lists_are_one_span():

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import venv
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,42 @@ print(sorted(provider.resource.attributes))
 """
 
 
+# With the oldest SDK that the metadata allows, and nothing else.
+OLDEST = """
+import asyncio, gc, json, logging, sys, time
+logging.basicConfig(level=logging.WARNING)
+from importlib.metadata import version
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+import timesink_otel
+exporter, provider = InMemorySpanExporter(), TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+timesink_otel.install(provider)
+tracer = provider.get_tracer("test")
+kept = [[number] for number in range(1_500_000)]
+
+async def main():
+    with tracer.start_as_current_span("request", kind=trace.SpanKind.SERVER):
+        time.sleep(0.1)
+        await asyncio.sleep(0.05)
+        gc.collect()
+        tracer.start_span("call", kind=trace.SpanKind.CLIENT).end()
+        json.dumps([{"id": number} for number in range(60_000)])
+    await asyncio.sleep(0.3)
+
+asyncio.run(main())
+assert hash(provider.resource) == hash(provider.resource)
+spans = {span.name: span for span in exporter.get_finished_spans()}
+assert spans["request"].attributes["timesink.event_loop"] is True
+assert spans["request"].attributes["timesink.process.first_request"] is True
+assert spans["call"].attributes["code.function.name"].endswith("main")
+assert all(probe.on for probe in timesink_otel._companion.probes.values())
+print(version("opentelemetry-sdk"), *sorted(name for name in spans if name.startswith("timesink")))
+"""
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     return wheel_in(tmp_path_factory.mktemp("wheel"))
@@ -78,6 +115,24 @@ def test_wheel_installs_in_a_clean_environment_and_works_through_its_entry_point
         [python, "-I", "-c", CHECK], capture_output=True, text=True, cwd=tmp_path, timeout=120
     )
     assert output.stdout.strip() == str(len(PROBES)), output.stderr
+
+
+def test_oldest_sdk_that_the_metadata_allows_works(wheel, tmp_path):
+    oldest = [requirement.replace(">=", "==") for requirement in requires("timesink-otel")]
+    pip("install", "--target", tmp_path, wheel, *oldest)
+    script = tmp_path.parent / "service.py"
+    script.write_text(OLDEST)
+    # No folder of installed packages but this one.
+    output = subprocess.run(
+        [sys.executable, "-S", script],
+        capture_output=True,
+        text=True,
+        env=dict(ENVIRONMENT, PYTHONPATH=str(tmp_path)),
+        timeout=120,
+    )
+    told = ["timesink." + name for name in ("event_loop.blocked", "gc.pause", "serialize")]
+    assert output.stdout.split() == ["1.20.0", *told], output.stderr
+    assert not output.stderr
 
 
 def wheel_in(folder):

@@ -7,6 +7,7 @@ import os
 import weakref
 
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor
 
 from timesink_otel.emitter import Emitter
 from timesink_otel.imports import Imports
@@ -61,6 +62,9 @@ class Companion:
         if add is not None:
             add(self.processor)
             self.emitter.use(provider)
+            # It calls processors in a few threads of its own, and waits for them there.
+            processors = getattr(provider, "_active_span_processor", None)
+            self.probes["gc"].tells = not isinstance(processors, ConcurrentMultiSpanProcessor)
         else:
             self._wait_for_provider()
 
@@ -89,7 +93,7 @@ class Companion:
 
     def forked(self):
         self.processor.forked()
-        for name in ("first_request", "event_loop"):
+        for name in ("first_request", "event_loop", "gc"):
             self.probes[name].forked()
 
 

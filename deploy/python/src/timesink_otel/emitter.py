@@ -18,14 +18,15 @@ class Emitter:
         self._tokens = spans_per_second_max
         self._refilled = monotonic_ns()
         self._rejected = 0
-        self._provider = None
+        self._tracer = None
 
     def use(self, provider):
-        self._provider = provider
+        # Once: the SDK holds a lock while it looks for a tracer.
+        self._tracer = provider.get_tracer(SCOPE)
 
     def emit(self, name, start, end, attributes, context=None):
         """Emits an INTERNAL span under the current one, or under the one in `context`."""
-        if self._provider is None or not self._admits():
+        if self._tracer is None or not self._admits():
             return
         if self._rejected:
             attributes["timesink.rejected_spans"] = self._rejected
@@ -33,8 +34,7 @@ class Emitter:
         # The SDK's times are wall clock; the distance is taken now, so that a step of the wall
         # clock before this moment cannot move one end of the span and not the other.
         wall = time_ns() - monotonic_ns()
-        tracer = self._provider.get_tracer(SCOPE)
-        span = tracer.start_span(
+        span = self._tracer.start_span(
             name, context, trace.SpanKind.INTERNAL, attributes, start_time=wall + start
         )
         span.end(wall + end)

@@ -96,6 +96,9 @@ class Processor(SpanProcessor):
         self._code = probes["code"]
         self._first_request = probes["first_request"]
         self._event_loop = probes["event_loop"]
+        self._gc = probes["gc"]
+        # Pauses of the collector that the end of a span is to tell.
+        self._untold = self._gc.untold
         self._detail_per_second_max = detail_per_second_max
         self._begin()
 
@@ -200,13 +203,17 @@ class Processor(SpanProcessor):
             self._seconds.clear()
         self._seconds[thread_id] = second
 
+    def has_open_spans(self):
+        return bool(self._open)
+
     def forget(self):
         """Forgets all spans that are open."""
         self._open.clear()
 
     def forget_closed_loops(self):
         """Forgets spans that never end, of loops that are closed: they would stay in memory."""
-        for span_id, here in tuple(self._open.items()):
+        # A copy is made at once: while one walks, other threads start spans.
+        for span_id, here in self._open.copy().items():
             if here.loop is not None and here.loop.is_closed():
                 self._open.pop(span_id, None)
 
@@ -220,6 +227,8 @@ class Processor(SpanProcessor):
             here = self._open.pop(span_id, None)
             if self._event_loop.on:
                 self._event_loop.closed(span_id, None if here is None else here.watch)
+            if self._untold:
+                self._gc.tell()
         except Exception as error:
             self.on = False
             _log.warning("timesink-otel is off: %r", error)

@@ -1,17 +1,17 @@
 """Finds the first frame of a stack that is the user's own code, and names its place.
 
-The user's code is what lies neither in the standard library nor among installed packages nor
-among installed scripts. Packages named in `TIMESINK_USER_PACKAGES` count although installed.
+The user's code is what is no library's (`libraries.py`), nor of an installed script. Packages named
+in `TIMESINK_USER_PACKAGES` count although installed.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 from asyncio import BaseEventLoop, _get_running_loop, current_task
 
 from timesink_otel.emitter import thread_attributes
+from timesink_otel.libraries import Libraries, import_folders
 
 # A process has some thousand code objects on the way to its client calls. Templates and `exec`
 # make new ones for ever: at the limit the cache starts anew.
@@ -22,7 +22,6 @@ FILES_MAX = 4096
 FRAMES_MAX = 200
 
 _RUN_ONCE = getattr(getattr(BaseEventLoop, "_run_once", None), "__code__", None)
-_INSTALLED = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
 
 
 class UserCode:
@@ -30,7 +29,7 @@ class UserCode:
         self._places = {}
         self._library_files = set()
         self._packages = tuple(os.sep + name + os.sep for name in user_packages)
-        self._library = _library_folders()
+        self._libraries = Libraries()
 
     def find_on(self, loop, frame):
         """Returns the attributes of the innermost user frame on the thread of `loop`, if any.
@@ -101,14 +100,12 @@ class UserCode:
         path = os.path.abspath(path)
         if any(package in path for package in self._packages):
             return True
-        if any(folder in path for folder in _INSTALLED):
-            return False
-        return not path.startswith(self._library)
+        return not self._libraries.hold(path)
 
     def _relative(self, path):
         path = os.path.abspath(path)
         # Asked for each new code object: servers change the folder after they have loaded us.
-        for root in _source_roots():
+        for root in import_folders():
             if path.startswith(root):
                 return path[len(root) :].replace(os.sep, "/")
         return path.replace(os.sep, "/")
@@ -157,18 +154,3 @@ def _starter(greenlet):
         greenlet = module.getcurrent() if module else None
     parent = getattr(greenlet, "parent", None)
     return parent, getattr(parent, "gr_frame", None)
-
-
-def _library_folders():
-    here = os.path.dirname(os.path.abspath(__file__))
-    paths = sysconfig.get_paths()
-    folders = {here, os.path.dirname(os.path.abspath(os.__file__))}
-    folders.update(paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib", "scripts"))
-    return tuple(sorted(os.path.join(os.path.abspath(folder), "") for folder in folders))
-
-
-def _source_roots():
-    """The working directory, then the folders that imports come from, the longest first."""
-    folders = {os.path.abspath(folder) for folder in sys.path if folder}
-    roots = [os.getcwd()] + sorted(folders, key=len, reverse=True)
-    return tuple(os.path.join(root, "") for root in roots)

@@ -23,7 +23,7 @@ from time import monotonic_ns, sleep
 
 from timesink_otel.probe import Probe
 from timesink_otel.probes.block import Block, see
-from timesink_otel.probes.loop_watch import SPANS_MAX, Serialization, watch_of
+from timesink_otel.probes.loop_watch import SPANS_MAX, Serialization, run_here, watch_of
 from timesink_otel.probes.thread_times import ThreadTimes
 from timesink_otel.settings import BLOCKED_MILLIS_MIN
 
@@ -140,6 +140,8 @@ class EventLoop(Probe):
         try:
             watch = self._watches.get(id(loop)) or self._add(loop)
             if watch is not None:
+                if watch.run is not run_here():
+                    watch = self.runs_again(watch)
                 watch.open(span.context.span_id)
                 if not self._awake.is_set():
                     self._wake()
@@ -148,6 +150,23 @@ class EventLoop(Probe):
         except Exception as error:
             self.fail(error)
         return None
+
+    def runs_again(self, watch):
+        """Takes note, on the loop's thread, of another run of it; returns what watches it now.
+
+        It may be another thread than before, with clocks and a stack of its own.
+        """
+        watch.starts_run()
+        key = id(watch.loop)
+        # One that was released may still be called by who wrapped what it had put there.
+        if watch.thread_id == threading.get_ident() or self._watches.get(key) is not watch:
+            return watch
+        spans = watch.spans
+        watch.release()
+        moved = self._watches[key] = watch_of(watch.loop, self)
+        moved.spans = spans
+        self.loops = object()
+        return moved
 
     def opened_in_thread(self, span):
         """Takes note of a request's span that starts in a thread for which a loop waits."""
@@ -178,7 +197,8 @@ class EventLoop(Probe):
                         return
                 elif watch.close(span_id):
                     return
-            for watch in tuple(self._watches.values()):
+            # A list: see `_all`, which would cost a call.
+            for watch in list(self._watches.values()):
                 if watch.close(span_id):
                     return
         except Exception as error:
@@ -205,7 +225,7 @@ class EventLoop(Probe):
         self._reset()
 
     def _release(self):
-        for watch in tuple(self._watches.values()):
+        for watch in self._all():
             watch.release()
         self._watches.clear()
         self.loops = object()
@@ -222,7 +242,7 @@ class EventLoop(Probe):
         return watch
 
     def _drop_closed(self):
-        for key, watch in tuple(self._watches.items()):
+        for key, watch in self._watches.copy().items():
             if watch.loop.is_closed():
                 watch.release()
                 self._watches.pop(key, None)
@@ -295,7 +315,8 @@ class EventLoop(Probe):
             sleep(pause / 1e9)
 
     def _all(self):
-        return tuple(self._watches.values())
+        # A tuple would be made while one walks: that may run the collector, and so other threads.
+        return list(self._watches.values())
 
     def _delays(self):
         return sum(watch.times.delay for watch in self._all())
@@ -324,6 +345,10 @@ class EventLoop(Probe):
         times, since, block = watch.times_now(), watch.busy_since, None
         busy = now - since if since else min(late, times.mine - watch.times.mine)
         if busy < self._suspect:
+            return watch, times, None, None
+        if since and not watch.loop.is_running():
+            # Stopped. What its thread does now is not its doing.
+            watch.block = None
             return watch, times, None, None
         if since:
             block = watch.block

@@ -9,6 +9,10 @@ there. Busy is the time from then until the loop runs it. The start is exact for
 callback as a span's start or end; otherwise it may lie up to one look of the watchdog earlier. It
 is never told too early. C code that keeps the interpreter lets the watchdog give its callback only
 when it is over: it tells by the clocks for how long the loop's thread has kept it.
+
+A loop that was stopped and runs again, in `run_until_complete` after `run_until_complete`, was not
+busy in between. Nothing says when it stops; but each run has marks of its own, so the next one is
+found out when it would end a block, or when a span starts in it.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ from timesink_otel.probes.thread_times import ThreadTimes
 # More spans than this open on one loop: the oldest are forgotten, as if they had ended.
 SPANS_MAX = 1000
 
+_MISSING = object()
+
 # A `timesink.serialize` on the loop's thread: it knows its line for certain.
 Serialization = namedtuple("Serialization", "start end attributes parent")
 
@@ -41,6 +47,15 @@ def watch_of(loop, probe):
     return _BeatWatch(loop, probe)
 
 
+def run_here():
+    """Returns what stands for this run of the loop that runs here, and for no other run of it.
+
+    asyncio's and uvloop's loops hand the interpreter methods bound anew each time they start to
+    run. It is held, so that none comes again.
+    """
+    return sys.get_asyncgen_hooks().firstiter
+
+
 class _Watch:
     """`busy_since`, `busy_cpu` and the end of a block are told by the loop's thread."""
 
@@ -49,6 +64,8 @@ class _Watch:
         self.loop = loop
         self.thread_id = thread.ident
         self.thread_name = thread.name
+        # The run of the loop that was noticed last, on its thread.
+        self.run = run_here()
         self.busy_since = 0
         # The processor time of the loop's thread at that moment; 0 when it is not known.
         self.busy_cpu = 0
@@ -87,6 +104,11 @@ class _Watch:
 
     def mark(self):
         """Runs on the loop's thread: the loop is busy now."""
+
+    def starts_run(self):
+        """Runs on the loop's thread when that is in another run than it was known to be in."""
+        self.run = run_here()
+        self.block = None
 
     def times_now(self):
         """Reads the clocks, except that of the run delay, which `with_delay` adds."""
@@ -130,8 +152,11 @@ class _Watch:
         return False
 
     def release(self):
-        """Leaves the loop as it was found."""
+        """Leaves the loop as it was found, and does nothing where it cannot be left."""
         self._clocks.close()
+        self.spans = {}
+        self.block = None
+        self.busy_cpu = 0
 
     def _turned(self):
         """Runs on the loop's thread when it is free again: a long turn is judged by the watchdog.
@@ -141,6 +166,11 @@ class _Watch:
         try:
             since, block, end = self.busy_since, self.block, monotonic_ns()
             self.block = None
+            if self.run is not run_here():
+                # It was stopped meanwhile, so nobody knows until when it was busy. A watch that
+                # takes over does not see the loop begin to wait now.
+                self._probe.runs_again(self).busy_since = 0
+                return
             if not since or end - since < self._floor:
                 return
             if block is None or block.since != since:
@@ -168,7 +198,10 @@ class _SelectorWatch(_Watch):
         self.busy_since = monotonic_ns()
         self.loop_code = getattr(asyncio.BaseEventLoop._run_once, "__code__", None)
         self._selector = loop._selector
-        self._selector.select = self._timed(self._selector.select)
+        # Somebody's that was here before us, or the class's.
+        self._before = self._selector.__dict__.get("select", _MISSING)
+        self._ours = self._timed(self._selector.select)
+        self._selector.select = self._ours
 
     def _timed(self, select):
         # Called once a turn of the loop: it does as little as it can.
@@ -193,7 +226,14 @@ class _SelectorWatch(_Watch):
 
     def release(self):
         super().release()
-        self._selector.__dict__.pop("select", None)
+        own = self._selector.__dict__
+        # Whoever wrapped ours in the meantime keeps theirs: ours hands on what it gets then.
+        if own.get("select") is not self._ours:
+            return
+        if self._before is _MISSING:
+            del own["select"]
+        else:
+            own["select"] = self._before
 
 
 class _BeatWatch(_Watch):
@@ -207,8 +247,13 @@ class _BeatWatch(_Watch):
                 # Closed, and a span of it ends now.
                 self.busy_since = 0
 
+    def starts_run(self):
+        super().starts_run()
+        # The answer to a beat of another run is still to come: the next beat is of this one.
+        self.busy_cpu = self.busy_since = 0
+
     def look(self, now, mine, kept):
-        if self.busy_since or not self.spans or self.loop.is_closed():
+        if self.busy_since or not self.spans or not self.loop.is_running():
             return self.busy_since
         # In one call, so in one callback.
         self.busy_cpu = mine - kept
