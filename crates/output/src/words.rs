@@ -15,6 +15,9 @@ const EXAMPLE_CHARS: usize = 60;
 /// Endpoints that a line names of which a rule cannot tell.
 const UNDECIDED_SHOWN: usize = 3;
 
+/// So many clean rules are named; of more it is said how many they are.
+const CLEAN_NAMED_MAX: usize = 8;
+
 /// Muted findings that have a line.
 const MUTED_SHOWN: usize = 5;
 
@@ -131,19 +134,16 @@ pub fn percent(share: f64) -> String {
 pub fn outcomes(runs: &[RuleRun]) -> Vec<Line> {
     let mut lines = Vec::new();
     let clean = names(runs, |outcome| *outcome == Outcome::Clean);
-    if !clean.is_empty() {
+    if clean.len() > CLEAN_NAMED_MAX {
+        lines.push(("clean", format!("{} of {} rules", clean.len(), runs.len())));
+    } else if !clean.is_empty() {
         lines.push(("clean", clean.join(", ")));
     }
     lines.extend(cannot_tell(runs));
+    lines.extend(skipped(runs));
     for run in runs {
-        match &run.outcome {
-            Outcome::Skipped { missing } => {
-                let missing: Vec<String> = missing.iter().map(|m| format!("`{m}`")).collect();
-                let missing = missing.join(", ");
-                lines.push(("skipped", format!("{}: no span carries {missing}", run.rule)));
-            }
-            Outcome::Failed { reason } => lines.push(("failed", format!("{}: {reason}", run.rule))),
-            _ => {}
+        if let Outcome::Failed { reason } = &run.outcome {
+            lines.push(("failed", format!("{}: {reason}", run.rule)));
         }
     }
     let off = names(runs, |outcome| *outcome == Outcome::Disabled);
@@ -151,6 +151,21 @@ pub fn outcomes(runs: &[RuleRun]) -> Vec<Line> {
         lines.push(("switched off", off.join(", ")));
     }
     lines
+}
+
+/// Returns which rules had nothing to look at, those that lack the same together.
+fn skipped(runs: &[RuleRun]) -> Option<Line> {
+    let mut by_missing: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for run in runs {
+        if let Outcome::Skipped { missing } = &run.outcome {
+            let missing: Vec<String> = missing.iter().map(|m| format!("`{m}`")).collect();
+            by_missing.entry(missing.join(", ")).or_default().push(&run.rule);
+        }
+    }
+    let told = by_missing.iter();
+    let told = told.map(|(missing, rules)| format!("{}: no span carries {missing}", rules.join(", ")));
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| ("skipped", told.join("; ")))
 }
 
 /// Returns what is muted and what was, the costliest first.

@@ -12,7 +12,7 @@ use crate::mute;
 use crate::test_cases::TestCases;
 
 /// The columns of spans and facts that findings are made of.
-pub(crate) const COLUMNS: [&str; 17] = [
+pub(crate) const COLUMNS: [&str; 18] = [
     "trace_id",
     "span_id",
     "entry_span_id",
@@ -23,6 +23,7 @@ pub(crate) const COLUMNS: [&str; 17] = [
     "scope_name",
     "start_time_unix_nano",
     "end_time_unix_nano",
+    "skew_nanos",
     "adjusted_count",
     "test_case_name",
     "parent_span_id",
@@ -43,6 +44,7 @@ struct Batch<'a> {
     scope: Text<'a>,
     start: Int<'a>,
     end: Int<'a>,
+    skew: Int<'a>,
     /// `None` where no span tells.
     adjusted_count: Option<&'a Float64Array>,
 }
@@ -60,6 +62,7 @@ impl<'a> Batch<'a> {
             scope: text("scope_name")?,
             start: int("start_time_unix_nano")?,
             end: int("end_time_unix_nano")?,
+            skew: int("skew_nanos")?,
             adjusted_count: column(batch, "adjusted_count")?.as_primitive_opt::<Float64Type>(),
         })
     }
@@ -90,6 +93,8 @@ pub(crate) struct SpanFacts<'a> {
     pub(crate) version: Option<&'a str>,
     pub(crate) start: i64,
     pub(crate) end: i64,
+    /// To be added to its times so that they fit its root's clock, ns.
+    pub(crate) skew: i64,
     pub(crate) adjusted_count: Option<f64>,
 }
 
@@ -177,6 +182,7 @@ fn span_facts<'a>(batch: &Batch<'a>, row: usize) -> SpanFacts<'a> {
         version: batch.version.get(row),
         start: batch.start(row),
         end: batch.end(row),
+        skew: batch.skew.get(row).unwrap_or_default(),
         adjusted_count: adjusted.filter(|counts| counts.is_valid(row)).map(|c| c.value(row)),
     }
 }

@@ -21,7 +21,7 @@ use crate::mute::{Marks, Mute, ToldApart};
 use crate::params::{self, ParamKeys};
 use crate::plans::{self, Plans};
 use crate::rule::{Rule, RuleSet};
-use crate::{Error, grouping};
+use crate::{Error, causes, grouping};
 
 /// Runs a set of rules under one configuration.
 #[derive(Debug, Clone)]
@@ -194,37 +194,38 @@ impl Engine {
             let wanted = wanted(&results);
             Context::read(database, &wanted)?
         };
-        let mut findings = Vec::new();
+        let mut found = Vec::new();
         let mut runs = Vec::new();
+        let results = results.iter().map(|(number, result, took)| (*number, result, *took));
         for (number, result, took) in results {
             let rule = &self.rules.rules()[number];
             let mut undecided = Vec::new();
-            let result = result.and_then(|run| {
-                if let Run::Done(instances) = &run {
-                    check_traces(rule, instances, &context, database.spans_with_facts())?;
+            let result = result.as_ref().map_err(failure).and_then(|run| {
+                if let Run::Done(instances) = run {
+                    let spans = database.spans_with_facts();
+                    check_traces(rule, instances, &context, spans).map_err(|e| failure(&e))?;
                 }
                 Ok(run)
             });
             let outcome = match result {
                 Ok(Run::Disabled) => Outcome::Disabled,
-                Ok(Run::Skipped(missing)) => Outcome::Skipped { missing },
+                Ok(Run::Skipped(missing)) => Outcome::Skipped { missing: missing.clone() },
                 Ok(Run::Done(instances)) => {
-                    let found = grouping::findings(rule, &instances, &context);
-                    undecided = grouping::undecided(&instances, &context);
-                    let count = found.len();
-                    findings.extend(found);
+                    let of_rule = grouping::findings(rule, instances, &context);
+                    undecided = grouping::undecided(instances, &context);
+                    let count = of_rule.len();
+                    found.extend(of_rule);
                     match count {
                         0 if undecided.is_empty() => Outcome::Clean,
                         0 => Outcome::Undecided,
                         count => Outcome::Findings(count),
                     }
                 }
-                // The run says whose rule it is.
-                Err(Error::Rule { reason, .. }) => Outcome::Failed { reason },
-                Err(error) => Outcome::Failed { reason: error.to_string() },
+                Err(reason) => Outcome::Failed { reason },
             };
             runs.push(RuleRun { rule: rule.name().to_owned(), outcome, undecided, took });
         }
+        let mut findings = causes::linked(&self.rules, found);
         findings.sort_by(|a, b| {
             let key = |f: &Finding| {
                 (Reverse(f.severity > timesink_model::Severity::Info), Reverse(f.wasted_nanos))
@@ -244,6 +245,14 @@ impl Engine {
             traces: database.traces(),
             repeated_spans: database.repeated_spans(),
         })
+    }
+}
+
+/// Says why a rule failed; the run says whose it is.
+fn failure(error: &Error) -> String {
+    match error {
+        Error::Rule { reason, .. } => reason.clone(),
+        error => error.to_string(),
     }
 }
 

@@ -8,6 +8,7 @@ use timesink_model::{
 };
 use timesink_query::UNKNOWN_ENDPOINT;
 
+use crate::causes::{Found, Place};
 use crate::context::{Context, SpanFacts};
 use crate::engine::Undecided;
 use crate::instances::{Instance, Instances};
@@ -21,8 +22,12 @@ pub const TYPICAL_WASTE: &str = "wasted_nanos_median";
 /// Traces that a finding names to look at, and tests.
 const EXAMPLES_MAX: usize = 5;
 
-/// Returns the findings of one rule, in no order.
-pub(crate) fn findings(rule: &Rule, instances: &Instances, context: &Context<'_>) -> Vec<Finding> {
+/// Returns the findings of one rule, and where their rows are, in no order.
+pub(crate) fn findings<'a>(
+    rule: &Rule,
+    instances: &'a Instances,
+    context: &Context<'_>,
+) -> Vec<Found<'a>> {
     let mut groups: BTreeMap<(&str, &str, &str), Vec<&Instance>> = BTreeMap::new();
     for instance in &instances.rows {
         let endpoint = span_of(context, instance).map_or(UNKNOWN_ENDPOINT, |span| span.endpoint);
@@ -31,8 +36,10 @@ pub(crate) fn findings(rule: &Rule, instances: &Instances, context: &Context<'_>
     groups
         .into_iter()
         .map(|((service, endpoint, subject), rows)| {
-            Group { rule, names: &instances.evidence, context, service, endpoint, subject, rows }
-                .finding()
+            let places = rows.iter().filter_map(|row| place_of(context, row)).collect();
+            let names = &instances.evidence;
+            let group = Group { rule, names, context, service, endpoint, subject, rows };
+            Found { finding: group.finding(), places }
         })
         .collect()
 }
@@ -253,6 +260,13 @@ impl Group<'_> {
     fn spans(&self) -> impl Iterator<Item = &SpanFacts<'_>> + Clone {
         self.rows.iter().filter_map(|row| span_of(self.context, row))
     }
+}
+
+fn place_of<'a>(context: &Context<'_>, row: &'a Instance) -> Option<Place<'a>> {
+    let span = span_of(context, row)?;
+    let (trace_id, wasted_nanos) = (row.trace_id.as_str(), row.wasted_nanos);
+    let [start, end] = [span.start, span.end].map(|time| time.saturating_add(span.skew));
+    Some(Place { trace_id, start, end, wasted_nanos })
 }
 
 fn span_of<'a>(context: &'a Context<'_>, row: &'a Instance) -> Option<&'a SpanFacts<'a>> {

@@ -3,6 +3,7 @@
 //!
 //! No rule is named in code outside `registry`. Read [`Engine`] first.
 
+mod causes;
 mod check;
 mod columns;
 mod config;
@@ -29,7 +30,7 @@ pub use error::{Error, nearest};
 pub use examples::{EXAMPLE_SPANS_MAX, EXAMPLE_TRACES_MAX, examples};
 pub use explain::{ExplainedStep, Explanation, explain};
 pub use grouping::TYPICAL_WASTE;
-pub use manifest::{Manifest, Param, RemediationText};
+pub use manifest::{Manifest, Param, RemediationText, SymptomOf, Where};
 pub use mute::{Mute, Mutes};
 pub use rule::{Rule, RuleSet};
 pub use template::{show, show_nanos};

@@ -29,6 +29,9 @@ pub struct Manifest {
     /// Whether its findings are certain of services that measure themselves (`timesink-otel`).
     #[serde(default)]
     pub gains_from_companion: bool,
+    /// Whose findings explain this rule's.
+    #[serde(default)]
+    pub symptom_of: Vec<SymptomOf>,
     /// Attributes without which the rule says nothing; all of them have to be on some span.
     #[serde(default)]
     pub requires: Vec<String>,
@@ -38,6 +41,29 @@ pub struct Manifest {
     #[serde(default)]
     pub evidence: BTreeMap<String, EvidenceText>,
     pub remediation: Vec<RemediationText>,
+}
+
+/// Rules whose findings explain others, which are symptoms then.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SymptomOf {
+    pub rules: Vec<String>,
+    /// Where their findings are.
+    #[serde(rename = "where", default)]
+    pub place: Where,
+}
+
+/// Where a cause is, seen from its symptom.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Where {
+    /// At the same endpoint.
+    #[default]
+    Endpoint,
+    /// In the same service.
+    Service,
+    /// In another service, called meanwhile.
+    Below,
 }
 
 /// A threshold.

@@ -22,13 +22,36 @@ macro_rules! rule {
 
 /// Every rule embedded in the binary, in the order reports list them.
 pub(crate) const RULES: &[RuleSource] = &[
+    rule!("abandoned-work"),
     rule!("blocking-event-loop"),
+    rule!("broken-trace"),
+    rule!("chatty-service"),
+    rule!("cold-start"),
+    rule!("connection-setup"),
+    rule!("duplicate-query"),
+    rule!("excessive-fanout"),
+    rule!("gc-pause"),
+    rule!("gil-contention"),
+    rule!("large-payload"),
+    rule!("long-transaction"),
+    rule!("missing-cache"),
     rule!("n-plus-one-cache"),
     rule!("n-plus-one-call"),
+    rule!("n-plus-one-llm"),
     rule!("n-plus-one-query"),
+    rule!("pool-wait"),
+    rule!("queue-lag"),
+    rule!("retry-storm"),
+    rule!("sequential-calls"),
+    rule!("server-queue"),
     rule!("slow-dependency"),
+    rule!("slow-llm-call"),
     rule!("slow-network-edge"),
+    rule!("slow-query"),
     rule!("slow-serialization"),
+    rule!("thread-pool-wait"),
+    rule!("unbounded-result"),
+    rule!("uncovered-time"),
 ];
 
 #[cfg(test)]

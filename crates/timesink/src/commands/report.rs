@@ -102,18 +102,35 @@ pub(super) fn write_file(
     Ok(timesink_output::write(format, &report, &mut console.out)?)
 }
 
-/// Writes every finding in full, notes in a line each unless asked for.
+/// Writes every finding in full, notes in a line each unless asked for, and symptoms with what
+/// causes them.
 pub(super) fn write_findings(
     findings: &[Finding],
     with_notes: bool,
     console: &mut Console,
 ) -> Result<()> {
-    for finding in findings {
+    let causes: HashMap<&str, Option<&str>> =
+        findings.iter().map(|f| (f.finding_id.as_str(), f.caused_by.as_deref())).collect();
+    // A finding that another one causes which is not shown is shown itself.
+    let root = |finding: &'_ Finding| {
+        let mut root = finding.finding_id.as_str();
+        while let Some(Some(cause)) = causes.get(root).filter(|c| c.is_some_and(|c| causes.contains_key(c))) {
+            root = cause;
+        }
+        root.to_owned()
+    };
+    let roots: Vec<String> = findings.iter().map(root).collect();
+    let are_shown = findings.iter().zip(&roots).filter(|(f, root)| f.finding_id == **root);
+    let shown: Vec<&Finding> = are_shown.map(|(finding, _)| finding).collect();
+    for finding in &shown {
         let is_note = finding.severity == Severity::Info && !with_notes;
         let detail = if is_note { Detail::OneLine } else { Detail::Full };
-        output::write_finding(console, finding, detail)?;
+        let of_it = findings.iter().zip(&roots).filter(|(_, root)| **root == finding.finding_id);
+        let symptoms: Vec<&Finding> =
+            of_it.map(|(f, _)| f).filter(|f| f.finding_id != finding.finding_id).collect();
+        output::write_finding(console, finding, &symptoms, detail)?;
     }
-    if findings.last().is_some_and(|last| last.severity == Severity::Info && !with_notes) {
+    if shown.last().is_some_and(|last| last.severity == Severity::Info && !with_notes) {
         writeln!(console.out)?;
     }
     Ok(())

@@ -19,6 +19,9 @@ const LABEL_COLUMNS: usize = 9;
 
 const SUBJECT: &str = "subject";
 
+/// What a finding causes: other findings, which are not counted again.
+const CAUSES: &str = "causes";
+
 /// Lines of a subject; what is longer is cut. JSON lines hold it whole.
 const SUBJECT_LINES_MAX: usize = 4;
 
@@ -29,24 +32,27 @@ pub(crate) enum Detail {
     OneLine,
 }
 
-/// Writes one finding.
+/// Writes one finding, and what it causes.
 pub(crate) fn write_finding(
     console: &mut Console,
     finding: &Finding,
+    symptoms: &[&Finding],
     detail: Detail,
 ) -> Result<()> {
     let (paint, columns) = (console.paint, console.columns);
     let text = match detail {
-        Detail::Full => full(finding, paint, columns),
+        Detail::Full => full(finding, symptoms, paint, columns),
         Detail::OneLine => one_line(finding, paint, columns),
     };
     Ok(console.out.write_all(text.as_bytes())?)
 }
 
-fn full(finding: &Finding, paint: Paint, columns: usize) -> String {
+fn full(finding: &Finding, symptoms: &[&Finding], paint: Paint, columns: usize) -> String {
     let head = format!("{}: {}", safe::line(&finding.title), price(finding));
     let mut text = format!("{}: {}\n", name(finding, paint), paint.bold(&head));
-    for (label, paragraphs) in fields(finding) {
+    let causes: Vec<String> = symptoms.iter().map(|symptom| summary(symptom)).collect();
+    let causes = (!causes.is_empty()).then_some((CAUSES, causes));
+    for (label, paragraphs) in fields(finding).into_iter().chain(causes) {
         let lines_max = if label == SUBJECT { SUBJECT_LINES_MAX } else { usize::MAX };
         text.push_str(&labelled(label, &paragraphs, lines_max, paint, columns));
     }
@@ -86,6 +92,12 @@ pub(crate) fn one_line(finding: &Finding, paint: Paint, columns: usize) -> Strin
     let used = finding.severity.as_str().len() + finding.rule.len() + "[]: ".len();
     let text = cut(&safe::line(&text), columns.saturating_sub(used));
     format!("{}: {text}\n", name(finding, paint))
+}
+
+/// Returns a symptom in a line.
+fn summary(finding: &Finding) -> String {
+    let Finding { rule, title, service_name, endpoint, .. } = finding;
+    format!("{rule}: {title}; {service_name} {endpoint}")
 }
 
 /// `warning[rule]`, in its colour.
