@@ -515,6 +515,19 @@ def test_system_is_not_asked_for_each_file_whether_it_is_a_librarys(tmp_path, mo
     assert user_code._is_user_file("/app/views.py")
 
 
+def test_working_folder_may_be_gone(tmp_path, monkeypatch):
+    """*Scenario*: a worker starts in the folder of a release that was removed meanwhile."""
+    gone = tmp_path / "release"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.syspath_prepend("relative")
+    monkeypatch.syspath_prepend(tmp_path / "app")
+    user_code = UserCode()
+    assert user_code._relative(str(tmp_path / "app" / "views.py")) == "views.py"
+    assert user_code._is_user_file(str(tmp_path / "app" / "views.py"))
+
+
 def test_sdk_is_a_library_wherever_it_lies(tmp_path, monkeypatch):
     monkeypatch.setattr(opentelemetry, "__path__", [str(tmp_path / "opentelemetry")])
     user_code = UserCode()
@@ -523,7 +536,12 @@ def test_sdk_is_a_library_wherever_it_lies(tmp_path, monkeypatch):
 
 
 def test_path_is_relative_to_the_working_folder_or_to_the_folder_of_imports(tmp_path, monkeypatch):
-    relative = UserCode()._relative
+    user_code = UserCode()
+
+    def relative(path):
+        user_code.look_around()
+        return user_code._relative(path)
+
     monkeypatch.chdir(tmp_path)
     assert relative(str(tmp_path / "app" / "views.py")) == "app/views.py"
     (tmp_path / "elsewhere").mkdir()

@@ -23,6 +23,7 @@ from support import line_of, wait_for
 from timesink_otel.probes.block import Block, Seen, Times, see
 from timesink_otel.probes.event_loop import _kept
 from timesink_otel.probes.loop_watch import Serialization, _Watch
+from timesink_otel.probes.thread_times import ThreadTimes
 from timesink_otel.user_code import UserCode
 
 BLOCKED = "timesink.event_loop.blocked"
@@ -351,6 +352,22 @@ def test_c_code_that_keeps_the_interpreter_is_found_on_either_loop(companion, ne
     assert total.attributes.get("code.line.number") in (None, line_of(__file__, "sum"))
 
 
+def test_c_code_is_found_where_no_thread_ever_queues(companion, monkeypatch):
+    """*Scenario*: the machine is so quiet that the watchdog's run delay stays 0."""
+    read = ThreadTimes.run_delay
+    monkeypatch.setattr(ThreadTimes, "run_delay", lambda self: 0 * read(self))
+
+    async def main():
+        with companion.tracer.start_as_current_span("request"):
+            await asyncio.sleep(0.05)
+            sum(range(20_000_000))
+            await asyncio.sleep(0.3)
+
+    with contextlib.closing(uvloop.new_event_loop()) as loop:
+        loop.run_until_complete(main())
+    assert len(companion.named(BLOCKED)) == 1
+
+
 def test_suspended_process_is_no_block():
     """*Scenario*: the process is stopped in the middle of a callback of 10 ms for half a second."""
     script = """
@@ -500,7 +517,15 @@ async def blocking(recorded):
     await asyncio.sleep(0.3)
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+class LoopWithoutHooks(asyncio.SelectorEventLoop):
+    """Like those that nest others: nothing tells its runs apart."""
+
+    _asyncgen_firstiter_hook = None
+
+
+@pytest.mark.parametrize(
+    "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop, LoopWithoutHooks]
+)
 def test_loop_that_runs_on_another_thread_than_before_is_watched_there(companion, new_loop):
     """*Scenario*: the main thread connects, then starts a thread in which the loop runs on."""
 

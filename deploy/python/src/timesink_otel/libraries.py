@@ -48,11 +48,13 @@ class Libraries:
         )
 
     def _read_path(self):
-        self._path = list(sys.path)
+        path = list(sys.path)
         # Without the SDK there were no spans, so the user's code is not in there.
         self._sdk = tuple(os.path.join(folder, "") for folder in opentelemetry.__path__)
         installed = [(folder, self._installed_in(folder)) for folder in import_folders()]
         self._beside = [(folder, packages) for folder, packages in installed if packages]
+        # At last: another thread that finds it new takes the others for new, too.
+        self._path = path
 
     def _installed_in(self, folder):
         packages = self._installed.get(folder)
@@ -75,8 +77,13 @@ def _lists(packages, path):
 
 def import_folders():
     """Returns the working directory and the folders that imports come from, the longest first."""
-    folders = {os.path.abspath(folder) for folder in sys.path if folder}
-    roots = [os.getcwd()] + sorted(folders, key=len, reverse=True)
+    try:
+        here = [os.getcwd()]
+        folders = {os.path.abspath(folder) for folder in sys.path if folder}
+    except OSError:
+        # A worker of a release that was removed meanwhile: what is relative to it is nowhere.
+        here, folders = [], {folder for folder in sys.path if os.path.isabs(folder)}
+    roots = here + sorted(folders, key=len, reverse=True)
     return tuple(os.path.join(root, "") for root in roots)
 
 

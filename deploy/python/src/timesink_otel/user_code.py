@@ -30,6 +30,8 @@ class UserCode:
         self._library_files = set()
         self._packages = tuple(os.sep + name + os.sep for name in user_packages)
         self._libraries = Libraries()
+        self._roots = ()
+        self.look_around()
 
     def find_on(self, loop, frame):
         """Returns the attributes of the innermost user frame on the thread of `loop`, if any.
@@ -46,12 +48,17 @@ class UserCode:
             return None
         return self.find(frame, _RUN_ONCE, last)[0]
 
-    def find(self, frame, outermost=None, last=None):
+    def look_around(self):
+        """Asks the system for the working directory, which gives up the interpreter."""
+        self._roots = import_folders()
+
+    def find(self, frame, outermost=None, last=None, asks=True):
         """Returns the attributes of the innermost user frame and the frame that it called, if any.
 
         Without a user frame these are None and the innermost frame. Frames are looked at up to
         the one that runs the code `outermost`, which is left out, or `last`, which is not. The
-        attributes are shared: who wants more of them makes a copy.
+        attributes are shared: who wants more of them makes a copy. The watchdog has it ask the
+        system for nothing, lest the thread that it looks at goes on meanwhile.
         """
         library_files = self._library_files
         below, innermost, greenlet = None, frame, None
@@ -61,7 +68,7 @@ class UserCode:
                 break
             # Of ten frames on the way nine are a library's.
             if code.co_filename not in library_files:
-                place = self._places.get(id(code)) or self._remember(frame, code)
+                place = self._places.get(id(code)) or self._remember(frame, code, asks)
                 if place is not None:
                     return place.attributes(frame), below
             if code is last:
@@ -81,7 +88,7 @@ class UserCode:
             attributes.update(found)
         return attributes
 
-    def _remember(self, frame, code):
+    def _remember(self, frame, code, asks):
         path = code.co_filename
         if not self._is_user_file(path):
             if len(self._library_files) >= FILES_MAX:
@@ -90,6 +97,9 @@ class UserCode:
             return None
         if len(self._places) >= CODES_MAX:
             self._places.clear()
+        if asks:
+            # For each new code object: servers change the folder after they have loaded us.
+            self.look_around()
         place = _Place(code, self._relative(path), function_name(frame))
         self._places[id(code)] = place
         return place
@@ -104,8 +114,7 @@ class UserCode:
 
     def _relative(self, path):
         path = os.path.abspath(path)
-        # Asked for each new code object: servers change the folder after they have loaded us.
-        for root in import_folders():
+        for root in self._roots:
             if path.startswith(root):
                 return path[len(root) :].replace(os.sep, "/")
         return path.replace(os.sep, "/")

@@ -262,7 +262,8 @@ def _place_of(frame, task, watch, user_code):
     last = getattr(coroutine, "cr_code", None)
     if last is None and watch.loop_code is None:
         return _NOWHERE
-    attributes, below = user_code.find(frame, watch.loop_code, last)
+    asks = False
+    attributes, below = user_code.find(frame, watch.loop_code, last, asks)
     if not attributes:
         return _NOWHERE
     callee = _without_own(frame, below)

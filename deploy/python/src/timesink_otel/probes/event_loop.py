@@ -23,7 +23,7 @@ from time import monotonic_ns, sleep
 
 from timesink_otel.probe import Probe
 from timesink_otel.probes.block import Block, see
-from timesink_otel.probes.loop_watch import SPANS_MAX, Serialization, run_here, watch_of
+from timesink_otel.probes.loop_watch import SPANS_MAX, Serialization, watch_of
 from timesink_otel.probes.thread_times import ThreadTimes
 from timesink_otel.settings import BLOCKED_MILLIS_MIN
 
@@ -140,7 +140,7 @@ class EventLoop(Probe):
         try:
             watch = self._watches.get(id(loop)) or self._add(loop)
             if watch is not None:
-                if watch.run is not run_here():
+                if watch.is_in_another_run():
                     watch = self.runs_again(watch)
                 watch.open(span.context.span_id)
                 if not self._awake.is_set():
@@ -270,6 +270,7 @@ class EventLoop(Probe):
     def _watch_while_open(self, awake):
         """Looks at every loop, sleeps, and accounts for a sleep that took longer than asked."""
         clocks = self._clocks = ThreadTimes()
+        self.user_code.look_around()
         pause = look = self.settings.blocked_nanos_min
         seconds = look / 1e9
         opened = looked = asked = monotonic_ns()
@@ -292,7 +293,7 @@ class EventLoop(Probe):
             asked, delays = monotonic_ns(), self._delays()
             before, queued = queued, clocks.run_delay()
             # Without the clock it may have been the machine that let this thread come late.
-            starved = waited - (queued - before) if queued else 0
+            starved = waited - (queued - before) if clocks.tells_delay() else 0
             in_time = monotonic_ns() - asked < LOST_NANOS
             asked = monotonic_ns() if in_time else asked
             pauses = [self._account(*each, now, late, starved, in_time) for each in seen]
@@ -307,6 +308,7 @@ class EventLoop(Probe):
                 opened = now
             elif LINGER_NANOS < now - opened:
                 self._rest(awake)
+                self.user_code.look_around()
                 opened = looked = read = monotonic_ns()
                 queued, unread = clocks.run_delay(), LOOKS_PER_READING
                 for watch in self._all():

@@ -50,7 +50,8 @@ class Gc(Probe):
 
     def nanos_within(self, start, end):
         """Returns how much of `[start, end)` the collector took, as far as the last pauses tell."""
-        overlaps = (min(end, e) - max(start, s) for s, e in tuple(self.pauses))
+        # A list: a tuple is made while one walks, which may run the collector, and so add a pause.
+        overlaps = (min(end, e) - max(start, s) for s, e in list(self.pauses))
         return sum(overlap for overlap in overlaps if 0 < overlap)
 
     def _seen(self, phase, info):

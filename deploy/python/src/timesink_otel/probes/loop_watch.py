@@ -105,6 +105,13 @@ class _Watch:
     def mark(self):
         """Runs on the loop's thread: the loop is busy now."""
 
+    def is_in_another_run(self):
+        """Tells, on the loop's thread, whether that is in another run than it was known to be in.
+
+        Some loops run without hooks (nest_asyncio's): of these the thread alone tells.
+        """
+        return self.run is not run_here() or self.thread_id != threading.get_ident()
+
     def starts_run(self):
         """Runs on the loop's thread when that is in another run than it was known to be in."""
         self.run = run_here()
@@ -166,7 +173,7 @@ class _Watch:
         try:
             since, block, end = self.busy_since, self.block, monotonic_ns()
             self.block = None
-            if self.run is not run_here():
+            if self.is_in_another_run():
                 # It was stopped meanwhile, so nobody knows until when it was busy. A watch that
                 # takes over does not see the loop begin to wait now.
                 self._probe.runs_again(self).busy_since = 0
