@@ -19,7 +19,7 @@ mod gone;
 mod known;
 mod period;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod traffic;
 
 use std::cmp::Ordering;

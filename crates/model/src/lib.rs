@@ -7,6 +7,7 @@
 mod duration;
 mod example;
 mod finding;
+mod folded;
 mod history;
 mod process;
 pub mod schema;
@@ -16,6 +17,7 @@ pub use example::{ExampleGap, ExampleSpan, ExampleTrace, Stretch};
 pub use finding::{
     Confidence, Evidence, Finding, Measure, MeasureValue, Muted, Remediation, Severity, Status,
 };
+pub use folded::{Folded, first_causes, folded, rank};
 pub use history::{FINDINGS_MAX, FORGOTTEN_AFTER_NANOS, History, Period, Traffic};
 pub use process::{COMPANION_SCOPE, EVENT_LOOP_SCOPES, is_note};
 

@@ -160,6 +160,8 @@ const OLDER: &[Older] = &[
     older("gen_ai.system", "gen_ai.provider.name").take(Take::GenAiProvider),
     older("gen_ai.usage.prompt_tokens", "gen_ai.usage.input_tokens"),
     older("gen_ai.usage.completion_tokens", "gen_ai.usage.output_tokens"),
+    older("gen_ai.usage.cache_read_input_tokens", "gen_ai.usage.cache_read.input_tokens"),
+    older("gen_ai.usage.cache_creation_input_tokens", "gen_ai.usage.cache_creation.input_tokens"),
     // The called service.
     older("peer.service", "service.peer.name"),
     // Not deprecated: what the plugin pytest-opentelemetry writes on the span of a test.

@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use timesink_model::{Finding, Severity};
+use timesink_model::{Folded, Severity, folded};
 
 use crate::words::{self, count, price};
 use crate::{Error, Report, safe};
@@ -20,12 +20,13 @@ const MESSAGE_CHARS_MAX: usize = 2_000;
 const TITLE_CHARS_MAX: usize = 255;
 
 pub(crate) fn write(report: &Report<'_>, out: &mut dyn Write) -> Result<(), Error> {
+    let causes = folded(report.findings);
     let mut left_out = Vec::new();
     for severity in [Severity::Error, Severity::Warning, Severity::Info] {
         // They are ranked: the first ones cost most.
-        let of_it = || report.findings.iter().filter(|finding| finding.severity == severity);
-        for finding in of_it().take(ANNOTATIONS_MAX) {
-            write_command(out, &annotation(finding))?;
+        let of_it = || causes.iter().filter(|cause| cause.finding.severity == severity);
+        for cause in of_it().take(ANNOTATIONS_MAX) {
+            write_command(out, &annotation(cause))?;
         }
         let more = of_it().count().saturating_sub(ANNOTATIONS_MAX);
         if more > 0 {
@@ -58,7 +59,8 @@ fn write_command(out: &mut dyn Write, line: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn annotation(finding: &Finding) -> String {
+fn annotation(cause: &Folded<'_>) -> String {
+    let finding = cause.finding;
     let mut properties = Vec::new();
     let code = finding.evidence.code_location.as_deref();
     if let Some(code) = code.or_else(|| words::test_file(finding)) {
@@ -69,11 +71,11 @@ fn annotation(finding: &Finding) -> String {
     let title = format!("{}: {}", finding.title, price(finding));
     let title = words::cut(&title, TITLE_CHARS_MAX);
     properties.push(format!("title={}", property(&title)));
-    format!("::{} {}::{}", command(finding.severity), properties.join(","), data(&message(finding)))
+    format!("::{} {}::{}", command(finding.severity), properties.join(","), data(&message(cause)))
 }
 
 /// Returns what is shown in the box: lines of ours, each with text that stays on it.
-fn message(finding: &Finding) -> String {
+fn message(Folded { finding, symptoms }: &Folded<'_>) -> String {
     let mut lines = vec![
         format!("{} {}", finding.service_name, finding.endpoint),
         format!("subject: {}", words::cut(&finding.subject, MESSAGE_CHARS_MAX / 2)),
@@ -83,6 +85,7 @@ fn message(finding: &Finding) -> String {
         format!("help: {} (timesink rules show {})", finding.remediation.summary, finding.rule),
     ];
     lines.extend(words::tests(finding).map(|tests| format!("test: {tests}")));
+    lines.extend(symptoms.iter().map(|symptom| format!("causes: {}", words::symptom(symptom))));
     let lines = lines.iter().map(|line| safe::line(line));
     words::cut(&lines.collect::<Vec<_>>().join("\n"), MESSAGE_CHARS_MAX)
 }
@@ -126,6 +129,8 @@ fn property(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use timesink_model::Finding;
+
     use super::*;
     use crate::Format;
     use crate::test_support::{HOSTILE, finding, hostile, rule, steers, written, written_with};

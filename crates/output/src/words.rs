@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
 use arrow::array::{AsArray, RecordBatch};
-use timesink_model::{Finding, MeasureValue, Muted, Severity};
+use timesink_model::{Finding, Folded, MeasureValue, Muted, Severity, folded};
 use timesink_otlp::{Counted, Rejected, Repair, Tally};
-use timesink_rules::{Mute, Outcome, RuleRun, TYPICAL_WASTE, show_nanos};
+use timesink_rules::{
+    AFFECTED_HIGH, AFFECTED_LOW, Mute, Outcome, RuleRun, TYPICAL_WASTE, show_nanos,
+};
 
 /// An example of a refused span, in characters.
 const EXAMPLE_CHARS: usize = 60;
@@ -58,13 +60,19 @@ impl Found<'_> {
             let costliest = if shown == 1 { "one".to_owned() } else { thousands(shown) };
             return format!("{total} findings and notes, the costliest {costliest} shown,");
         }
-        let notes = self.findings.iter().filter(|f| f.severity == Severity::Info).count();
-        match (shown - notes, notes) {
+        let causes = folded(self.findings);
+        let is_note = |cause: &&Folded<'_>| cause.finding.severity == Severity::Info;
+        let notes = causes.iter().filter(is_note).count();
+        let mut counted = match (causes.len() - notes, notes) {
             (0, 0) => "no findings".to_owned(),
             (found, 0) => count(found, "finding"),
             (0, notes) => format!("no findings, {}", count(notes, "note")),
             (found, notes) => format!("{}, {}", count(found, "finding"), count(notes, "note")),
+        };
+        if shown > causes.len() {
+            let _ = write!(counted, ", {}", count(shown - causes.len(), "symptom"));
         }
+        counted
     }
 }
 
@@ -82,6 +90,19 @@ pub fn typical_waste(finding: &Finding) -> i64 {
     }
 }
 
+/// Returns between which shares of all requests are affected, if not all of those seen are.
+fn affected_share(finding: &Finding) -> Option<(f64, f64)> {
+    let bound = |name: &str| {
+        let measures = &finding.evidence.measures;
+        match measures.iter().find(|measure| measure.name == name)?.value {
+            MeasureValue::Float(share) => Some(share),
+            _ => None,
+        }
+    };
+    let is_part = finding.traces_affected < finding.traces_seen;
+    Some((bound(AFFECTED_LOW)?, bound(AFFECTED_HIGH)?)).filter(|_| is_part)
+}
+
 /// Returns what it costs: a request, of how many, of the endpoint's time, in all.
 pub fn wasted(finding: &Finding) -> String {
     let mut text = format!(
@@ -90,6 +111,9 @@ pub fn wasted(finding: &Finding) -> String {
         finding.traces_affected,
         finding.traces_seen
     );
+    if let Some((low, high)) = affected_share(finding) {
+        let _ = write!(text, " ({:.0} to {:.0} % of all)", low * 100.0, high * 100.0);
+    }
     if let Some(share) = finding.wasted_share {
         let _ = write!(text, ", {} of the endpoint's time", percent(share));
     }
@@ -102,6 +126,12 @@ pub fn wasted(finding: &Finding) -> String {
         let _ = write!(text, " (about {} with unsampled ones)", show_nanos(estimated));
     }
     text
+}
+
+/// Returns a finding in a line, as those are told that another one causes.
+pub fn symptom(finding: &Finding) -> String {
+    let Finding { rule, title, service_name, endpoint, .. } = finding;
+    format!("{rule}: {title}; {service_name} {endpoint}")
 }
 
 /// Returns the tests that showed a finding, if spans name any.
@@ -163,7 +193,8 @@ fn skipped(runs: &[RuleRun]) -> Option<Line> {
         }
     }
     let told = by_missing.iter();
-    let told = told.map(|(missing, rules)| format!("{}: no span carries {missing}", rules.join(", ")));
+    let told =
+        told.map(|(missing, rules)| format!("{}: no span carries {missing}", rules.join(", ")));
     let told: Vec<String> = told.collect();
     (!told.is_empty()).then(|| ("skipped", told.join("; ")))
 }
@@ -171,9 +202,8 @@ fn skipped(runs: &[RuleRun]) -> Option<Line> {
 /// Returns what is muted and what was, the costliest first.
 pub fn muted(muted: &[Finding], over: &[Mute]) -> Vec<Line> {
     let line = |finding: &Finding| {
-        let Finding { rule, title, service_name, endpoint, .. } = finding;
         let by = finding.evidence.muted.as_ref().map(muted_by).unwrap_or_default();
-        ("muted", format!("{rule}: {title}; {service_name} {endpoint} ({by})"))
+        ("muted", format!("{} ({by})", symptom(finding)))
     };
     let mut lines: Vec<Line> = muted.iter().take(MUTED_SHOWN).map(line).collect();
     let more = muted.len().saturating_sub(MUTED_SHOWN);

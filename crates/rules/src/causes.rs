@@ -100,15 +100,15 @@ fn without_circles(all: &[Found<'_>], causes: Vec<Option<String>>) -> Vec<Option
     let mut order: Vec<usize> = (0..all.len()).collect();
     order.sort_unstable_by_key(|at| &all[*at].finding.finding_id);
     for at in order {
-        let (id, Some(cause)) = (all[at].finding.finding_id.as_str(), &causes[at]) else { continue };
+        let (id, Some(cause)) = (all[at].finding.finding_id.as_str(), &causes[at]) else {
+            continue;
+        };
         let chain = std::iter::successors(Some(cause.as_str()), |id| cause_of.get(id).copied());
         if chain.take(all.len()).all(|above| above != id) {
             cause_of.insert(id, cause);
         }
     }
-    let kept: Vec<bool> = all
-        .iter()
-        .map(|found| cause_of.contains_key(found.finding.finding_id.as_str()))
-        .collect();
+    let kept: Vec<bool> =
+        all.iter().map(|found| cause_of.contains_key(found.finding.finding_id.as_str())).collect();
     causes.into_iter().zip(kept).map(|(cause, is_kept)| cause.filter(|_| is_kept)).collect()
 }

@@ -12,7 +12,7 @@ use crate::mute;
 use crate::test_cases::TestCases;
 
 /// The columns of spans and facts that findings are made of.
-pub(crate) const COLUMNS: [&str; 18] = [
+pub(crate) const COLUMNS: [&str; 19] = [
     "trace_id",
     "span_id",
     "entry_span_id",
@@ -28,6 +28,7 @@ pub(crate) const COLUMNS: [&str; 18] = [
     "test_case_name",
     "parent_span_id",
     "process_id",
+    "process_pid",
     "has_process_identity",
     "depth",
     mute::COLUMN,
@@ -45,6 +46,7 @@ struct Batch<'a> {
     start: Int<'a>,
     end: Int<'a>,
     skew: Int<'a>,
+    pid: Int<'a>,
     /// `None` where no span tells.
     adjusted_count: Option<&'a Float64Array>,
 }
@@ -63,6 +65,7 @@ impl<'a> Batch<'a> {
             start: int("start_time_unix_nano")?,
             end: int("end_time_unix_nano")?,
             skew: int("skew_nanos")?,
+            pid: int("process_pid")?,
             adjusted_count: column(batch, "adjusted_count")?.as_primitive_opt::<Float64Type>(),
         })
     }
@@ -76,13 +79,26 @@ impl Batch<'_> {
     fn end(&self, row: usize) -> i64 {
         self.end.get(row).unwrap_or_default()
     }
+
+    fn adjusted_count(&self, row: usize) -> Option<f64> {
+        let counts = self.adjusted_count.filter(|counts| counts.is_valid(row));
+        counts.map(|counts| counts.value(row))
+    }
 }
 
 /// One endpoint of a service.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) traces: i64,
     pub(crate) nanos: i64,
+    /// The time of all the requests that the sampled ones stand for; unknown if that of one is.
+    pub(crate) nanos_estimated: Option<i128>,
+}
+
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self { traces: 0, nanos: 0, nanos_estimated: Some(0) }
+    }
 }
 
 /// What a finding says of the span that a rule's row points at.
@@ -95,6 +111,7 @@ pub(crate) struct SpanFacts<'a> {
     pub(crate) end: i64,
     /// To be added to its times so that they fit its root's clock, ns.
     pub(crate) skew: i64,
+    pub(crate) pid: Option<i64>,
     pub(crate) adjusted_count: Option<f64>,
 }
 
@@ -159,6 +176,12 @@ impl<'a> Context<'a> {
                 let endpoint = batch.endpoint.value(row);
                 let known = self.endpoints.entry((service, endpoint)).or_default();
                 known.nanos += end - start;
+                // Whole nanoseconds: their sum does not depend on the order.
+                let estimated = batch
+                    .adjusted_count(row)
+                    .map(|count| (count * (end - start) as f64).round() as i128);
+                known.nanos_estimated =
+                    known.nanos_estimated.zip(estimated).map(|(sum, more)| sum + more);
                 known.traces += i64::from(traces_of_endpoint.insert((service, endpoint, trace_id)));
             }
             let trace = batch.trace_id.view(row);
@@ -175,7 +198,6 @@ impl<'a> Context<'a> {
 }
 
 fn span_facts<'a>(batch: &Batch<'a>, row: usize) -> SpanFacts<'a> {
-    let adjusted = batch.adjusted_count;
     SpanFacts {
         endpoint: batch.endpoint.value(row),
         entry_span_id: batch.entry_span_id.value(row),
@@ -183,7 +205,8 @@ fn span_facts<'a>(batch: &Batch<'a>, row: usize) -> SpanFacts<'a> {
         start: batch.start(row),
         end: batch.end(row),
         skew: batch.skew.get(row).unwrap_or_default(),
-        adjusted_count: adjusted.filter(|counts| counts.is_valid(row)).map(|c| c.value(row)),
+        pid: batch.pid.get(row),
+        adjusted_count: batch.adjusted_count(row),
     }
 }
 

@@ -1,6 +1,5 @@
 //! [`Engine`]: spans in, findings out. Nothing else knows how to detect anything.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use hashbrown::HashSet;
 use timesink_facts::packed::Text;
 use timesink_model::schema::Columns;
 use timesink_model::schema::spans::PROMOTED;
-use timesink_model::{Confidence, Finding, Traffic};
+use timesink_model::{Confidence, Finding, Traffic, rank};
 use timesink_query::{Database, Limits, Reader};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
@@ -226,12 +225,7 @@ impl Engine {
             runs.push(RuleRun { rule: rule.name().to_owned(), outcome, undecided, took });
         }
         let mut findings = causes::linked(&self.rules, found);
-        findings.sort_by(|a, b| {
-            let key = |f: &Finding| {
-                (Reverse(f.severity > timesink_model::Severity::Info), Reverse(f.wasted_nanos))
-            };
-            key(a).cmp(&key(b)).then_with(|| a.finding_id.cmp(&b.finding_id))
-        });
+        rank(&mut findings);
         let traffic = traffic(&runs, &context);
         let marks = Marks::read(database.spans_with_facts())?;
         let ToldApart { findings, muted, over } = self.config.mutes.tell_apart(findings, &marks);

@@ -1,5 +1,6 @@
 //! From rows to findings: what is one problem becomes one finding, with its price and its words.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashSet;
@@ -9,7 +10,7 @@ use timesink_model::{
 use timesink_query::UNKNOWN_ENDPOINT;
 
 use crate::causes::{Found, Place};
-use crate::context::{Context, SpanFacts};
+use crate::context::{Context, Endpoint, SpanFacts};
 use crate::engine::Undecided;
 use crate::instances::{Instance, Instances};
 use crate::manifest::{Aggregate, RemediationText};
@@ -18,6 +19,13 @@ use crate::template::{fill, show, show_nanos};
 
 /// The measure that every finding has beside those of its rule: the waste of a typical request.
 pub const TYPICAL_WASTE: &str = "wasted_nanos_median";
+
+/// Of the share of requests affected, the bounds within which that of all traffic lies.
+pub const AFFECTED_LOW: &str = "affected_share_low";
+pub const AFFECTED_HIGH: &str = "affected_share_high";
+
+/// What stands for the process in the next command of a rule.
+const PID: &str = "PID";
 
 /// Traces that a finding names to look at, and tests.
 const EXAMPLES_MAX: usize = 5;
@@ -87,7 +95,7 @@ impl Group<'_> {
         let traces_affected = traces.len() as i64;
         let known = self.context.endpoints.get(&(self.service, self.endpoint));
         let traces_seen = known.map_or(traces_affected, |e| e.traces.max(traces_affected));
-        let measures = self.measures();
+        let measures = self.measures((traces_affected, traces_seen));
         let (confidence, confidence_reason) = self.confidence();
         let words = |name: &str| match name {
             "service_name" => Some(self.service.to_owned()),
@@ -118,7 +126,7 @@ impl Group<'_> {
             wasted_nanos_estimated: self.estimated(),
             wasted_share: known
                 .filter(|_| !self.rule.manifest.wastes_others)
-                .and_then(|endpoint| share(wasted_nanos, endpoint.nanos)),
+                .and_then(|endpoint| self.wasted_share(wasted_nanos, endpoint)),
             confidence,
             confidence_reason,
             remediation: self.remediation(),
@@ -153,7 +161,7 @@ impl Group<'_> {
         (confidence, reason.unwrap_or_default().to_owned())
     }
 
-    fn measures(&self) -> Vec<Measure> {
+    fn measures(&self, (affected, seen): (i64, i64)) -> Vec<Measure> {
         let texts = &self.rule.manifest.evidence;
         let measure = |(at, name): (usize, &String)| {
             let text = texts.get(name);
@@ -167,28 +175,45 @@ impl Group<'_> {
             summary: "time that a typical affected request wastes".to_owned(),
             value: MeasureValue::Integer(self.typical_waste()),
         };
+        let bound = |name: &str, bound: &str, share: f64| Measure {
+            name: name.to_owned(),
+            summary: format!("{bound} of the share of requests affected (Wilson, 95 %)"),
+            value: MeasureValue::Float(share),
+        };
+        let interval = wilson(affected, seen).into_iter().flat_map(|(low, high)| {
+            [bound(AFFECTED_LOW, "lower bound", low), bound(AFFECTED_HIGH, "upper bound", high)]
+        });
         let own = self.names.iter().enumerate().filter_map(measure);
-        own.chain([typical]).collect()
+        own.chain([typical]).chain(interval).collect()
     }
 
     /// The median over the affected requests of what each wastes, in nanoseconds: a trace may hold
-    /// several, that of a session of tests above all.
+    /// several, that of a session of tests above all. A sampled request counts as often as those
+    /// that it stands for, where all of them tell.
     fn typical_waste(&self) -> i64 {
-        let mut of_request: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+        let mut of_request: BTreeMap<(&str, &str), (i64, Option<f64>)> = BTreeMap::new();
         for row in &self.rows {
-            let entry = span_of(self.context, row).map_or(&*row.span_id, |span| span.entry_span_id);
-            let wasted = of_request.entry((&row.trace_id, entry)).or_default();
+            let span = span_of(self.context, row);
+            let entry = span.map_or(&*row.span_id, |span| span.entry_span_id);
+            let count = span.and_then(|span| span.adjusted_count);
+            let (wasted, _) = of_request.entry((&row.trace_id, entry)).or_insert((0, count));
             *wasted = wasted.saturating_add(row.wasted_nanos);
         }
-        let mut wasted: Vec<i64> = of_request.into_values().collect();
-        wasted.sort_unstable();
-        wasted.get(wasted.len().saturating_sub(1) / 2).copied().unwrap_or(0)
+        weighted_median(of_request.into_values().collect())
+    }
+
+    /// The share of the endpoint's time, of all the requests that those seen stand for if known.
+    fn wasted_share(&self, wasted_nanos: i64, endpoint: &Endpoint) -> Option<f64> {
+        match (self.estimated(), endpoint.nanos_estimated) {
+            (Some(wasted), Some(all)) => share(wasted as f64, all as f64),
+            _ => share(wasted_nanos as f64, endpoint.nanos as f64),
+        }
     }
 
     fn evidence(&self, measures: Vec<Measure>) -> Evidence {
         let mut rows = self.rows.clone();
         rows.sort_by_key(|row| {
-            (std::cmp::Reverse(row.wasted_nanos), row.trace_id.as_str(), row.span_id.as_str())
+            (Reverse(row.wasted_nanos), row.trace_id.as_str(), row.span_id.as_str())
         });
         let mut seen = HashSet::new();
         rows.retain(|row| seen.insert(row.trace_id.as_str()));
@@ -213,7 +238,7 @@ impl Group<'_> {
             }
         }
         let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
-        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        counts.sort_by_key(|(_, count)| Reverse(*count));
         counts.into_iter().take(EXAMPLES_MAX).map(|(test_case, _)| test_case.to_owned()).collect()
     }
 
@@ -229,10 +254,20 @@ impl Group<'_> {
                 summary: text.summary.clone(),
                 guide,
                 references: vec![text.url.clone()],
-                next_step: text.next_step.clone(),
+                next_step: text.next_step.as_deref().map(|step| self.with_pid(step)),
             },
             None => Remediation { guide, ..Remediation::default() },
         }
+    }
+
+    /// Puts the process of most rows where a command has the word `PID`, if spans tell it.
+    fn with_pid(&self, step: &str) -> String {
+        let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
+        for pid in self.spans().filter_map(|span| span.pid) {
+            *counts.entry(pid).or_default() += 1;
+        }
+        let most = counts.into_iter().max_by_key(|(pid, count)| (*count, Reverse(*pid)));
+        most.map_or_else(|| step.to_owned(), |(pid, _)| named(step, PID, &pid.to_string()))
     }
 
     /// The waste times how many requests each trace stands for; unknown if one of them is.
@@ -273,13 +308,55 @@ fn span_of<'a>(context: &'a Context<'_>, row: &'a Instance) -> Option<&'a SpanFa
     context.spans.get(&(row.trace_id.as_str(), row.span_id.as_str()))
 }
 
+/// Returns the text with another word for each `word` of it.
+fn named(text: &str, word: &str, other: &str) -> String {
+    let words = text.split(' ').map(|part| match part.strip_prefix(word) {
+        Some(rest) if !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_') => {
+            format!("{other}{rest}")
+        }
+        _ => part.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// A rule's numbers are its author's: a sum of them stops at the largest there is.
 fn sum(numbers: impl Iterator<Item = i64>) -> i64 {
     numbers.fold(0, i64::saturating_add)
 }
 
-fn share(part: i64, whole: i64) -> Option<f64> {
-    (whole > 0 && part <= whole).then(|| part as f64 / whole as f64)
+fn share(part: f64, whole: f64) -> Option<f64> {
+    (whole > 0.0 && part <= whole).then(|| part / whole)
+}
+
+/// Returns the lower median of values with their weights, each 1 unless all of them are known.
+fn weighted_median(mut values: Vec<(i64, Option<f64>)>) -> i64 {
+    values.sort_unstable_by_key(|(value, _)| *value);
+    let weights: Option<Vec<f64>> = values.iter().map(|(_, weight)| *weight).collect();
+    let weights = weights.unwrap_or_else(|| vec![1.0; values.len()]);
+    let half = weights.iter().sum::<f64>() / 2.0;
+    let mut below = 0.0;
+    for ((value, _), weight) in values.iter().zip(weights) {
+        below += weight;
+        if below >= half {
+            return *value;
+        }
+    }
+    values.last().map_or(0, |(value, _)| *value)
+}
+
+/// Returns the interval in which the share of all requests lies of which those seen are a sample,
+/// at a level of 95 % (Wilson's score interval; Brown, Cai and DasGupta, 2001).
+fn wilson(affected: i64, seen: i64) -> Option<(f64, f64)> {
+    const Z: f64 = 1.959_963_984_540_054;
+    if !(0 < seen && (0..=seen).contains(&affected)) {
+        return None;
+    }
+    let (seen, share) = (seen as f64, affected as f64 / seen as f64);
+    let centre = share + Z * Z / (2.0 * seen);
+    let half = Z * (share * (1.0 - share) / seen + Z * Z / (4.0 * seen * seen)).sqrt();
+    let scale = 1.0 + Z * Z / seen;
+    let bound = |bound: f64| (bound / scale).clamp(0.0, 1.0);
+    Some((bound(centre - half), bound(centre + half)))
 }
 
 /// Returns the most frequent text, the first in the alphabet of equally frequent ones.
@@ -343,6 +420,32 @@ mod tests {
         assert_eq!(fingerprint(["a", "b", "c", "d"]), fingerprint(["a", "b", "c", "d"]));
         assert_ne!(fingerprint(["ab", "", "c", "d"]), fingerprint(["a", "b", "c", "d"]));
         assert_eq!(fingerprint(["rule", "service", "endpoint", "subject"]), "7e5583e7a86047cb");
+    }
+
+    #[test]
+    fn the_word_for_the_process_is_replaced_and_no_other() {
+        let command = "py-spy dump --pid PID; PID, not PIDS or my_PID";
+        assert_eq!(named(command, PID, "7"), "py-spy dump --pid 7; 7, not PIDS or my_PID");
+    }
+
+    #[test]
+    fn a_median_weighs_what_each_stands_for() {
+        assert_eq!(weighted_median(vec![]), 0);
+        assert_eq!(weighted_median(vec![(3, None), (1, None), (2, None), (4, None)]), 2);
+        assert_eq!(weighted_median(vec![(1, Some(1.0)), (9, Some(100.0)), (5, Some(1.0))]), 9);
+        assert_eq!(weighted_median(vec![(1, Some(1.0)), (9, Some(100.0)), (5, None)]), 5);
+    }
+
+    /// Worked out apart from this code, in Python's floats.
+    #[test]
+    fn shares_lie_in_their_interval() {
+        let close = |a: Option<(f64, f64)>, (low, high): (f64, f64)| {
+            a.is_some_and(|a| (a.0 - low).abs() < 1e-6 && (a.1 - high).abs() < 1e-6)
+        };
+        assert!(close(wilson(31, 40), (0.624969, 0.876839)), "{:?}", wilson(31, 40));
+        assert!(close(wilson(0, 10), (0.0, 0.277533)), "{:?}", wilson(0, 10));
+        assert!(close(wilson(1, 1), (0.206549, 1.0)), "{:?}", wilson(1, 1));
+        assert_eq!((wilson(0, 0), wilson(3, 2), wilson(-1, 2)), (None, None, None));
     }
 
     #[test]

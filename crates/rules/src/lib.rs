@@ -3,6 +3,7 @@
 //!
 //! No rule is named in code outside `registry`. Read [`Engine`] first.
 
+mod cases;
 mod causes;
 mod check;
 mod columns;
@@ -23,14 +24,15 @@ mod rule;
 mod template;
 mod test_cases;
 
-pub use check::{Problem, check};
+pub use cases::run_case;
+pub use check::{Problem, check, check_cases};
 pub use config::{Override, RuleSettings, RulesConfig, Value};
 pub use engine::{Analysis, Engine, Outcome, RuleRun, Undecided};
 pub use error::{Error, nearest};
 pub use examples::{EXAMPLE_SPANS_MAX, EXAMPLE_TRACES_MAX, examples};
 pub use explain::{ExplainedStep, Explanation, explain};
-pub use grouping::TYPICAL_WASTE;
+pub use grouping::{AFFECTED_HIGH, AFFECTED_LOW, TYPICAL_WASTE};
 pub use manifest::{Manifest, Param, RemediationText, SymptomOf, Where};
 pub use mute::{Mute, Mutes};
-pub use rule::{Rule, RuleSet};
+pub use rule::{Place, Rule, RuleSet};
 pub use template::{show, show_nanos};

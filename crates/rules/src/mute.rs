@@ -4,7 +4,7 @@
 //! of them.
 
 use arrow::array::{Array, RecordBatch};
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use timesink_model::{Finding, Muted, Status};
 
 use crate::Error;
@@ -76,16 +76,20 @@ impl Mutes {
         })
     }
 
-    /// Tells findings apart, each list in the order it was.
+    /// Tells ranked findings apart, each list in the order it was. What a muted finding causes
+    /// is muted with it.
     pub(crate) fn tell_apart(&self, all: Vec<Finding>, marks: &Marks<'_>) -> ToldApart {
         let now = (self.clock)();
         let mut apart = ToldApart::default();
+        let mut muted_causes: HashMap<String, Muted> = HashMap::new();
         for mut finding in all {
             let fitting = || self.all.iter().filter(|mute| mute.fits(&finding));
             let in_force = fitting().find(|mute| now < mute.end_unix_nano).map(Mute::to_muted);
-            let muted = in_force.or_else(|| marks.hold(&finding).then_some(Muted::BySpans));
-            if muted.is_some() {
-                finding.evidence.muted = muted;
+            let by_cause = || muted_causes.get(finding.caused_by.as_deref()?).cloned();
+            let by_spans = || marks.hold(&finding).then_some(Muted::BySpans);
+            if let Some(muted) = in_force.or_else(by_spans).or_else(by_cause) {
+                muted_causes.insert(finding.finding_id.clone(), muted.clone());
+                finding.evidence.muted = Some(muted);
                 finding.status = Status::Muted;
                 apart.muted.push(finding);
                 continue;

@@ -1,6 +1,7 @@
 //! [`Rule`] and [`RuleSet`]: rule folders, loaded; shipped ones and a user's through one loader.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use timesink_model::Severity;
 
@@ -10,10 +11,19 @@ use crate::manifest::{Manifest, Param};
 use crate::params::KEY_COLUMNS;
 use crate::registry::RULES;
 
+/// Where shipped rules lie in the repository.
+const SHIPPED: &str = "queries/rules";
+
 /// One rule, ready to run.
 #[derive(Debug, Clone)]
 pub struct Rule {
+    /// Where its files are; shipped ones as they lie in the repository.
+    pub folder: PathBuf,
+    /// Whether it is in the binary.
+    pub is_shipped: bool,
     pub manifest: Manifest,
+    /// `rule.toml` as it is written.
+    pub manifest_text: String,
     pub severity: Severity,
     pub sql: String,
     /// The remediation guide, Markdown.
@@ -31,36 +41,73 @@ impl Rule {
     /// # Errors
     ///
     /// [`Error::Rule`] says what in the folder is wrong.
-    pub fn parse(folder: &str, manifest: &str, sql: &str, guide: &str) -> Result<Self, Error> {
-        let refuse = |reason: &str| Error::Rule {
-            rule: folder.to_owned(),
-            reason: format!("rule.toml: {reason}"),
+    pub fn parse(folder: &Path, manifest: &str, sql: &str, guide: &str) -> Result<Self, Error> {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let text = manifest;
+        let refuse = |line: Option<usize>, reason: &str| {
+            let place = Place { file: folder.join("rule.toml"), line };
+            Error::Rule { rule: name.clone().into_owned(), reason: format!("{place}: {reason}") }
         };
-        let manifest: Manifest =
-            toml::from_str(manifest).map_err(|error| refuse(error.to_string().trim_end()))?;
-        if manifest.name != folder {
-            return Err(refuse(&format!(
-                "the name is `{}`, that of the folder `{folder}`: they have to be equal",
+        let at = |begin: &str, reason: &str| refuse(line_that_begins(text, begin), reason);
+        let manifest: Manifest = toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| line_at(text, span.start));
+            refuse(line, error.message().trim_end())
+        })?;
+        if manifest.name != name {
+            let reason = format!(
+                "the name is `{}`, that of the folder `{name}`: they have to be equal",
                 manifest.name
-            )));
+            );
+            return Err(at("name", &reason));
         }
         let severity = Severity::parse(&manifest.severity).ok_or_else(|| {
-            refuse(&format!(
-                "severity `{}` is none of `info`, `warning`, `error`",
-                manifest.severity
-            ))
+            let severity = &manifest.severity;
+            at("severity", &format!("severity `{severity}` is none of `info`, `warning`, `error`"))
         })?;
         if !["trace", "process", "window"].contains(&manifest.grain.as_str()) {
-            return Err(refuse(&format!(
-                "grain `{}` is none of `trace`, `process`, `window`",
-                manifest.grain
-            )));
+            let grain = &manifest.grain;
+            let reason = format!("grain `{grain}` is none of `trace`, `process`, `window`");
+            return Err(at("grain", &reason));
         }
         for (name, param) in &manifest.params {
-            check_param(name, param).map_err(|reason| refuse(&reason))?;
+            check_param(name, param).map_err(|reason| at(&format!("[params.{name}]"), &reason))?;
         }
-        Ok(Self { manifest, severity, sql: sql.to_owned(), guide: guide.to_owned() })
+        Ok(Self {
+            folder: folder.to_owned(),
+            is_shipped: false,
+            manifest,
+            manifest_text: text.to_owned(),
+            severity,
+            sql: sql.to_owned(),
+            guide: guide.to_owned(),
+        })
     }
+}
+
+/// Where in a rule's folder something is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub file: PathBuf,
+    /// From 1, where a line can be told.
+    pub line: Option<usize>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        self.line.map_or(Ok(()), |line| write!(f, ":{line}"))
+    }
+}
+
+/// Returns the line, from 1, in which a byte of the text stands.
+pub(crate) fn line_at(text: &str, byte: usize) -> usize {
+    let before = text.as_bytes().iter().take(byte);
+    1 + before.filter(|byte| **byte == b'\n').count()
+}
+
+/// Returns the first line, from 1, that begins so.
+pub(crate) fn line_that_begins(text: &str, begin: &str) -> Option<usize> {
+    text.lines().position(|line| line.starts_with(begin)).map(|at| at + 1)
 }
 
 fn check_param(name: &str, param: &Param) -> Result<(), String> {
@@ -95,8 +142,10 @@ impl RuleSet {
     ///
     /// [`Error::Rule`] when a shipped folder is broken, which a test rules out.
     pub fn embedded() -> Result<Self, Error> {
-        let parse = |source: &crate::registry::RuleSource| {
-            Rule::parse(source.folder, source.manifest, source.sql, source.guide)
+        let parse = |source: &crate::registry::RuleSource| -> Result<Rule, Error> {
+            let folder = Path::new(SHIPPED).join(source.folder);
+            let rule = Rule::parse(&folder, source.manifest, source.sql, source.guide)?;
+            Ok(Rule { is_shipped: true, ..rule })
         };
         Ok(Self { rules: RULES.iter().map(parse).collect::<Result<_, _>>()? })
     }
@@ -134,11 +183,16 @@ impl RuleSet {
                 let path = folder.join(file);
                 std::fs::read_to_string(&path).map_err(|e| read_error(&path, &e))
             };
-            let name = folder.file_name().unwrap_or_default().to_string_lossy();
-            let guide = text("README.md")?;
-            self.insert(Rule::parse(&name, &text("rule.toml")?, &text("rule.sql")?, &guide)?);
+            let (manifest, sql, guide) =
+                (text("rule.toml")?, text("rule.sql")?, text("README.md")?);
+            self.insert(Rule::parse(&folder, &manifest, &sql, &guide)?);
         }
         Ok(())
+    }
+
+    /// Returns the set of one rule.
+    pub(crate) fn of(rule: Rule) -> Self {
+        Self { rules: vec![rule] }
     }
 
     fn insert(&mut self, rule: Rule) {
@@ -196,9 +250,10 @@ mod tests {
             let source = RULES[0];
             let manifest = source.manifest.replacen(change.0, change.1, 1);
             assert_ne!(manifest, source.manifest, "{change:?}");
-            let error = Rule::parse(source.folder, &manifest, source.sql, source.guide);
+            let folder = Path::new(SHIPPED).join(source.folder);
+            let error = Rule::parse(&folder, &manifest, source.sql, source.guide);
             let error = error.unwrap_err().to_string();
-            let place = format!("rule `{}`: rule.toml: ", source.folder);
+            let place = format!("rule `{0}`: {SHIPPED}/{0}/rule.toml:", source.folder);
             assert!(error.starts_with(&place) && error.contains(expected), "{error}");
         };
         check(("name = \"", "name = \"not-"), "they have to be equal");

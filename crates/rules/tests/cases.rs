@@ -4,15 +4,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use timesink_model::Finding;
-use timesink_query::{Database, Limits};
-use timesink_rules::{
-    Analysis, Engine, Outcome, Override, RuleSet, RuleSettings, RulesConfig, Undecided, check,
-    show_nanos,
-};
+use timesink_query::Limits;
+use timesink_rules::{RuleSet, check, run_case};
 use timesink_testkit::cases::{self, Case};
 use tokio::runtime::Runtime;
 
@@ -20,10 +15,11 @@ use tokio::runtime::Runtime;
 fn every_page_says_what_its_rule_finds() {
     let runtime = Runtime::new().unwrap();
     let mut wrong = Vec::new();
-    for rule in names() {
+    for rule in RuleSet::embedded().unwrap().rules() {
         for page in ["README.md", "cases.md"] {
-            for case in cases::cases(folder().join(&rule).join(page)) {
-                let lines = runtime.block_on(run(&rule, &case));
+            for case in cases::cases(folder().join(rule.name()).join(page)) {
+                let lines = runtime.block_on(run_case(rule, &case, Limits::default()));
+                let lines = lines.unwrap_or_else(|error| panic!("{error}"));
                 if let Err(mismatch) = cases::check(&case, &lines) {
                     wrong.push(mismatch.to_string());
                 }
@@ -64,61 +60,4 @@ fn folder() -> PathBuf {
 fn names() -> Vec<String> {
     let rules = RuleSet::embedded().unwrap();
     rules.rules().iter().map(|rule| rule.name().to_owned()).collect()
-}
-
-async fn run(rule: &str, case: &Case) -> Vec<String> {
-    let rules = RuleSet::embedded().unwrap().only(&[rule]).unwrap();
-    let engine = Engine::new(rules, config(rule, case)).unwrap();
-    let spans = case.notation().decode().spans;
-    let database = Database::open(spans, Limits::default()).unwrap();
-    lines(&engine.analyze(&database).await.unwrap())
-}
-
-fn config(rule: &str, case: &Case) -> RulesConfig {
-    let text = case.config.as_deref().unwrap_or_default();
-    let mut table: toml::Table = toml::from_str(text).expect("the case's configuration");
-    let overrides = match table.remove("override") {
-        Some(toml::Value::Array(tables)) => tables.into_iter().map(override_of).collect(),
-        _ => Vec::new(),
-    };
-    let params = table.into_iter().collect();
-    let settings = RuleSettings { disabled: false, params, overrides };
-    RulesConfig { rules: BTreeMap::from([(rule.to_owned(), settings)]), ..RulesConfig::default() }
-}
-
-fn override_of(table: toml::Value) -> Override {
-    let toml::Value::Table(mut table) = table else { panic!("an override is a table") };
-    let mut text = |key: &str| table.remove(key).map(|value| value.as_str().unwrap().to_owned());
-    let (service, endpoint, kind) = (text("service"), text("endpoint"), text("kind"));
-    Override { service, endpoint, kind, params: table.into_iter().collect() }
-}
-
-fn lines(analysis: &Analysis) -> Vec<String> {
-    match &analysis.runs[0].outcome {
-        Outcome::Clean => vec!["clean".to_owned()],
-        Outcome::Undecided => analysis.runs[0].undecided.iter().map(undecided).collect(),
-        Outcome::Skipped { .. } => vec!["skipped".to_owned()],
-        Outcome::Findings(_) => analysis.findings.iter().map(line).collect(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn undecided(place: &Undecided) -> String {
-    format!("cannot tell {} \"{}\": {}", place.service_name, place.endpoint, place.reason)
-}
-
-/// What a page says of a finding: who, how bad, how sure, what.
-fn line(finding: &Finding) -> String {
-    format!(
-        "{}[{}] {} \"{}\" {} of {} requests, wasted {}, {}: {}",
-        finding.severity,
-        finding.rule,
-        finding.service_name,
-        finding.endpoint,
-        finding.traces_affected,
-        finding.traces_seen,
-        show_nanos(finding.wasted_nanos),
-        finding.confidence,
-        finding.subject,
-    )
 }

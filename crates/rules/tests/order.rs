@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::path::Path;
+
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use proptest::prelude::*;
@@ -9,6 +11,7 @@ use timesink_facts::PassOptions;
 use timesink_model::Finding;
 use timesink_query::{Database, Limits};
 use timesink_rules::{Engine, RuleSet, RulesConfig};
+use timesink_testkit::cases::{self, Case};
 use timesink_testkit::notation;
 use tokio::runtime::Runtime;
 
@@ -16,9 +19,14 @@ use tokio::runtime::Runtime;
 /// slow edge and a blocked loop.
 const TRACES: &str = include_str!("order.txt");
 
-fn findings(runtime: &Runtime, spans: &[RecordBatch], threads: usize) -> Vec<Finding> {
+fn findings(
+    runtime: &Runtime,
+    rules: RuleSet,
+    spans: &[RecordBatch],
+    threads: usize,
+) -> Vec<Finding> {
     let limits = Limits { partitions: threads, ..Limits::default() };
-    let engine = Engine::new(RuleSet::embedded().unwrap(), RulesConfig::default()).unwrap();
+    let engine = Engine::new(rules, RulesConfig::default()).unwrap();
     runtime.block_on(async {
         let database = Database::open(spans.to_vec(), limits).unwrap();
         engine.analyze(&database).await.unwrap().findings
@@ -26,10 +34,15 @@ fn findings(runtime: &Runtime, spans: &[RecordBatch], threads: usize) -> Vec<Fin
 }
 
 /// As [`findings`], of tables as `analyze` makes them of many spans: with the columns that rules
-/// need, and those packed.
-fn findings_of_packed(runtime: &Runtime, spans: &[RecordBatch], threads: usize) -> Vec<Finding> {
+/// need, and those packed; and whether any is.
+fn findings_of_packed(
+    runtime: &Runtime,
+    rules: RuleSet,
+    spans: &[RecordBatch],
+    threads: usize,
+) -> (Vec<Finding>, bool) {
     let limits = Limits { partitions: threads, ..Limits::default() };
-    let engine = Engine::new(RuleSet::embedded().unwrap(), RulesConfig::default()).unwrap();
+    let engine = Engine::new(rules, RulesConfig::default()).unwrap();
     let options = PassOptions {
         columns: engine.columns(),
         span_columns: engine.columns_after_pass(),
@@ -38,9 +51,12 @@ fn findings_of_packed(runtime: &Runtime, spans: &[RecordBatch], threads: usize) 
     };
     let facts = timesink_facts::run(spans.to_vec(), &options).unwrap();
     let is_packed = facts.facts.iter().any(|batch| batch.schema() != facts.facts_schema);
-    assert!(is_packed, "some columns of these repeat");
     let database = Database::of_facts(facts, limits).unwrap();
-    runtime.block_on(engine.analyze(&database)).unwrap().findings
+    (runtime.block_on(engine.analyze(&database)).unwrap().findings, is_packed)
+}
+
+fn all_rules() -> RuleSet {
+    RuleSet::embedded().unwrap()
 }
 
 fn cut(spans: &RecordBatch, at: &[usize]) -> Vec<RecordBatch> {
@@ -53,16 +69,39 @@ fn cut(spans: &RecordBatch, at: &[usize]) -> Vec<RecordBatch> {
     batches
 }
 
+/// Scenario: of each rule, the first of its cases that fires, its spans in another order, cut and
+/// packed.
+/// Guarantee: the findings are the same to the last field.
 #[test]
-fn every_rule_fires_on_the_traces_at_hand() {
+fn what_each_rule_finds_does_not_depend_on_how_spans_arrive() {
     let runtime = Runtime::new().unwrap();
-    let mut fired: Vec<String> =
-        findings(&runtime, &notation::spans(TRACES), 1).into_iter().map(|f| f.rule).collect();
-    fired.sort();
-    fired.dedup();
-    let rules = RuleSet::embedded().unwrap();
-    let all: Vec<&str> = rules.rules().iter().map(timesink_rules::Rule::name).collect();
-    assert_eq!(fired, all);
+    for rule in RuleSet::embedded().unwrap().rules() {
+        let rules = || RuleSet::embedded().unwrap().only(&[rule.name()]).unwrap();
+        let batches = notation::decoded(&firing_case(rule.name()).notation().unwrap()).spans;
+        let expected = findings(&runtime, rules(), &batches, 1);
+        assert!(!expected.is_empty(), "{}", rule.name());
+        let all = concat_batches(&batches[0].schema(), &batches).unwrap();
+        for seed in [7, 11] {
+            let mut order: Vec<u32> = (0..all.num_rows() as u32).collect();
+            shuffle(&mut order, seed);
+            let shuffled = take_record_batch(&all, &UInt32Array::from(order)).unwrap();
+            let spans = cut(&shuffled, &[all.num_rows() / 3]);
+            assert_eq!(findings(&runtime, rules(), &spans, 3), expected, "{}", rule.name());
+            let (packed, _) = findings_of_packed(&runtime, rules(), &spans, 2);
+            assert_eq!(packed, expected, "{}", rule.name());
+        }
+    }
+}
+
+/// Returns the first case of a rule that fires as the rule is shipped.
+fn firing_case(rule: &str) -> Case {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../queries/rules");
+    let fires = |case: &Case| {
+        let first = case.expected[0].split(' ').next();
+        case.config.is_none() && !matches!(first, Some("clean" | "skipped" | "cannot"))
+    };
+    let mut cases = cases::cases(folder.join(rule).join("cases.md")).into_iter();
+    cases.find(fires).unwrap_or_else(|| panic!("{rule}: no case fires as the rule is shipped"))
 }
 
 /// Scenario: one engine, whose rules are planned once, looks at one set of spans after the other.
@@ -71,7 +110,7 @@ fn every_rule_fires_on_the_traces_at_hand() {
 fn an_engine_remembers_nothing_of_the_spans_before() {
     let runtime = Runtime::new().unwrap();
     let spans = notation::spans(TRACES);
-    let expected = findings(&runtime, &spans, 1);
+    let expected = findings(&runtime, all_rules(), &spans, 1);
     let limits = Limits { partitions: 1, ..Limits::default() };
     let engine = Engine::new(RuleSet::embedded().unwrap(), RulesConfig::default()).unwrap();
     let found = |spans: &[RecordBatch]| {
@@ -99,7 +138,7 @@ proptest! {
         let runtime = Runtime::new().unwrap();
         let batches = notation::spans(TRACES);
         let all = concat_batches(&batches[0].schema(), &batches).unwrap();
-        let expected = findings(&runtime, &batches, 1);
+        let expected = findings(&runtime, all_rules(), &batches, 1);
 
         let mut order: Vec<u32> = (0..all.num_rows() as u32).collect();
         order.extend(repeated.iter().map(|index| index.index(all.num_rows()) as u32));
@@ -108,8 +147,9 @@ proptest! {
         let mut at: Vec<usize> = cuts.iter().map(|c| c.index(shuffled.num_rows())).collect();
         at.sort_unstable();
         let spans = cut(&shuffled, &at);
-        prop_assert_eq!(&findings(&runtime, &spans, threads), &expected);
-        prop_assert_eq!(findings_of_packed(&runtime, &spans, threads), expected);
+        prop_assert_eq!(&findings(&runtime, all_rules(), &spans, threads), &expected);
+        let packed = findings_of_packed(&runtime, all_rules(), &spans, threads);
+        prop_assert_eq!(packed, (expected, true), "some columns of these repeat");
     }
 }
 

@@ -1,9 +1,8 @@
 //! What tests are written with: traces as text, and Markdown pages that are tests.
 //!
 //! Appears in `[dev-dependencies]` only. [`notation`] turns a few readable lines into `spans`
-//! batches; [`cases`] reads the cases of a rule's `README.md` and `cases.md`. Running a rule is
-//! left to the tests of `timesink-rules`. [`sarif`] checks logs against the schema of SARIF. Read
-//! [`notation`] first.
+//! batches; [`cases`] reads the cases of a rule's `README.md` and `cases.md`. [`sarif`] checks logs
+//! against the schema of SARIF. Read [`notation`] first.
 
 pub mod cases;
 pub mod disk;

@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
 use timesink_facts::PassOptions;
 use timesink_facts::packed::Text;
-use timesink_model::Finding;
 use timesink_model::schema::{Columns, quarantine};
+use timesink_model::{Finding, first_causes};
 use timesink_otlp::ReadOptions;
 use timesink_output::words::Found;
 use timesink_query::{Database, Limits};
@@ -139,9 +139,9 @@ impl<'a> Shown<'a> {
         Self { analysis, findings: &analysis.findings, services }
     }
 
-    /// Shows so many of the costliest findings.
+    /// Shows so many of the costliest findings, each with what it causes.
     pub(crate) fn top(self, top: Option<usize>) -> Self {
-        let count = top.unwrap_or(usize::MAX).min(self.findings.len());
+        let count = first_causes(self.findings, top.unwrap_or(usize::MAX));
         Self { findings: &self.findings[..count], ..self }
     }
 

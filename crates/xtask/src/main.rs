@@ -12,6 +12,7 @@ mod faults;
 mod fuzz;
 mod generate;
 mod ingest;
+mod metamorphic;
 mod new_rule;
 mod score;
 mod store;
@@ -43,6 +44,8 @@ usage: cargo xtask COMMAND
   fuzz [--seconds N] [TARGET]...
                         fuzz every reader of bytes for five minutes each, or N seconds
   browser [--update]    look at the HTML report in Chromium, and keep the screenshots
+  metamorphic [--part NAME]... [--spans N]
+                        change the labelled recordings, and hold what is found to what it was
   score [ARGUMENTS]     score the release binary against the labelled recordings";
 
 fn main() -> ExitCode {
@@ -72,6 +75,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["faults"] => faults::run(),
         ["fuzz", options @ ..] => fuzz::run(options),
         ["browser", options @ ..] => browser::run(options),
+        ["metamorphic", options @ ..] => metamorphic::run(options),
         ["score", arguments @ ..] => score::run(arguments),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

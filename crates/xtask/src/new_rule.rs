@@ -57,6 +57,8 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use timesink_rules::Rule;
 
     use super::*;
@@ -82,7 +84,8 @@ mod tests {
     #[test]
     fn a_new_rule_lacks_only_its_content() {
         let [manifest, sql, guide, _] = FILES.map(|(_, template)| fill(template, "gc-pause"));
-        let rule = Rule::parse("gc-pause", &manifest, &sql, &guide).expect("a rule");
+        let rule = Rule::parse(Path::new("queries/rules/gc-pause"), &manifest, &sql, &guide)
+            .expect("a rule");
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let limits = timesink_query::Limits::default();
         let problems = runtime.block_on(timesink_rules::check(&rule, limits));

@@ -16,7 +16,7 @@ WITH requests AS (
         end_time_unix_nano,
         greatest(0, own_nanos - stalled_nanos) AS nanos,
         -- The process says itself that it is its first (`timesink-otel`, or a function's runtime).
-        coalesce(attributes['timesink.process.first_request'] = 'true', FALSE)
+        coalesce(timesink_process_first_request, FALSE)
             OR coalesce(faas_coldstart, FALSE) AS is_told
     FROM spans_with_facts
     WHERE entry_span_id = span_id AND entry_kind IN ('SERVER', 'CONSUMER')
@@ -90,7 +90,7 @@ WITH requests AS (
         span.entry_span_id,
         sum(span.duration_nanos) AS imports_nanos,
         first_value(
-            span.attributes['timesink.import.module']
+            span.timesink_import_module
             ORDER BY span.duration_nanos DESC, span.span_id
         ) AS imported,
         first_value(span.code_file_path ORDER BY span.duration_nanos DESC, span.span_id)

@@ -5,7 +5,7 @@ WITH recorded AS (
         trace_id,
         span_id,
         concat_ws(' ', db_namespace, server_address, server_port) AS place,
-        attributes['db.statement.parameters'] AS parameters
+        db_statement_parameters AS parameters
     FROM spans_with_facts
     WHERE kind = 'CLIENT' AND db_query_text IS NOT NULL
 ), statements AS (

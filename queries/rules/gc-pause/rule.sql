@@ -11,8 +11,8 @@ WITH pauses AS (
         open_entries,
         -- A note of no request has no endpoint of its own: the collector ran on a thread without.
         entry_kind <> 'UNSPECIFIED' AS is_in_request,
-        TRY_CAST(attributes['timesink.gc.generation'] AS BIGINT) AS generation,
-        TRY_CAST(attributes['timesink.gc.collected'] AS BIGINT) AS collected
+        timesink_gc_generation AS generation,
+        timesink_gc_collected AS collected
     FROM spans_with_facts
     WHERE
         kind = 'INTERNAL'

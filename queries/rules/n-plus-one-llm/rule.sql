@@ -28,14 +28,8 @@ WITH seen AS (
             ELSE gen_ai_operation_name
         END AS operation,
         gen_ai_usage_input_tokens AS input_tokens,
-        coalesce(
-            TRY_CAST(attributes['gen_ai.usage.cache_read.input_tokens'] AS BIGINT),
-            TRY_CAST(attributes['gen_ai.usage.cache_read_input_tokens'] AS BIGINT)
-        ) AS cached_tokens,
-        coalesce(
-            TRY_CAST(attributes['gen_ai.usage.cache_creation.input_tokens'] AS BIGINT),
-            TRY_CAST(attributes['gen_ai.usage.cache_creation_input_tokens'] AS BIGINT)
-        ) AS cache_written_tokens,
+        gen_ai_usage_cache_read_input_tokens AS cached_tokens,
+        gen_ai_usage_cache_creation_input_tokens AS cache_written_tokens,
         gen_ai_usage_output_tokens AS output_tokens,
         code_file_path,
         code_line_number

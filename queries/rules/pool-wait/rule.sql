@@ -15,25 +15,24 @@ WITH measured AS (
         max(tiling_duration_nanos) AS entry_nanos,
         max(open_entries) AS open_entries,
         CAST(NULL AS BIGINT) AS running,
-        max(TRY_CAST(attributes['timesink.pool.max'] AS BIGINT)) AS pool_max,
+        max(timesink_pool_max) AS pool_max,
         -- A pool of psycopg that is not full opens a connection in the background meanwhile.
         bool_and(
-            attributes['timesink.pool.library'] = 'psycopg_pool'
+            timesink_pool_library = 'psycopg_pool'
             AND (
-                coalesce(TRY_CAST(attributes['timesink.pool.max'] AS BIGINT), 1) = 0
+                coalesce(timesink_pool_max, 1) = 0
                 OR coalesce(
-                    TRY_CAST(attributes['timesink.pool.size'] AS BIGINT)
-                    < TRY_CAST(attributes['timesink.pool.max'] AS BIGINT),
+                    timesink_pool_size < timesink_pool_max,
                     FALSE
                 )
             )
         ) AS is_growing,
         concat(
             'a connection of ',
-            CASE attributes['timesink.pool.library']
+            CASE timesink_pool_library
                 WHEN 'sqlalchemy' THEN 'SQLAlchemy'
                 WHEN 'psycopg_pool' THEN 'psycopg'
-                ELSE coalesce(attributes['timesink.pool.library'], 'a library')
+                ELSE coalesce(timesink_pool_library, 'a library')
             END,
             '''s pool'
         ) AS what,
@@ -53,7 +52,7 @@ WITH measured AS (
         AND tiling_span_id <> span_id
     GROUP BY
         service_name, endpoint, entry_kind, trace_id, entry_span_id, tiling_span_id,
-        attributes['timesink.pool.library']
+        timesink_pool_library
 ), measured_requests AS (
     SELECT DISTINCT trace_id, entry_span_id, TRUE AS is_measured
     FROM measured

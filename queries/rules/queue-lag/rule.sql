@@ -31,10 +31,10 @@ WITH sendings AS (
     WHERE
         task.kind = 'CONSUMER'
         AND sent.kind = 'PRODUCER'
-        AND task.attributes['celery.eta'] IS NULL
-        AND sent.attributes['celery.eta'] IS NULL
-        AND task.attributes['celery.countdown'] IS NULL
-        AND sent.attributes['celery.countdown'] IS NULL
+        AND task.celery_eta IS NULL
+        AND sent.celery_eta IS NULL
+        AND task.celery_countdown IS NULL
+        AND sent.celery_countdown IS NULL
 ), tasks AS (
     SELECT sendings.*, lag_millis_min, task_factor_min, tasks_min
     FROM sendings

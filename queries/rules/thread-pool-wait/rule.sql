@@ -9,12 +9,12 @@ WITH waits AS (
         entry_kind AS kind,
         trace_id,
         first_value(span_id ORDER BY critical_nanos DESC, start_time_unix_nano, span_id) AS span_id,
-        coalesce(attributes['timesink.thread_pool.library'], 'a pool') AS library,
+        coalesce(timesink_thread_pool_library, 'a pool') AS library,
         count(*) AS waits,
         sum(critical_nanos - least(stalled_nanos, critical_nanos)) AS wait_nanos,
         max(tiling_duration_nanos) AS entry_nanos,
-        max(TRY_CAST(attributes['timesink.thread_pool.max'] AS BIGINT)) AS threads,
-        max(TRY_CAST(attributes['timesink.thread_pool.waiting'] AS BIGINT)) AS waiting,
+        max(timesink_thread_pool_max) AS threads,
+        max(timesink_thread_pool_waiting) AS waiting,
         first_value(code_file_path ORDER BY critical_nanos DESC, start_time_unix_nano, span_id)
             AS code_file_path,
         first_value(code_line_number ORDER BY critical_nanos DESC, start_time_unix_nano, span_id)
@@ -28,7 +28,7 @@ WITH waits AS (
         AND tiling_span_id <> span_id
     GROUP BY
         service_name, endpoint, entry_kind, trace_id, entry_span_id, tiling_span_id,
-        coalesce(attributes['timesink.thread_pool.library'], 'a pool')
+        coalesce(timesink_thread_pool_library, 'a pool')
 ), endpoints AS (
     SELECT
         service_name,

@@ -89,7 +89,7 @@ fn run(bench: &Bench, files: &[u8]) -> Corpus {
     let rules = rules.only(&[NAME]).expect("it was added");
     bench.runtime.block_on(async {
         let rule = rules.get(NAME).expect("it was added");
-        let problems = check(rule, limits()).await.expect("no rule is an internal error");
+        let mut problems = check(rule, limits()).await.expect("no rule is an internal error");
         assert!(problems.iter().all(|problem| problem.rule == NAME && !problem.what.is_empty()));
         let engine = Engine::new(rules, RulesConfig::default()).expect("it names no rule");
         match engine.analyze(&bench.database).await {

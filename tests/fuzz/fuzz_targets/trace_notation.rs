@@ -16,7 +16,7 @@ fuzz_target!(|text: &[u8]| {
     if notation.span_count() > SPANS_MAX {
         return;
     }
-    let decoded = notation.decode();
+    let decoded = notation.decode().unwrap();
     let batches = decoded.spans.iter().chain(&decoded.quarantine);
     let rows: usize = batches.map(|batch| batch.num_rows()).sum();
     assert_eq!(rows as u64 + decoded.rejected.total(), notation.span_count());

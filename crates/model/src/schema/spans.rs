@@ -113,6 +113,21 @@ promoted! {
     Span bool "timesink.event_loop" "timesink_event_loop" "Whether the span started on a running event loop; NULL where nobody watches it, and where it goes without saying: as for the parent (`facts.is_on_event_loop` has it there), and for most requests of a busy service on its only loop. By `timesink-otel`.";
     Span text "logfire.msg" "logfire_msg" "Logfire's message: what its span or log says, for people.";
     Span text "timesink.callee" "timesink_callee" "The library's function that blocked the event loop, or that serialized, `json.dumps` say. By `timesink-otel`.";
+    Span bool "timesink.process.first_request" "timesink_process_first_request" "Whether the request is the first that its process took. By `timesink-otel`.";
+    Span text "timesink.import.module" "timesink_import_module" "The module whose import the span is. By `timesink-otel`.";
+    Span int "timesink.gc.generation" "timesink_gc_generation" "The oldest generation that a pause of the collector looked at. By `timesink-otel`.";
+    Span int "timesink.gc.collected" "timesink_gc_collected" "Objects that it freed. By `timesink-otel`.";
+    Span text "timesink.pool.library" "timesink_pool_library" "The library whose pool of connections the span waits for. By `timesink-otel`.";
+    Span int "timesink.pool.size" "timesink_pool_size" "Connections that the pool had. By `timesink-otel`.";
+    Span int "timesink.pool.max" "timesink_pool_max" "Connections that the pool may have. By `timesink-otel`.";
+    Span text "timesink.thread_pool.library" "timesink_thread_pool_library" "The library whose pool of threads the span waits for. By `timesink-otel`.";
+    Span int "timesink.thread_pool.max" "timesink_thread_pool_max" "Threads that the pool may have. By `timesink-otel`.";
+    Span int "timesink.thread_pool.waiting" "timesink_thread_pool_waiting" "Calls that waited for a thread then. By `timesink-otel`.";
+    Span text "celery.eta" "celery_eta" "When a task of Celery is to run.";
+    Span text "celery.countdown" "celery_countdown" "In how many seconds a task of Celery is to run.";
+    Span text "db.statement.parameters" "db_statement_parameters" "The parameters of the statement, all of them as text, where the instrumentation is told to capture them.";
+    Span int "gen_ai.usage.cache_read.input_tokens" "gen_ai_usage_cache_read_input_tokens" "Tokens of the prompt that came from the provider's cache.";
+    Span int "gen_ai.usage.cache_creation.input_tokens" "gen_ai_usage_cache_creation_input_tokens" "Tokens of the prompt that went into it.";
 }
 
 /// Returns the type of `events`: a list of structs.

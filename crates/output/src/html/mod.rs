@@ -12,7 +12,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 use serde::Serialize;
-use timesink_model::{ExampleTrace, Finding, Severity};
+use timesink_model::{ExampleTrace, Finding, Folded, Severity, folded};
 use timesink_rules::{Outcome, Rule, show, show_nanos};
 
 use crate::guide::{self, Target, is_web};
@@ -36,6 +36,9 @@ const NAME_CHARS_MAX: usize = 200;
 /// The longest subject in the table: one line of it.
 const SUBJECT_CHARS_MAX: usize = 120;
 
+/// Symptoms that a card names.
+const SYMPTOMS_MAX: usize = 10;
+
 /// Lines on rules and on the input.
 const LINES_MAX: usize = 50;
 
@@ -44,25 +47,26 @@ const REPORT: &str = "report.html";
 const GUIDE: &str = "guide.html";
 
 pub(crate) fn write(report: &Report<'_>, out: &mut dyn Write) -> Result<(), Error> {
-    let guides = guides(report);
-    let cards: Vec<Card> = (1..)
-        .zip(report.findings)
+    let causes = folded(report.findings);
+    let guides = guides(report, &causes);
+    let numbered = || (1..).zip(&causes);
+    let cards: Vec<Card> = numbered()
         .take(CARDS_MAX)
-        .map(|(number, finding)| card(number, finding, report.examples, &guides))
+        .map(|(number, cause)| card(number, cause, report.examples, &guides))
         .collect();
     let rows: Vec<Row> =
-        (1..).zip(report.findings).take(ROWS_MAX).map(|(at, finding)| row(at, finding)).collect();
+        numbered().take(ROWS_MAX).map(|(number, cause)| row(number, cause.finding)).collect();
     let found = |run: &&timesink_rules::RuleRun| matches!(run.outcome, Outcome::Findings(_));
     let page = context! {
         version => report.version,
         headline => text(&report.headline()),
         remarks => texts(report.remarks().iter().take(LINES_MAX)),
         window => window(report),
-        first => first(report),
+        first => first(&causes),
         rows => Value::from(Serde(&rows)),
-        rows_left_out => left_out(report.findings_total, report.findings.len().min(ROWS_MAX)),
+        rows_left_out => left_out(report, causes.len()),
         cards => Value::from(Serde(&cards)),
-        cards_left_out => report.findings.len().saturating_sub(CARDS_MAX),
+        cards_left_out => causes.len().saturating_sub(CARDS_MAX),
         found => report.runs().iter().filter(found).map(|run| text(&run.rule)).collect::<Vec<_>>(),
         outcomes => outcomes(report),
         guides => Value::from(Serde(&guides)),
@@ -133,9 +137,9 @@ fn render(template: &str, page: Value, out: &mut dyn Write) -> Result<(), Error>
 }
 
 /// A finding as the first thing on the page.
-fn first(report: &Report<'_>) -> Option<Value> {
-    let finding = report.findings.iter().find(|finding| finding.severity > Severity::Info)?;
-    let number = report.findings.iter().position(|other| std::ptr::eq(other, finding))? + 1;
+fn first(causes: &[Folded<'_>]) -> Option<Value> {
+    let mut numbered = (1_usize..).zip(causes.iter().map(|cause| cause.finding));
+    let (number, finding) = numbered.find(|(_, finding)| finding.severity > Severity::Info)?;
     Some(context! {
         number => number,
         title => sentence(&finding.title),
@@ -201,6 +205,8 @@ struct Card {
     wasted: String,
     confidence: &'static str,
     confidence_reason: String,
+    causes: Vec<String>,
+    causes_left_out: usize,
     tests: Option<String>,
     code: Option<String>,
     help: String,
@@ -231,7 +237,12 @@ struct Measure {
 /// Example traces that are drawn for a finding.
 pub const EXAMPLES_DRAWN: usize = 1;
 
-fn card(number: usize, finding: &Finding, examples: &[ExampleTrace], guides: &[Guide]) -> Card {
+fn card(
+    number: usize,
+    Folded { finding, symptoms }: &Folded<'_>,
+    examples: &[ExampleTrace],
+    guides: &[Guide],
+) -> Card {
     let remediation = &finding.remediation;
     let evidence = &finding.evidence;
     let measure = |measure: &timesink_model::Measure| Measure {
@@ -256,6 +267,12 @@ fn card(number: usize, finding: &Finding, examples: &[ExampleTrace], guides: &[G
         wasted: short(&words::wasted(finding)),
         confidence: finding.confidence.as_str(),
         confidence_reason: short(&finding.confidence_reason),
+        causes: symptoms
+            .iter()
+            .take(SYMPTOMS_MAX)
+            .map(|symptom| short(&words::symptom(symptom)))
+            .collect(),
+        causes_left_out: symptoms.len().saturating_sub(SYMPTOMS_MAX),
         tests: words::tests(finding).map(|tests| short(&tests)),
         code: evidence.code_location.as_deref().map(short),
         help: sentence(&remediation.summary),
@@ -280,9 +297,9 @@ struct Guide {
 }
 
 /// Returns the guides of the findings with cards, in the order of the rules.
-fn guides(report: &Report<'_>) -> Vec<Guide> {
-    let cards = &report.findings[..report.findings.len().min(CARDS_MAX)];
-    let is_quoted = |rule: &&Rule| cards.iter().any(|finding| finding.rule == rule.name());
+fn guides(report: &Report<'_>, causes: &[Folded<'_>]) -> Vec<Guide> {
+    let cards = &causes[..causes.len().min(CARDS_MAX)];
+    let is_quoted = |rule: &&Rule| cards.iter().any(|cause| cause.finding.rule == rule.name());
     let quoted: Vec<&Rule> = report.rules.rules().iter().filter(is_quoted).collect();
     let anchor = |rule: &str| format!("guide-{rule}");
     let prefix = |rule: &str| format!("guide-{rule}-");
@@ -331,8 +348,10 @@ fn requests(finding: &Finding) -> String {
     format!("{} of {}", finding.traces_affected, finding.traces_seen)
 }
 
-fn left_out(total: usize, shown: usize) -> Option<String> {
-    let more = total.saturating_sub(shown);
+/// Returns what has no row: neither those cut before, nor those beyond the table.
+fn left_out(report: &Report<'_>, causes: usize) -> Option<String> {
+    let cut = report.findings_total.saturating_sub(report.findings.len());
+    let more = cut + causes.saturating_sub(ROWS_MAX);
     (more > 0).then(|| count(more, "finding"))
 }
 

@@ -5,7 +5,7 @@ mod escape;
 use std::fmt::Write as _;
 use std::io::Write;
 
-use timesink_model::{Finding, Severity};
+use timesink_model::{Finding, Folded, Severity, folded};
 use timesink_rules::show_nanos;
 
 use crate::words::{self, count, cut, percent, price, typical_waste};
@@ -27,6 +27,9 @@ const TEXT_CHARS_MAX: usize = 1_000;
 /// The longest text in a cell of the table.
 const CELL_CHARS_MAX: usize = 120;
 
+/// Symptoms that a finding names.
+const SYMPTOMS_MAX: usize = 5;
+
 /// Lines on rules and on the input.
 const LINES_MAX: usize = 20;
 
@@ -46,8 +49,9 @@ fn comment(report: &Report<'_>) -> String {
     let closing = closing(report);
     let mut length = text.chars().count() + closing.chars().count();
     let mut shown = 0;
-    for (number, finding) in (1..).zip(report.findings) {
-        let fold = fold(number, finding);
+    let causes = folded(report.findings);
+    for (number, cause) in (1..).zip(&causes) {
+        let fold = fold(number, cause);
         length += fold.chars().count();
         if length + LEFT_OUT_CHARS > MARKDOWN_CHARS_MAX {
             break;
@@ -55,8 +59,8 @@ fn comment(report: &Report<'_>) -> String {
         text.push_str(&fold);
         shown += 1;
     }
-    if shown < report.findings.len() {
-        let left = count(report.findings.len() - shown, "finding");
+    if shown < causes.len() {
+        let left = count(causes.len() - shown, "finding");
         let _ =
             writeln!(text, "{left} left out: a comment holds {MARKDOWN_CHARS_MAX} characters.\n");
     }
@@ -72,7 +76,8 @@ fn table(report: &Report<'_>) -> String {
     let mut text = "| | finding | where | a request | of its time | in all |\n\
                     |---:|---|---|---:|---:|---:|\n"
         .to_owned();
-    for (number, finding) in (1..).zip(report.findings).take(ROWS_MAX) {
+    let causes = folded(report.findings);
+    for (number, Folded { finding, .. }) in (1..).zip(&causes).take(ROWS_MAX) {
         let place = [&finding.service_name, &finding.endpoint];
         let place = place.map(|name| code_in_table(&cut(name, CELL_CHARS_MAX)));
         let _ = writeln!(
@@ -85,7 +90,7 @@ fn table(report: &Report<'_>) -> String {
             show_nanos(finding.wasted_nanos),
         );
     }
-    let more = report.findings.len().saturating_sub(ROWS_MAX);
+    let more = causes.len().saturating_sub(ROWS_MAX);
     if more > 0 {
         let _ = writeln!(text, "\nand {}", count(more, "more finding"));
     }
@@ -100,7 +105,7 @@ fn title(finding: &Finding) -> String {
 }
 
 /// A finding, folded to one line.
-fn fold(number: usize, finding: &Finding) -> String {
+fn fold(number: usize, Folded { finding, symptoms }: &Folded<'_>) -> String {
     let short = |text: &str| cut(text, TEXT_CHARS_MAX);
     let title = format!("{number}. {}: {}", short(&finding.title), price(finding));
     let mut text = format!(
@@ -119,6 +124,12 @@ fn fold(number: usize, finding: &Finding) -> String {
     item("found", &prose(&short(&finding.message)));
     item("wasted", &prose(&words::wasted(finding)));
     item("sure", &prose(&short(&words::certainty(finding))));
+    for symptom in symptoms.iter().take(SYMPTOMS_MAX) {
+        item("causes", &prose(&short(&words::symptom(symptom))));
+    }
+    if symptoms.len() > SYMPTOMS_MAX {
+        item("causes", &count(symptoms.len() - SYMPTOMS_MAX, "more finding"));
+    }
     if let Some(trace_id) = finding.evidence.trace_ids.first() {
         item("trace", &code(&short(trace_id)));
     }

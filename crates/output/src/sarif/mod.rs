@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use serde_json::{Map, Value, json};
-use timesink_model::{Finding, Severity};
+use timesink_model::{Finding, Folded, Severity, folded};
 use timesink_rules::{Outcome, Rule};
 
 use crate::github::split_code;
@@ -35,8 +35,9 @@ pub(crate) fn write(report: &Report<'_>, out: &mut dyn Write) -> Result<(), Erro
 fn run(report: &Report<'_>) -> Value {
     let rules = rules(report);
     let place = |finding: &Finding| rules.iter().position(|rule| rule.name() == finding.rule);
+    let causes = folded(report.findings);
     let results: Vec<Value> =
-        report.findings.iter().map(|finding| result(finding, place(finding))).collect();
+        causes.iter().map(|cause| result(cause, place(cause.finding))).collect();
     json!({
         "tool": {"driver": {
             "name": "timesink",
@@ -89,11 +90,12 @@ fn descriptor(rule: &Rule) -> Value {
     descriptor
 }
 
-fn result(finding: &Finding, rule: Option<usize>) -> Value {
+fn result(cause: &Folded<'_>, rule: Option<usize>) -> Value {
+    let finding = cause.finding;
     let mut result = json!({
         "ruleId": finding.rule,
         "level": level(finding.severity),
-        "message": {"text": message(finding)},
+        "message": {"text": message(cause)},
         "locations": [location(finding)],
         "partialFingerprints": {FINGERPRINT: finding.finding_id},
         "occurrenceCount": finding.occurrences.max(1),
@@ -109,7 +111,7 @@ fn result(finding: &Finding, rule: Option<usize>) -> Value {
 }
 
 /// Returns the first sentence for lists, then what to know and what to do.
-fn message(finding: &Finding) -> String {
+fn message(Folded { finding, symptoms }: &Folded<'_>) -> String {
     let mut text = format!("{}: {}.", finding.title, price(finding));
     let _ = write!(text, " {} {}: ", finding.service_name, finding.endpoint);
     let _ = write!(text, "{}. {}", cut(&finding.subject, TEXT_CHARS_MAX / 4), finding.message);
@@ -119,6 +121,9 @@ fn message(finding: &Finding) -> String {
         let _ = write!(text, " Shown by: {tests}.");
     }
     let _ = write!(text, " Help: {}.", finding.remediation.summary);
+    for symptom in symptoms {
+        let _ = write!(text, " Causes: {}.", words::symptom(symptom));
+    }
     plain(&cut(&text, TEXT_CHARS_MAX))
 }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use timesink_model::{Finding, Severity};
+use timesink_model::{Finding, Folded, Severity, folded};
 use timesink_otlp::ReadOptions;
 use timesink_output::{Format, Report};
 use timesink_query::Database;
@@ -109,28 +109,13 @@ pub(super) fn write_findings(
     with_notes: bool,
     console: &mut Console,
 ) -> Result<()> {
-    let causes: HashMap<&str, Option<&str>> =
-        findings.iter().map(|f| (f.finding_id.as_str(), f.caused_by.as_deref())).collect();
-    // A finding that another one causes which is not shown is shown itself.
-    let root = |finding: &'_ Finding| {
-        let mut root = finding.finding_id.as_str();
-        while let Some(Some(cause)) = causes.get(root).filter(|c| c.is_some_and(|c| causes.contains_key(c))) {
-            root = cause;
-        }
-        root.to_owned()
-    };
-    let roots: Vec<String> = findings.iter().map(root).collect();
-    let are_shown = findings.iter().zip(&roots).filter(|(f, root)| f.finding_id == **root);
-    let shown: Vec<&Finding> = are_shown.map(|(finding, _)| finding).collect();
-    for finding in &shown {
-        let is_note = finding.severity == Severity::Info && !with_notes;
-        let detail = if is_note { Detail::OneLine } else { Detail::Full };
-        let of_it = findings.iter().zip(&roots).filter(|(_, root)| **root == finding.finding_id);
-        let symptoms: Vec<&Finding> =
-            of_it.map(|(f, _)| f).filter(|f| f.finding_id != finding.finding_id).collect();
-        output::write_finding(console, finding, &symptoms, detail)?;
+    let is_short = |finding: &Finding| finding.severity == Severity::Info && !with_notes;
+    let folded = folded(findings);
+    for Folded { finding, symptoms } in &folded {
+        let detail = if is_short(finding) { Detail::OneLine } else { Detail::Full };
+        output::write_finding(console, finding, symptoms, detail)?;
     }
-    if shown.last().is_some_and(|last| last.severity == Severity::Info && !with_notes) {
+    if folded.last().is_some_and(|last| is_short(last.finding)) {
         writeln!(console.out)?;
     }
     Ok(())

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use timesink_rules::{Rule, RuleSet, check};
+use timesink_output::words::count;
+use timesink_rules::{Rule, RuleSet, check, check_cases};
 
 use super::{Run, analyze};
 use crate::analysis;
@@ -91,29 +92,33 @@ fn sentence(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// Checks every rule; a folder that cannot even be loaded is an error that names it.
+/// Checks every rule, and runs the cases of those that are not shipped; a folder that cannot even be loaded is an error that names it.
 fn check_all(directory: Option<&Path>, run: &mut Run<'_>) -> Result<Ended> {
     let mut rules: RuleSet = analysis::rules(&run.config)?;
     if let Some(directory) = directory {
         rules.add_folder(directory)?;
     }
     let runtime = analysis::runtime(run.surroundings.cores)?;
-    let mut faults = 0;
+    let (mut faults, mut cases) = (0, 0);
     for rule in rules.rules() {
-        for problem in runtime.block_on(check(rule, run.config.limits))? {
-            run.console.error(&format!("rule `{}`: {}", problem.rule, problem.what));
+        let mut problems = runtime.block_on(check(rule, run.config.limits))?;
+        // The cases of shipped rules are not in the binary, and were run before it was made.
+        if !rule.is_shipped && problems.is_empty() {
+            let (of_rule, failed) = runtime.block_on(check_cases(rule, run.config.limits));
+            cases += of_rule;
+            problems.extend(failed);
+        }
+        for problem in problems {
+            run.console.error(&problem.to_string());
             faults += 1;
         }
     }
-    let checked = match rules.rules().len() {
-        1 => "1 rule checked".to_owned(),
-        count => format!("{count} rules checked"),
-    };
+    let checked = count(rules.rules().len(), "rule");
+    let cases = if cases > 0 { format!(", {} run", count(cases, "case")) } else { String::new() };
     let (found, ended) = match faults {
         0 => ("no problems".to_owned(), Ended::Done),
-        1 => ("1 problem".to_owned(), Ended::Incomplete),
-        faults => (format!("{faults} problems"), Ended::Incomplete),
+        faults => (count(faults, "problem"), Ended::Incomplete),
     };
-    let written = writeln!(run.console.out, "{checked}, {found}");
+    let written = writeln!(run.console.out, "{checked} checked{cases}, {found}");
     once_written(written.map_err(Into::into), ended)
 }

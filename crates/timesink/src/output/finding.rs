@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use anyhow::Result;
 use timesink_model::Finding;
-use timesink_output::words::{certainty, cut, price, wasted};
+use timesink_output::words::{certainty, cut, price, symptom, wasted};
 
 use super::paint::Paint;
 use super::wrap::wrap;
@@ -50,7 +50,7 @@ pub(crate) fn write_finding(
 fn full(finding: &Finding, symptoms: &[&Finding], paint: Paint, columns: usize) -> String {
     let head = format!("{}: {}", safe::line(&finding.title), price(finding));
     let mut text = format!("{}: {}\n", name(finding, paint), paint.bold(&head));
-    let causes: Vec<String> = symptoms.iter().map(|symptom| summary(symptom)).collect();
+    let causes: Vec<String> = symptoms.iter().map(|of| symptom(of)).collect();
     let causes = (!causes.is_empty()).then_some((CAUSES, causes));
     for (label, paragraphs) in fields(finding).into_iter().chain(causes) {
         let lines_max = if label == SUBJECT { SUBJECT_LINES_MAX } else { usize::MAX };
@@ -92,12 +92,6 @@ pub(crate) fn one_line(finding: &Finding, paint: Paint, columns: usize) -> Strin
     let used = finding.severity.as_str().len() + finding.rule.len() + "[]: ".len();
     let text = cut(&safe::line(&text), columns.saturating_sub(used));
     format!("{}: {text}\n", name(finding, paint))
-}
-
-/// Returns a symptom in a line.
-fn summary(finding: &Finding) -> String {
-    let Finding { rule, title, service_name, endpoint, .. } = finding;
-    format!("{rule}: {title}; {service_name} {endpoint}")
 }
 
 /// `warning[rule]`, in its colour.
@@ -186,7 +180,7 @@ mod tests {
 
     fn written(finding: &Finding, detail: Detail, columns: usize) -> String {
         match detail {
-            Detail::Full => full(finding, Paint::new(false), columns),
+            Detail::Full => full(finding, &[], Paint::new(false), columns),
             Detail::OneLine => one_line(finding, Paint::new(false), columns),
         }
     }

@@ -1,6 +1,8 @@
 //! The other commands: help, rules, demo, completions.
 
-use crate::support::{Place, one_span, run};
+use std::path::Path;
+
+use crate::support::{Output, Place, one_span, run};
 
 #[test]
 fn help_lists_the_commands() {
@@ -19,6 +21,7 @@ fn help_lists_the_commands() {
         "analyze",
         "explain",
         "sql",
+        "doctor",
         "store",
         "rules",
         "demo",
@@ -120,11 +123,58 @@ fn a_broken_rule_is_named_with_its_fault() {
         .write("mine/mine/README.md", "# mine\n");
     let output = place.run(&["rules", "check", "mine"]);
     assert_eq!(output.code, 2);
-    assert!(output.stderr.contains("error: rule `mine`: rule.sql returns name: "), "{output:?}");
+    let says = |output: &Output, expected: &str| {
+        assert!(output.stderr.lines().any(|line| line.starts_with(expected)), "{output:?}");
+    };
+    says(&output, "error: mine/mine/rule.sql: rule.sql returns name: ");
     place.write("mine/mine/rule.toml", "name = 1");
     let output = place.run(&["rules", "check", "mine"]);
     assert_eq!(output.code, 2);
-    assert!(output.stderr.starts_with("error: rule `mine`: rule.toml: "), "{output:?}");
+    says(&output, "error: rule `mine`: mine/mine/rule.toml:1: ");
+}
+
+/// Scenario: a shipped rule's folder, copied and changed as a user does, wrong in one place each.
+/// Guarantee: what is wrong is told with its file, its line and what to do.
+#[test]
+fn a_users_rule_is_checked_to_the_line_and_its_cases_are_run() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../queries/rules/queue-lag");
+    let read = |file: &str| std::fs::read_to_string(shipped.join(file)).unwrap();
+    let place = Place::new();
+    let write = |file: &str, change: (&str, &str)| {
+        let text = read(file).replace("queue-lag", "my-lag");
+        let changed = text.replacen(change.0, change.1, 1);
+        place.write(&format!("mine/my-lag/{file}"), &changed);
+        (1..).zip(changed.lines()).find(|(_, line)| line.contains(change.1)).map_or(0, |(at, _)| at)
+    };
+    let files = ["rule.toml", "rule.sql", "README.md", "cases.md"];
+    files.map(|file| write(file, ("", "")));
+    let output = place.run(&["rules", "check", "mine"]);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+    let cases = read("cases.md").matches("\n```findings\n").count() + 1;
+    let said = format!("31 rules checked, {cases} cases run, no problems\n");
+    assert_eq!(output.stdout, said);
+    let wrong = [
+        ("rule.toml", ("title = \"", "title = \"{lag} of "), "`{lag}` in title is no column"),
+        ("rule.toml", ("severity = \"", "severity = \"very "), "severity `very "),
+        ("rule.toml", ("summary = ", "sumary = "), "unknown field `sumary`"),
+        ("rule.sql", ("service_name", "servise_name"), "servise_name"),
+        ("rule.sql", ("SELECT", "SELEKT"), "SELEKT"),
+        ("README.md", ("## How we know", "## How it is known"), "`## How it is known` stands"),
+        ("cases.md", ("```findings\n", "```findings\nclean\n"), "findings differ"),
+        ("cases.md", ("SERVER", "SERVANT"), "SERVANT"),
+    ];
+    for (file, change, what) in wrong {
+        files.map(|file| write(file, ("", "")));
+        let line = write(file, change);
+        let output = place.run(&["rules", "check", "mine"]);
+        assert_eq!(output.code, 2, "{output:?}");
+        // A case is named by the line of its heading.
+        let at = if file == "cases.md" { String::new() } else { format!("{line}: ") };
+        let place = format!("mine/my-lag/{file}:{at}");
+        let is_told = |line: &str| line.contains(&place);
+        assert!(output.stderr.lines().any(is_told), "{place} {what}: {}", output.stderr);
+        assert!(output.stderr.contains(what), "{what}: {}", output.stderr);
+    }
 }
 
 const MANIFEST: &str = "name = \"mine\"\nsummary = \"s\"\ntitle = \"t\"\nmessage = \"m\"\n\

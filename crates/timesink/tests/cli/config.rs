@@ -111,7 +111,7 @@ fn refuses_what_it_does_not_know() {
     check_config(
         "[[mute]]\nrule = 'n-plus-one'\nreason = 'why'\nuntil = 2027-01-31",
         "configuration `timesink.toml`: no rule is named `n-plus-one`; did you mean \
-         `n-plus-one-call`?",
+         `n-plus-one-llm`?",
     );
     check_config(
         "[[mute]]\nrule = 'n-plus-one-query'\nreason = 'why'",

@@ -21,13 +21,14 @@ const CRATES: &[Crate] = &[
     Crate { folder: "crates/tables", uses: &["facts", "store"] },
     Crate { folder: "crates/shards", uses: &["facts"] },
     Crate { folder: "crates/query", uses: &["tables", "shards"] },
-    Crate { folder: "crates/rules", uses: &["query"] },
+    // Without `query`: `otlp` and `facts` are tested with it, and build without DataFusion.
+    Crate { folder: "crates/cases", uses: &["otlp"] },
+    Crate { folder: "crates/rules", uses: &["query", "cases"] },
     Crate { folder: "crates/reports", uses: &["query"] },
     Crate { folder: "crates/output", uses: &["rules", "otlp"] },
     Crate { folder: "crates/server", uses: &["reports", "output", "otlp"] },
     Crate { folder: "crates/timesink", uses: &["server"] },
-    // Without `query`: `otlp` and `facts` are tested with it, and build without DataFusion.
-    Crate { folder: "crates/testkit", uses: &["otlp", "store"] },
+    Crate { folder: "crates/testkit", uses: &["cases", "store"] },
     Crate { folder: "crates/xtask", uses: &["timesink"] },
     Crate { folder: "tests", uses: &["timesink"] },
 ];

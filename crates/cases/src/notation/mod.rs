@@ -51,8 +51,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use arrow::array::RecordBatch;
-use timesink_otlp::{Decoded, Decoder, DecoderOptions};
+use timesink_otlp::{Decoded, Decoder, DecoderOptions, MessageError};
 
 pub use error::NotationError;
 use line::{Repeat, SpanLine};
@@ -135,31 +134,11 @@ impl Notation {
 
     /// Returns what the decoder makes of the block, quarantined and refused spans included.
     ///
-    /// # Panics
-    /// The decoder cannot read the JSON made here.
-    pub fn decode(&self) -> Decoded {
+    /// # Errors
+    /// The block is larger than a message may be.
+    pub fn decode(&self) -> Result<Decoded, MessageError> {
         let mut decoder = Decoder::new(DecoderOptions::new(NOW_UNIX_NANO));
-        decoder.json(self.otlp_json().as_bytes()).expect("the JSON made here is well formed");
-        decoder.finish()
+        decoder.json(self.otlp_json().as_bytes())?;
+        Ok(decoder.finish())
     }
-}
-
-/// Returns the block as one OTLP JSON object.
-///
-/// # Panics
-/// The text is not notation.
-pub fn otlp_json(text: &str) -> String {
-    parse_or_panic(text).otlp_json()
-}
-
-/// Returns the block as batches of the table `spans`.
-///
-/// # Panics
-/// The text is not notation.
-pub fn spans(text: &str) -> Vec<RecordBatch> {
-    parse_or_panic(text).decode().spans
-}
-
-fn parse_or_panic(text: &str) -> Notation {
-    parse(text).unwrap_or_else(|error| panic!("trace notation: {error}"))
 }

@@ -1,14 +1,13 @@
-//! Cases in Markdown: a page's sections with blocks of spans and the findings they must give.
+//! Cases of a rule: pages of Markdown whose sections hold spans and the findings they must give.
 //!
 //! A `##` section is a case once it has a block `spans`: one or more of them, each a file of its
 //! own in [`notation`], at most one block `toml` (configuration), and exactly one
 //! block `findings` with the lines expected, or the single word `clean` or `skipped`. Other
 //! sections and other blocks are prose.
 //!
-//! Running the case is left to the caller, who hands the lines that came out to [`check`]. With
-//! `TIMESINK_UPDATE=1` in the environment [`check`] writes them into the page instead. Read
-//! [`Case`] first.
+//! Running a case is the rules' job. Read [`Case`] first.
 
+pub mod notation;
 mod page;
 
 #[cfg(test)]
@@ -18,7 +17,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::notation::{self, Notation};
+use crate::notation::Notation;
 use page::Section;
 
 /// One section of a page that is a test.
@@ -54,13 +53,16 @@ pub struct Mismatch {
 
 /// Reads the cases of a Markdown page.
 ///
-/// # Panics
+/// # Errors
 /// The page cannot be read, or a case is incomplete.
-pub fn cases(path: impl AsRef<Path>) -> Vec<Case> {
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<Case>, CaseError> {
     let path = path.as_ref();
-    let text = fs::read_to_string(path)
-        .unwrap_or_else(|error| panic!("failed to read `{}`: {error}", path.display()));
-    parse(path, &text).unwrap_or_else(|error| panic!("{error}"))
+    let text = fs::read_to_string(path).map_err(|error| CaseError {
+        path: path.to_owned(),
+        line: 1,
+        what: format!("failed to read the page: {error}"),
+    })?;
+    parse(path, &text)
 }
 
 /// Reads the cases of the page `text`, which stands in `path`.
@@ -81,8 +83,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Case>, CaseError> {
     Ok(cases)
 }
 
-/// Compares what came out with what the page expects, or writes it into the page when
-/// `TIMESINK_UPDATE=1` is set.
+/// Compares what came out with what the page expects.
 ///
 /// # Errors
 /// The lines differ.
@@ -90,59 +91,57 @@ pub fn check(case: &Case, actual: &[String]) -> Result<(), Mismatch> {
     if case.expected == actual {
         return Ok(());
     }
-    #[expect(clippy::disallowed_methods, reason = "asked for by the person who runs the tests")]
-    let is_update = std::env::var("TIMESINK_UPDATE").is_ok_and(|value| value == "1");
-    if is_update {
-        update(case, actual);
-        return Ok(());
-    }
     Err(Mismatch { case: Box::new(case.clone()), actual: actual.to_vec() })
 }
 
 /// Writes `actual` into the case's block `findings`.
 ///
-/// # Panics
+/// # Errors
 /// The page has changed since the case was read, or cannot be written.
-pub fn update(case: &Case, actual: &[String]) {
-    let path = &case.path;
-    let text = fs::read_to_string(path).expect("the page was read before");
+pub fn update(case: &Case, actual: &[String]) -> Result<(), CaseError> {
+    let wrong = |what: String| CaseError { path: case.path.clone(), line: case.line, what };
+    let text = fs::read_to_string(&case.path)
+        .map_err(|error| wrong(format!("failed to read the page: {error}")))?;
     let updated = page::with_findings(&text, &case.heading, actual)
-        .unwrap_or_else(|| panic!("`{}` lost its case `{}`", path.display(), case.heading));
-    fs::write(path, updated)
-        .unwrap_or_else(|error| panic!("failed to write `{}`: {error}", path.display()));
+        .ok_or_else(|| wrong(format!("the page lost its case `{}`", case.heading)))?;
+    fs::write(&case.path, updated)
+        .map_err(|error| wrong(format!("failed to write the page: {error}")))
 }
 
 impl Case {
     /// Returns the traces of all blocks.
     ///
-    /// # Panics
-    /// A block is not trace notation; the message says where.
-    pub fn notation(&self) -> Notation {
+    /// # Errors
+    /// The first block that is no trace notation.
+    pub fn notation(&self) -> Result<Notation, CaseError> {
         let block = |text: &String| {
-            notation::parse(text).unwrap_or_else(|error| {
-                let path = self.path.display();
-                panic!("{path}:{}: `{}`: block `spans`, {error}", self.line, self.heading)
+            notation::parse(text).map_err(|error| CaseError {
+                path: self.path.clone(),
+                line: self.line,
+                what: format!("`{}`: block `spans`, {error}", self.heading),
             })
         };
-        Notation::join(self.spans.iter().map(block))
+        Ok(Notation::join(self.spans.iter().map(block).collect::<Result<Vec<_>, _>>()?))
+    }
+}
+
+impl Mismatch {
+    /// Returns the lines expected with `-`, and those that came with `+`.
+    pub fn lines(&self) -> String {
+        let Self { case, actual } = self;
+        let same = case.expected.iter().zip(actual).take_while(|(a, b)| a == b).count();
+        let shared = case.expected[..same].iter().map(|line| format!("  {line}"));
+        let expected = case.expected[same..].iter().map(|line| format!("- {line}"));
+        let came = actual[same..].iter().map(|line| format!("+ {line}"));
+        let lines: Vec<String> = shared.chain(expected).chain(came).collect();
+        format!("`{}`: findings differ\n{}", case.heading, lines.join("\n"))
     }
 }
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { case, actual } = self;
-        writeln!(f, "{}:{}: `{}`: findings differ", case.path.display(), case.line, case.heading)?;
-        let same = case.expected.iter().zip(actual).take_while(|(a, b)| a == b).count();
-        for line in &case.expected[..same] {
-            writeln!(f, "  {line}")?;
-        }
-        for line in &case.expected[same..] {
-            writeln!(f, "- {line}")?;
-        }
-        for line in &actual[same..] {
-            writeln!(f, "+ {line}")?;
-        }
-        f.write_str("`TIMESINK_UPDATE=1 cargo test` writes the lines with `+` into the page")
+        writeln!(f, "{}:{}: {}", self.case.path.display(), self.case.line, self.lines())?;
+        f.write_str("`TIMESINK_UPDATE=1` writes the lines with `+` into the page")
     }
 }
 

@@ -1,5 +1,6 @@
 //! The notation's grammar, line by line, and that no text makes it panic.
 
+use arrow::array::RecordBatch;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
@@ -7,7 +8,8 @@ use super::*;
 
 /// Returns the spans of a block as JSON, over all groups, with their resource and scope.
 fn spans_of(text: &str) -> Vec<Json> {
-    let request: Json = serde_json::from_str(&otlp_json(text)).expect("JSON");
+    let request: Json =
+        serde_json::from_str(&parse(text).expect("notation").otlp_json()).expect("JSON");
     let list = |json: &Json, key: &str| json[key].as_array().cloned().unwrap_or_default();
     let mut spans = Vec::new();
     for resource in list(&request, "resourceSpans") {
@@ -129,7 +131,7 @@ fn several_top_lines_are_several_roots_of_one_trace() {
 #[test]
 fn joined_blocks_are_traces_apart() {
     let block = parse("a SERVER one 0ms 5ms").expect("notation");
-    let spans = Notation::join([block.clone(), block]).decode().spans;
+    let spans = Notation::join([block.clone(), block]).decode().unwrap().spans;
     let count: usize = spans.iter().map(RecordBatch::num_rows).sum();
     assert_eq!(count, 2);
 }
@@ -227,12 +229,15 @@ fn a_quoted_name_may_hold_a_time_or_nothing() {
 fn a_span_may_start_early_and_end_before_it_starts() {
     let name = "a".to_owned();
     assert_eq!(times("s SERVER a -2.5ms -1us"), [(name, -2.5, -2.501)]);
-    assert_eq!(parse("s SERVER a 0ms -1us").expect("notation").decode().quarantine.len(), 1);
+    assert_eq!(
+        parse("s SERVER a 0ms -1us").expect("notation").decode().unwrap().quarantine.len(),
+        1
+    );
 }
 
 #[test]
 fn the_decoder_takes_every_span() {
-    let decoded = parse(CART).expect("notation").decode();
+    let decoded = parse(CART).expect("notation").decode().unwrap();
     assert!(decoded.rejected.is_empty() && decoded.repaired.is_empty());
     let count: usize = decoded.spans.iter().map(RecordBatch::num_rows).sum();
     assert_eq!(count, 5);
@@ -327,7 +332,7 @@ proptest! {
         ),
     ) {
         if let Ok(notation) = parse(&text) {
-            let decoded = notation.decode();
+            let decoded = notation.decode().unwrap();
             let batches = decoded.spans.iter().chain(&decoded.quarantine);
             let count: usize = batches.map(RecordBatch::num_rows).sum();
             let refused = decoded.rejected.total();

@@ -1,0 +1,14 @@
+"""A job for the profilers of lines: both take the functions with `@profile`."""
+
+from shop import ORDERS, Order, hot_loop, pack
+
+
+@profile
+def build_report():
+    total = hot_loop()
+    ORDERS.append(Order(bytearray(30_000_000)))
+    return total, pack()
+
+
+if __name__ == "__main__":
+    build_report()
