@@ -25,7 +25,11 @@ SELECT
     pause_nanos,
     stalled_nanos,
     status_code,
-    sequence_id
+    sequence_id,
+    db_namespace,
+    server_address,
+    server_port,
+    db_statement_parameters
 FROM spans_with_facts
 WHERE
     kind = 'CLIENT'

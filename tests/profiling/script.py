@@ -2,10 +2,17 @@
 
 from shop import ORDERS, Order, hot_loop, pack
 
+try:
+    profile
+except NameError:  # neither of them runs it
+
+    def profile(function):
+        return function
+
 
 @profile
 def build_report():
-    total = hot_loop()
+    total = hot_loop(4_000_000)
     ORDERS.append(Order(bytearray(30_000_000)))
     return total, pack()
 

@@ -292,8 +292,8 @@ impl ColumnKind {
     }
 }
 
-/// Columns of one level: they are told apart by the bits of a `u64`.
-pub(crate) const COLUMNS_MAX: usize = 64;
+/// Columns of one level, and one number for [`NAMESPACE`]: a number is a byte.
+pub(crate) const COLUMNS_MAX: usize = 128;
 
 /// `code.namespace` has no column of its own: it goes before `code.function`.
 pub(crate) const NAMESPACE: u8 = COLUMNS_MAX as u8 - 1;
@@ -320,7 +320,7 @@ impl Spellings {
         let columns: Vec<_> = PROMOTED.iter().filter(|p| p.level == level).collect();
         let column_kinds = columns.iter().map(|p| ColumnKind::of(&p.data_type)).collect();
         let mut spellings = Self { places: vec![0; PLACES], names: Vec::new(), column_kinds };
-        assert!(columns.len() < COLUMNS_MAX, "one bit a column, and one for the namespace");
+        assert!(columns.len() < COLUMNS_MAX, "a number a column, and one for the namespace");
         for (column, promoted) in columns.iter().enumerate() {
             let take = match promoted.attribute {
                 "host.ip" => Take::First,

@@ -12,6 +12,8 @@ pub struct Report<'a> {
     pub findings: &'a [Finding],
     /// How many there were before the cut.
     pub findings_total: usize,
+    /// How many of those are no symptom of another one.
+    pub causes_total: usize,
     /// Those that are muted, ranked.
     pub muted: &'a [Finding],
     /// What was muted until a day that is over, and was found again.
@@ -42,7 +44,7 @@ impl Report<'_> {
     pub(crate) fn headline(&self) -> String {
         let found = words::Found {
             findings: self.findings,
-            total: self.findings_total,
+            total: self.causes_total,
             spans: self.spans,
             traces: self.traces,
             services: self.services,

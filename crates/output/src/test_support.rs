@@ -179,6 +179,7 @@ pub(crate) fn written_with(
     let mut report = Report {
         findings,
         findings_total: findings.len(),
+        causes_total: timesink_model::folded(findings).len(),
         muted: &[],
         mutes_over: &[],
         runs: &runs,

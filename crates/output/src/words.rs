@@ -31,7 +31,7 @@ pub type Line = (&'static str, String);
 pub struct Found<'a> {
     /// Those shown, ranked.
     pub findings: &'a [Finding],
-    /// How many there are, those not shown included.
+    /// How many causes there are, those not shown included.
     pub total: usize,
     pub spans: usize,
     pub traces: usize,
@@ -54,23 +54,24 @@ impl Found<'_> {
     }
 
     fn findings(self) -> String {
-        let shown = self.findings.len();
+        let causes = folded(self.findings);
+        let shown = causes.len();
         if self.total > shown {
             let total = thousands(self.total);
             let costliest = if shown == 1 { "one".to_owned() } else { thousands(shown) };
             return format!("{total} findings and notes, the costliest {costliest} shown,");
         }
-        let causes = folded(self.findings);
         let is_note = |cause: &&Folded<'_>| cause.finding.severity == Severity::Info;
         let notes = causes.iter().filter(is_note).count();
-        let mut counted = match (causes.len() - notes, notes) {
+        let mut counted = match (shown - notes, notes) {
             (0, 0) => "no findings".to_owned(),
             (found, 0) => count(found, "finding"),
             (0, notes) => format!("no findings, {}", count(notes, "note")),
             (found, notes) => format!("{}, {}", count(found, "finding"), count(notes, "note")),
         };
-        if shown > causes.len() {
-            let _ = write!(counted, ", {}", count(shown - causes.len(), "symptom"));
+        let symptoms = self.findings.len() - shown;
+        if symptoms > 0 {
+            let _ = write!(counted, ", {}", count(symptoms, "symptom"));
         }
         counted
     }

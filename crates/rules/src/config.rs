@@ -58,7 +58,15 @@ impl RulesConfig {
     /// [`Error::UnknownRule`] and [`Error::Config`], which name the key, the value and its bounds.
     pub fn check(&self, rules: &RuleSet) -> Result<(), Error> {
         for (name, settings) in &self.rules {
-            let rule = rules.get(name)?;
+            // Those of the checks are in the same file.
+            let checks;
+            let rule = match rules.get(name) {
+                Ok(rule) => rule,
+                Err(unknown) => {
+                    checks = RuleSet::checks()?;
+                    checks.get(name).map_err(|_| unknown)?
+                }
+            };
             let overrides = settings.overrides.iter().map(|o| &o.params);
             for params in std::iter::once(&settings.params).chain(overrides) {
                 for (param, value) in params {

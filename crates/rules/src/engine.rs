@@ -132,12 +132,12 @@ impl Engine {
     /// Returns the columns of spans and facts that an analysis needs: spans may lack all others.
     pub fn columns(&self) -> Columns {
         let of_pass = timesink_facts::COLUMNS.map(str::to_owned);
-        Columns::named(plans::columns(&self.rules).into_iter().chain(of_pass))
+        Columns::named(plans::columns(&self.rules, &self.config).into_iter().chain(of_pass))
     }
 
     /// Returns those of them that are still needed once the trace pass has read the spans.
     pub fn columns_after_pass(&self) -> Columns {
-        Columns::named(plans::columns(&self.rules))
+        Columns::named(plans::columns(&self.rules, &self.config))
     }
 
     /// Plans the rules for databases under these limits: what [`Engine::analyze`] does first
@@ -334,7 +334,7 @@ impl Running {
             return Ok(Run::Skipped(missing));
         }
         let params = self.keys.table(rule, settings)?;
-        let plan = self.plans.of(number, rule)?;
+        let plan = self.plans.of(number, rule).await?;
         let result = self.reader.query(plan, vec![(params::TABLE, params)]).await?;
         Ok(Run::Done(read(rule.name(), &result)?))
     }

@@ -70,10 +70,14 @@ pub(crate) struct ToldApart {
 impl Mutes {
     /// Checks the names of rules.
     pub(crate) fn check(&self, rules: &RuleSet) -> Result<(), Error> {
-        self.all.iter().filter_map(|mute| mute.rule.as_deref()).try_for_each(|name| {
-            rules.get(name)?;
-            Ok(())
-        })
+        for name in self.all.iter().filter_map(|mute| mute.rule.as_deref()) {
+            if let Err(unknown) = rules.get(name)
+                && RuleSet::checks()?.get(name).is_err()
+            {
+                return Err(unknown);
+            }
+        }
+        Ok(())
     }
 
     /// Tells ranked findings apart, each list in the order it was. What a muted finding causes

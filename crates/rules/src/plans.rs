@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use timesink_model::schema::spans::PROMOTED;
 use timesink_query::{Database, Limits, PlannedQuery, Planner, Reader, columns_of};
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
 use crate::Error;
@@ -14,7 +15,7 @@ use crate::engine::MAPS;
 use crate::params;
 use crate::rule::{Rule, RuleSet};
 
-/// The plans of all rules that are not switched off, by number.
+/// The plans of rules, by number.
 #[derive(Debug)]
 pub(crate) struct Plans {
     pub(crate) limits: Limits,
@@ -22,12 +23,13 @@ pub(crate) struct Plans {
     rules: Vec<Planned>,
 }
 
-/// Returns the columns of spans and facts that rules and findings read.
-pub(crate) fn columns(rules: &RuleSet) -> BTreeSet<String> {
-    let queries: Vec<&str> = rules.rules().iter().map(|rule| rule.sql.as_str()).collect();
+/// Returns the columns of spans and facts that findings read, and rules that are not switched off.
+pub(crate) fn columns(rules: &RuleSet, config: &RulesConfig) -> BTreeSet<String> {
+    let running = || rules.rules().iter().filter(|rule| !config.of(rule.name()).disabled);
+    let queries: Vec<&str> = running().map(|rule| rule.sql.as_str()).collect();
     let mut names = columns_of(&queries);
     names.extend(context::COLUMNS.map(str::to_owned));
-    let required = rules.rules().iter().flat_map(|rule| &rule.manifest.requires);
+    let required = running().flat_map(|rule| &rule.manifest.requires);
     for attribute in required {
         match PROMOTED.iter().find(|promoted| promoted.attribute == attribute) {
             Some(promoted) => names.extend([promoted.column.to_owned()]),
@@ -37,11 +39,12 @@ pub(crate) fn columns(rules: &RuleSet) -> BTreeSet<String> {
     names
 }
 
-/// A rule's plan, or why there is none.
-type Planned = Option<Result<Arc<PlannedQuery>, String>>;
+/// A rule's plan once it is made, or why there is none.
+type Planned = OnceCell<Result<Arc<PlannedQuery>, String>>;
 
 impl Plans {
     /// Plans rules, which will run side by side; a rule whose query cannot be planned fails alone.
+    /// Rules that require an attribute are planned once there are spans that carry it.
     pub(crate) async fn make(
         rules: &RuleSet,
         config: &RulesConfig,
@@ -53,25 +56,22 @@ impl Plans {
             rules.iter().filter(is_running).map(|rule| rule.sql.as_str()).collect();
         let planner = Planner::new(limits, &queries).await?;
         let mut tasks = JoinSet::new();
-        for (number, rule) in rules.iter().enumerate().filter(|(_, rule)| is_running(rule)) {
-            let (planner, sql) = (planner.clone(), rule.sql.clone());
-            let own = vec![(params::TABLE, params::schema(rule))];
-            tasks.spawn(async move { (number, planner.plan(&sql, own).await) });
+        let at_once = |rule: &&Rule| is_running(rule) && rule.manifest.requires.is_empty();
+        for (number, rule) in rules.iter().enumerate().filter(|(_, rule)| at_once(rule)) {
+            let (planner, rule) = (planner.clone(), rule.clone());
+            tasks.spawn(async move { (number, planned(&planner, &rule).await) });
         }
-        let mut plans: Vec<Planned> = vec![None; rules.len()];
+        let mut plans: Vec<Planned> = rules.iter().map(|_| OnceCell::new()).collect();
         for (number, plan) in tasks.join_all().await {
-            plans[number] = Some(plan.map(Arc::new).map_err(|error| error.to_string()));
+            plans[number] = OnceCell::new_with(Some(plan));
         }
         Ok(Self { limits, planner, rules: plans })
     }
 
     /// Returns the plan of a rule by its number.
-    pub(crate) fn of(&self, number: usize, rule: &Rule) -> Result<Arc<PlannedQuery>, Error> {
-        match &self.rules[number] {
-            Some(Ok(plan)) => Ok(Arc::clone(plan)),
-            Some(Err(reason)) => Err(refused(rule, reason.clone())),
-            None => Err(refused(rule, "it is switched off".to_owned())),
-        }
+    pub(crate) async fn of(&self, number: usize, rule: &Rule) -> Result<Arc<PlannedQuery>, Error> {
+        let plan = self.rules[number].get_or_init(|| planned(&self.planner, rule)).await;
+        plan.clone().map_err(|reason| Error::Rule { rule: rule.name().to_owned(), reason })
     }
 
     /// Returns a reader of a database for these plans.
@@ -80,6 +80,8 @@ impl Plans {
     }
 }
 
-fn refused(rule: &Rule, reason: String) -> Error {
-    Error::Rule { rule: rule.name().to_owned(), reason }
+async fn planned(planner: &Planner, rule: &Rule) -> Result<Arc<PlannedQuery>, String> {
+    let own = vec![(params::TABLE, params::schema(rule))];
+    let plan = planner.plan(&rule.sql, own).await;
+    plan.map(Arc::new).map_err(|error| error.to_string())
 }

@@ -1,4 +1,4 @@
-//! Every rule that the binary ships with: one line a rule, in alphabetical order.
+//! Every rule and every check that the binary ships with: a line each, in alphabetical order.
 
 /// The files of one rule folder.
 #[derive(Debug, Clone, Copy)]
@@ -9,14 +9,26 @@ pub(crate) struct RuleSource {
     pub(crate) guide: &'static str,
 }
 
-macro_rules! rule {
-    ($folder:literal) => {
+macro_rules! source {
+    ($kind:literal, $folder:literal) => {
         RuleSource {
             folder: $folder,
-            manifest: include_str!(concat!("../../../queries/rules/", $folder, "/rule.toml")),
-            sql: include_str!(concat!("../../../queries/rules/", $folder, "/rule.sql")),
-            guide: include_str!(concat!("../../../queries/rules/", $folder, "/README.md")),
+            manifest: include_str!(concat!("../../../queries/", $kind, "/", $folder, "/rule.toml")),
+            sql: include_str!(concat!("../../../queries/", $kind, "/", $folder, "/rule.sql")),
+            guide: include_str!(concat!("../../../queries/", $kind, "/", $folder, "/README.md")),
         }
+    };
+}
+
+macro_rules! rule {
+    ($folder:literal) => {
+        source!("rules", $folder)
+    };
+}
+
+macro_rules! check {
+    ($folder:literal) => {
+        source!("checks", $folder)
     };
 }
 
@@ -54,19 +66,47 @@ pub(crate) const RULES: &[RuleSource] = &[
     rule!("uncovered-time"),
 ];
 
+/// Every check of the instrumentation, a rule about the spans themselves.
+pub(crate) const CHECKS: &[RuleSource] = &[
+    check!("clock-skew"),
+    check!("coarse-clock"),
+    check!("exploding-span-names"),
+    check!("hidden-parameters"),
+    check!("holes-in-traces"),
+    check!("lost-propagation"),
+    check!("missing-companion"),
+    check!("missing-process-identity"),
+    check!("missing-route"),
+    check!("missing-server-spans"),
+    check!("missing-service-name"),
+    check!("missing-service-version"),
+    check!("missing-statements"),
+    check!("send-receive-spans"),
+    check!("single-client"),
+    check!("truncated-attributes"),
+    check!("twice-instrumented"),
+    check!("uninstrumented-clients"),
+    check!("unweighted-sample"),
+];
+
 #[cfg(test)]
 mod tests {
-    use super::RULES;
+    use super::{CHECKS, RULES, RuleSource};
 
-    #[test]
-    fn list_and_folders_are_the_same() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../queries/rules");
+    fn check_folders(kind: &str, list: &[RuleSource]) {
+        let folder = format!("{}/../../queries/{kind}", env!("CARGO_MANIFEST_DIR"));
         let mut folders: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         folders.sort();
-        let listed: Vec<&str> = RULES.iter().map(|rule| rule.folder).collect();
+        let listed: Vec<&str> = list.iter().map(|rule| rule.folder).collect();
         assert_eq!(folders, listed, "the list is alphabetical and complete");
+    }
+
+    #[test]
+    fn lists_and_folders_are_the_same() {
+        check_folders("rules", RULES);
+        check_folders("checks", CHECKS);
     }
 }

@@ -9,10 +9,12 @@ use crate::Error;
 use crate::error::nearest;
 use crate::manifest::{Manifest, Param};
 use crate::params::KEY_COLUMNS;
-use crate::registry::RULES;
+use crate::registry::{CHECKS, RULES, RuleSource};
 
-/// Where shipped rules lie in the repository.
+/// Where shipped rules and checks lie in the repository.
 const SHIPPED: &str = "queries/rules";
+
+const SHIPPED_CHECKS: &str = "queries/checks";
 
 /// One rule, ready to run.
 #[derive(Debug, Clone)]
@@ -142,12 +144,42 @@ impl RuleSet {
     ///
     /// [`Error::Rule`] when a shipped folder is broken, which a test rules out.
     pub fn embedded() -> Result<Self, Error> {
-        let parse = |source: &crate::registry::RuleSource| -> Result<Rule, Error> {
-            let folder = Path::new(SHIPPED).join(source.folder);
+        Self::of_sources(SHIPPED, RULES)
+    }
+
+    /// Returns the checks that the binary ships with: rules about how spans are made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rule`] when a shipped folder is broken, which a test rules out.
+    pub fn checks() -> Result<Self, Error> {
+        Self::of_sources(SHIPPED_CHECKS, CHECKS)
+    }
+
+    fn of_sources(folder: &str, sources: &[RuleSource]) -> Result<Self, Error> {
+        let parse = |source: &RuleSource| -> Result<Rule, Error> {
+            let folder = Path::new(folder).join(source.folder);
             let rule = Rule::parse(&folder, source.manifest, source.sql, source.guide)?;
             Ok(Rule { is_shipped: true, ..rule })
         };
-        Ok(Self { rules: RULES.iter().map(parse).collect::<Result<_, _>>()? })
+        Ok(Self { rules: sources.iter().map(parse).collect::<Result<_, _>>()? })
+    }
+
+    /// Returns these rules and those; of two of one name those are kept.
+    pub fn with(mut self, others: Self) -> Self {
+        others.rules.into_iter().for_each(|rule| self.insert(rule));
+        self
+    }
+
+    /// Returns the rules of a directory alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`RuleSet::add_folder`].
+    pub fn of_folder(directory: &Path) -> Result<Self, Error> {
+        let mut rules = Self { rules: Vec::new() };
+        rules.add_folder(directory)?;
+        Ok(rules)
     }
 
     /// Adds the rule folders of a directory; one with a shipped rule's name replaces it.

@@ -53,7 +53,10 @@ fn a_loop_makes_its_caller_slow() {
         causes.retain(|(rule, _)| named.contains(&rule.as_str()));
         causes
     };
-    assert_eq!(of_rules(&requests("9ms x20/10ms", "208ms 4ms")), loop_and(Some("n-plus-one-query")));
+    assert_eq!(
+        of_rules(&requests("9ms x20/10ms", "208ms 4ms")),
+        loop_and(Some("n-plus-one-query"))
+    );
     assert_eq!(of_rules(&requests("4ms x7/5ms", "43ms 170ms")), loop_and(None));
 }
 

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use timesink_facts::PassOptions;
 use timesink_facts::packed::Text;
 use timesink_model::schema::{Columns, quarantine};
-use timesink_model::{Finding, first_causes};
+use timesink_model::{Finding, first_causes, folded};
 use timesink_otlp::ReadOptions;
 use timesink_output::words::Found;
 use timesink_query::{Database, Limits};
@@ -149,7 +149,7 @@ impl<'a> Shown<'a> {
     pub(crate) fn headline(self) -> String {
         let found = Found {
             findings: self.findings,
-            total: self.analysis.findings.len(),
+            total: folded(&self.analysis.findings).len(),
             spans: self.analysis.spans,
             traces: self.analysis.traces,
             services: self.services,

@@ -64,6 +64,7 @@ impl Cli {
             Command::Demo(args) => options.serve = args.addresses.clone(),
             Command::Analyze(args) => options.redaction = args.input.stored.redaction.clone(),
             Command::Explain(args) => options.redaction = args.input.stored.redaction.clone(),
+            Command::Doctor(args) => options.redaction = args.input.stored.redaction.clone(),
             Command::Sql(args) => options.redaction = args.stored.redaction.clone(),
             Command::Run(args) => options.receiver = args.receiver.clone(),
             _ => {}
@@ -84,6 +85,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Query the spans of trace files, and what the trace pass knows about them
     Sql(SqlArgs),
+    /// Say what spans cannot show, and the setting or package that changes it
+    Doctor(DoctorArgs),
     /// Look after a data directory
     #[command(subcommand)]
     Store(StoreCommand),
@@ -286,6 +289,29 @@ impl FailOn {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) input: Files,
+
+    /// How to write what is found
+    #[arg(long, value_enum, default_value_t = DoctorFormat::Text)]
+    pub(crate) format: DoctorFormat,
+
+    /// Exit with 1 if there is a finding of this severity or a higher one
+    #[arg(long, value_name = "SEVERITY", value_enum)]
+    pub(crate) fail_on: Option<FailOn>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DoctorFormat {
+    /// For people
+    #[value(alias = "terminal")]
+    Text,
+    /// One document for programs, as `analyze --format json` writes it
+    Json,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// The trace: its id in hex, or the beginning of it if no other trace begins so
     pub(crate) trace_id: String,
@@ -467,7 +493,9 @@ pub(crate) enum RulesCommand {
     /// It is `analyze --data` by another name: spans go to temporary files, in the folder that
     /// TMPDIR names.
     Run(RulesRunArgs),
-    /// Say what is wrong with rules: the shipped ones, those of `--rules-dir`, those of DIR
+    /// Say what is wrong with rules, by file and line, and run the cases of your own
+    ///
+    /// Those of DIR; without it the shipped rules and checks, and those of `--rules-dir`.
     Check {
         /// A folder of rule folders
         #[arg(value_name = "DIR")]

@@ -26,6 +26,8 @@ pub(crate) fn run() -> Result<()> {
     step("tests", || run_tests(&mut tests))
         .inspect_err(|_| println!("{} passed, {} failed", tests.passed, tests.failed))?;
     step("companion", test_companion)?;
+    step("pages", test_pages)?;
+    step("profilers", test_profilers)?;
     step("docs", || {
         let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
         run_command(docs.env("RUSTDOCFLAGS", "-D warnings"))
@@ -58,6 +60,18 @@ fn test_companion() -> Result<()> {
             test(&["--last-failed", "--last-failed-no-failures", "none"])
         })
     })
+}
+
+/// Runs the examples of the pages in `docs/`, and looks for dead links.
+fn test_pages() -> Result<()> {
+    let (venv, binary) = (target()?.join("tmp/pages-venv"), target()?.join("debug/timesink"));
+    run_command(Command::new(root().join("tests/docs/test.sh")).arg(venv).arg(binary))
+}
+
+/// Runs the commands of `docs/profiling.md` on a program whose hot spots are known.
+fn test_profilers() -> Result<()> {
+    let venv = target()?.join("tmp/profilers-venv");
+    run_command(Command::new(root().join("tests/profiling/test.sh")).arg(venv))
 }
 
 /// Runs all tests, those after a failed one too, and counts them.

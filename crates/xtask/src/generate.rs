@@ -22,7 +22,8 @@ struct Page {
 /// Every generated page; a new one is one more line here.
 fn pages() -> Result<Vec<Page>> {
     Ok(vec![
-        Page { path: "docs/rules/index.md", text: rules_page()? },
+        Page { path: "docs/rules/index.md", text: rules_page("Rules", "rules")? },
+        Page { path: "docs/checks/index.md", text: rules_page("Checks", "checks")? },
         Page { path: "docs/tables.md", text: tables_page()? },
     ])
 }
@@ -106,18 +107,18 @@ fn sql_type(data_type: &DataType) -> String {
     }
 }
 
-fn rules_page() -> Result<String> {
+fn rules_page(title: &str, kind: &str) -> Result<String> {
     let mut page = format!(
-        "{GENERATED}\n\n# Rules\n\n\
+        "{GENERATED}\n\n# {title}\n\n\
          | rule | category | severity | status | what it finds |\n|---|---|---|---|---|\n"
     );
-    for name in folder_names("queries/rules")? {
-        let rule = read_toml(format!("queries/rules/{name}/rule.toml"))?;
+    for name in folder_names(&format!("queries/{kind}"))? {
+        let rule = read_toml(format!("queries/{kind}/{name}/rule.toml"))?;
         let text = |key: &str| {
             let value = rule.get(key).and_then(toml::Value::as_str);
             value.with_context(|| format!("`{name}/rule.toml` has no text `{key}`"))
         };
-        let guide = format!("[`{name}`](../../queries/rules/{name}/README.md)");
+        let guide = format!("[`{name}`](../../queries/{kind}/{name}/README.md)");
         let status =
             status(&rule).with_context(|| format!("`{name}/rule.toml` has no `status`"))?;
         let (category, severity) = (text("category")?, text("severity")?);

@@ -15,6 +15,7 @@ WITH repeated AS (
     WHERE
         db_system_name IS NOT NULL
         AND NOT is_batch
+        AND db_statement_parameters IS NULL
         AND regexp_like(db_query_text, '%s|%\([A-Za-z_]|\$[0-9]|\?|[ (=,]:[A-Za-z_]|@[A-Za-z_]')
     GROUP BY service_name, db_system_name, query_shape, trace_id, entry_span_id
     -- All without literals, or all with the same ones.

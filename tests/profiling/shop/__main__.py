@@ -1,4 +1,4 @@
-"""Serves for SHOP_SECONDS: a busy event loop in the main thread, one busy and one waiting thread."""
+"""Serves for SHOP_SECONDS: a busy event loop in the main thread, a busy and a waiting thread."""
 
 import asyncio
 import faulthandler
@@ -34,8 +34,9 @@ def main():
 
         shop.hot_loop = profile(shop.hot_loop)
     end = time.monotonic() + float(os.environ.get("SHOP_SECONDS", "2"))
-    for target in (work_until, wait_until):
-        threading.Thread(target=target, args=(end,), name=target.__name__, daemon=True).start()
+    # The names that AnyIO and `concurrent.futures` give their threads.
+    for target, name in ((work_until, "AnyIO worker thread"), (wait_until, "ThreadPoolExecutor-0_0")):
+        threading.Thread(target=target, args=(end,), name=name, daemon=True).start()
     asyncio.run(serve_until(end))
 
 

@@ -350,8 +350,7 @@ fn requests(finding: &Finding) -> String {
 
 /// Returns what has no row: neither those cut before, nor those beyond the table.
 fn left_out(report: &Report<'_>, causes: usize) -> Option<String> {
-    let cut = report.findings_total.saturating_sub(report.findings.len());
-    let more = cut + causes.saturating_sub(ROWS_MAX);
+    let more = report.causes_total.saturating_sub(causes.min(ROWS_MAX));
     (more > 0).then(|| count(more, "finding"))
 }
 

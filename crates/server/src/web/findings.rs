@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Query, State as Extract};
 use http::{Response, StatusCode};
-use timesink_model::{Confidence, Finding, Severity, first_causes, parse_duration_nanos};
+use timesink_model::{Confidence, Finding, Severity, first_causes, folded, parse_duration_nanos};
 use timesink_output::{Format, Report};
 use timesink_rules::Mute;
 
@@ -58,12 +58,13 @@ fn render(live: &Shared, wanted: &Wanted, version: &str) -> Result<(Format, Vec<
     let (mut findings, muted) = (fitting(&analysis.findings), fitting(&analysis.muted));
     let mutes_over = analysis.mutes_over.iter().filter(|mute| wanted.may_show(mute));
     let mutes_over: Vec<Mute> = mutes_over.cloned().collect();
-    let findings_total = findings.len();
+    let (findings_total, causes_total) = (findings.len(), folded(&findings).len());
     findings.truncate(first_causes(&findings, wanted.top.unwrap_or(usize::MAX)));
     let examples = if wanted.format == Format::Html { snapshot.examples.as_slice() } else { &[] };
     let report = Report {
         findings: &findings,
         findings_total,
+        causes_total,
         muted: &muted,
         mutes_over: &mutes_over,
         runs: &analysis.runs,

@@ -3,6 +3,7 @@
 mod analyze;
 mod completions;
 mod demo;
+mod doctor;
 mod explain;
 mod report;
 mod rules;
@@ -50,6 +51,7 @@ pub(crate) fn run(
         Command::Run(args) => run::run(&args, &mut run),
         Command::Analyze(args) => analyze::run(&args, &mut run),
         Command::Explain(args) => explain::run(&args, &mut run),
+        Command::Doctor(args) => doctor::run(&args, &mut run),
         Command::Store(command) => store::run(&command, &mut run),
         Command::Sql(args) => sql::run(args, &mut run),
         Command::Rules(command) => rules::run(&command, &mut run),

@@ -87,6 +87,7 @@ pub(super) fn write_file(
     let report = Report {
         findings: shown.findings,
         findings_total: material.analysis.findings.len(),
+        causes_total: folded(&material.analysis.findings).len(),
         muted: &material.analysis.muted,
         mutes_over: &material.analysis.mutes_over,
         runs: &material.analysis.runs,

@@ -94,10 +94,10 @@ fn sentence(text: &str) -> String {
 
 /// Checks every rule, and runs the cases of those that are not shipped; a folder that cannot even be loaded is an error that names it.
 fn check_all(directory: Option<&Path>, run: &mut Run<'_>) -> Result<Ended> {
-    let mut rules: RuleSet = analysis::rules(&run.config)?;
-    if let Some(directory) = directory {
-        rules.add_folder(directory)?;
-    }
+    let rules = match directory {
+        Some(directory) => RuleSet::of_folder(directory)?,
+        None => analysis::rules(&run.config)?.with(RuleSet::checks()?),
+    };
     let runtime = analysis::runtime(run.surroundings.cores)?;
     let (mut faults, mut cases) = (0, 0);
     for rule in rules.rules() {

@@ -61,7 +61,7 @@ fn full(finding: &Finding, symptoms: &[&Finding], paint: Paint, columns: usize) 
 }
 
 /// Returns a label and beside it the paragraphs, wrapped and cut.
-fn labelled(
+pub(super) fn labelled(
     label: &str,
     paragraphs: &[String],
     lines_max: usize,
@@ -95,7 +95,7 @@ pub(crate) fn one_line(finding: &Finding, paint: Paint, columns: usize) -> Strin
 }
 
 /// `warning[rule]`, in its colour.
-fn name(finding: &Finding, paint: Paint) -> String {
+pub(super) fn name(finding: &Finding, paint: Paint) -> String {
     let name = format!("{}[{}]", finding.severity, safe::line(&finding.rule));
     paint.severity(finding.severity, &name)
 }

@@ -3,6 +3,7 @@
 //! What a span contains is never trusted: it reaches the output through [`safe`] alone. Reports for
 //! other readers are made by `timesink-output`.
 
+mod checkup;
 mod console;
 mod finding;
 mod paint;
@@ -11,6 +12,7 @@ mod rows;
 mod summary;
 mod wrap;
 
+pub(crate) use checkup::{Checkup, write_checkup};
 pub(crate) use console::{Console, unwritten};
 pub(crate) use finding::{Detail, one_line, write_finding};
 pub(crate) use paint::Paint;

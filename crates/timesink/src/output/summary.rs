@@ -33,8 +33,7 @@ pub(crate) fn write_summary(
     input: &Input,
     headline: &str,
 ) -> Result<()> {
-    let (paint, columns) = (console.paint, console.columns);
-    writeln!(console.out, "{}", paint.bold(headline))?;
+    writeln!(console.out, "{}", console.paint.bold(headline))?;
     // Rules that had nothing to look at are neither clean nor skipped.
     let runs = if analysis.spans > 0 { analysis.runs.as_slice() } else { &[] };
     let mut lines = words::muted(&analysis.muted, &analysis.mutes_over);
@@ -44,6 +43,12 @@ pub(crate) fn write_summary(
     if !analysis.findings.is_empty() {
         lines.push(("guides", GUIDES.to_owned()));
     }
+    write_lines(console, lines)
+}
+
+/// Writes lines of a summary, wrapped, each beside its label.
+pub(super) fn write_lines(console: &mut Console, lines: Vec<Line>) -> Result<()> {
+    let (paint, columns) = (console.paint, console.columns);
     for (label, text) in lines {
         let texts = wrap(&safe::line(&text), columns - INDENT.len() - LABEL_COLUMNS);
         for (number, text) in texts.iter().enumerate() {
@@ -111,7 +116,7 @@ fn damage(Damaged { name, broken, count }: &Damaged) -> String {
 }
 
 /// What of the input is not among the spans as it arrived, and why.
-fn losses(input: &Input) -> Vec<Line> {
+pub(super) fn losses(input: &Input) -> Vec<Line> {
     let decoded = &input.decoded;
     words::losses(&decoded.rejected, &decoded.quarantine, &decoded.repaired)
 }

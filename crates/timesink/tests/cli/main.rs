@@ -7,6 +7,7 @@ mod commands;
 mod companion;
 mod config;
 mod diagnostics;
+mod doctor;
 mod explain;
 mod files;
 mod mute;

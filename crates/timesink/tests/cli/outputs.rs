@@ -10,7 +10,7 @@ use crate::support::{Place, check_refusal, one_span, recording, run};
 
 const FORMATS: [&str; 7] = ["text", "json", "jsonl", "markdown", "sarif", "html", "github"];
 
-/// Recordings with three findings.
+/// Recordings with three findings, one of which causes a fourth.
 fn three() -> [String; 3] {
     ["django_fk_n1.pb.gz", "mesh_net_http.jsonl.gz", "fa_requests_bad_c8.jsonl.gz"].map(recording)
 }
@@ -26,13 +26,18 @@ fn report(options: &[&str]) -> String {
 #[test]
 fn json_is_one_document() {
     let document: Value = serde_json::from_str(&report(&["--format", "json"])).unwrap();
-    assert_eq!((&document["format_version"], &document["findings_total"]), (&1.into(), &3.into()));
+    assert_eq!((&document["format_version"], &document["findings_total"]), (&1.into(), &4.into()));
     let findings = document["findings"].as_array().unwrap();
     let lines = report(&["--format", "jsonl"]);
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(findings, &lines);
     let outcomes = document["rules"].as_array().unwrap().iter().map(|rule| &rule["outcome"]);
-    assert_eq!(outcomes.filter(|outcome| *outcome == "findings").count(), 3);
+    assert_eq!(outcomes.filter(|outcome| *outcome == "findings").count(), 4);
+    let ids: Vec<&Value> = findings.iter().map(|finding| &finding["finding_id"]).collect();
+    let causes =
+        findings.iter().map(|finding| ids.iter().position(|id| *id == &finding["caused_by"]));
+    // The costliest is a blocked loop, and what it causes stands behind it.
+    assert_eq!(causes.collect::<Vec<_>>(), [None, Some(0), None, None]);
 }
 
 #[test]
@@ -43,6 +48,9 @@ fn sarif_of_real_spans_is_valid() {
     assert_eq!(results.len(), 3);
     let first = &log["runs"][0]["tool"]["driver"]["rules"][0]["help"]["markdown"];
     assert!(first.as_str().unwrap().contains("## How to fix it"));
+    let causes =
+        results.iter().filter(|result| result.to_string().contains(" Causes: missing-cache: "));
+    assert_eq!(causes.count(), 1);
 }
 
 #[test]
@@ -51,6 +59,7 @@ fn html_draws_the_traces() {
     assert_eq!(page.matches("<article class=\"card\"").count(), 3);
     assert_eq!(page.matches("<figure class=\"waterfall\">").count(), 3);
     assert_eq!(page.matches("<tr class=\"culprit\">").count(), 3);
+    assert_eq!(page.matches("<dt>Causes</dt><dd>missing-cache: ").count(), 1);
     assert!(page.contains("class=\"path\""));
     for start in ["<script", "<link rel=\"stylesheet", "<img", "src="] {
         assert!(!page.contains(start), "{start}");
@@ -60,11 +69,13 @@ fn html_draws_the_traces() {
 #[test]
 fn markdown_and_annotations_say_the_same_as_the_terminal() {
     let terminal = report(&[]);
-    let head = terminal.lines().find(|line| line.starts_with("3 findings in ")).unwrap();
+    let head = terminal.lines().find(|line| line.starts_with("3 findings, 1 symptom in ")).unwrap();
     assert!(report(&["--format", "markdown"]).starts_with(&format!("## timesink: {head}\n")));
     let annotations = report(&["--format", "github"]);
     assert_eq!(annotations.lines().filter(|line| line.starts_with("::warning ")).count(), 3);
     assert!(annotations.contains(&format!("\ntimesink: {head}\n")), "{annotations}");
+    assert!(annotations.contains("%0Acauses: missing-cache: "), "{annotations}");
+    assert!(report(&["--format", "md"]).contains("\n- **causes** missing-cache: "));
     assert_eq!(report(&["--format", "md"]), report(&["--format", "markdown"]));
     assert_eq!(report(&["--format", "terminal"]), terminal);
 }
@@ -94,12 +105,13 @@ fn no_findings_and_no_spans_have_a_report_in_every_format() {
 fn top_shows_the_costliest_and_counts_them_all() {
     let text = report(&["--top", "1"]);
     assert_eq!(text.lines().filter(|line| line.starts_with("warning[")).count(), 1);
+    assert!(text.contains("\n  causes   missing-cache: 60 requests read the same thing"), "{text}");
     let head = "\n3 findings and notes, the costliest one shown, in 3,227 spans of ";
     assert!(text.contains(head), "{text}");
     let document: Value =
         serde_json::from_str(&report(&["--format", "json", "--top", "2"])).unwrap();
-    assert_eq!(document["findings"].as_array().unwrap().len(), 2);
-    assert_eq!(document["findings_total"], 3);
+    assert_eq!(document["findings"].as_array().unwrap().len(), 3);
+    assert_eq!(document["findings_total"], 4);
     assert_eq!(report(&["--top", "100"]), report(&[]));
     for wrong in ["0", "-1", "many"] {
         assert_eq!(run(&["analyze", "--top", wrong, "x"]).code, 2, "{wrong}");

@@ -35,6 +35,8 @@ mod spans;
 mod transform;
 mod unrelated;
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
 
 use self::ground::{Ground, progress};
@@ -87,13 +89,14 @@ impl Outcome {
 ///
 /// When a part does not hold, after all of them ran.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
-    let (parts, healthy_spans) = parse(words)?;
-    if cfg!(debug_assertions) {
+    let Asked { parts, healthy_spans, binary } = parse(words)?;
+    if cfg!(debug_assertions) && binary.is_none() {
         println!("building in release mode");
         let release = ["run", "--release", "--quiet", "--bin", "xtask", "--", "metamorphic"];
         return run_command(&mut cargo(&[&release, words].concat()));
     }
-    let ground = Ground::new(release_binary()?, &root().join(TRACES), healthy_spans)?;
+    let binary = binary.map_or_else(release_binary, Ok)?;
+    let ground = Ground::new(binary, &root().join(TRACES), healthy_spans)?;
     let mut outcomes = Vec::new();
     for (name, work) in PARTS.iter().filter(|(name, _)| parts.contains(name)) {
         progress(name);
@@ -117,10 +120,18 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Returns the names of the parts to run, and the spans of the healthy service.
-fn parse(words: &[&str]) -> Result<(Vec<&'static str>, usize)> {
+/// What is to be run.
+#[derive(Debug)]
+struct Asked {
+    parts: Vec<&'static str>,
+    healthy_spans: usize,
+    /// A binary that is there, in the place of one that is built.
+    binary: Option<PathBuf>,
+}
+
+fn parse(words: &[&str]) -> Result<Asked> {
     let names = PARTS.map(|(name, _)| name);
-    let (mut parts, mut spans) = (Vec::new(), HEALTHY_SPANS);
+    let mut asked = Asked { parts: Vec::new(), healthy_spans: HEALTHY_SPANS, binary: None };
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
         let value = rest.next().with_context(|| format!("expected a value after `{word}`"))?;
@@ -128,16 +139,19 @@ fn parse(words: &[&str]) -> Result<(Vec<&'static str>, usize)> {
             "--part" => {
                 let part = names.iter().find(|name| *name == value);
                 let known = || format!("unknown part `{value}`, expected {}", names.join(", "));
-                parts.push(*part.with_context(known)?);
+                asked.parts.push(*part.with_context(known)?);
             }
-            "--spans" => spans = value.parse().context("expected a number of spans")?,
-            _ => bail!("unknown option `{word}`, expected `--part NAME` or `--spans N`"),
+            "--spans" => {
+                asked.healthy_spans = value.parse().context("expected a number of spans")?;
+            }
+            "--bin" => asked.binary = Some(PathBuf::from(value)),
+            _ => bail!("unknown option `{word}`, expected `--part`, `--spans` or `--bin`"),
         }
     }
-    if parts.is_empty() {
-        parts = names.to_vec();
+    if asked.parts.is_empty() {
+        asked.parts = names.to_vec();
     }
-    Ok((parts, spans))
+    Ok(asked)
 }
 
 fn print_table(outcomes: &[(&str, Outcome)]) {
@@ -162,15 +176,18 @@ fn print_table(outcomes: &[(&str, Outcome)]) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
     fn reads_its_options() {
-        let (parts, spans) = parse(&[]).expect("no options are needed");
-        assert_eq!((parts.len(), spans), (PARTS.len(), HEALTHY_SPANS));
-        let words = ["--part", "skew", "--spans", "1000", "--part", "score"];
-        let (parts, spans) = parse(&words).expect("known options");
-        assert_eq!((parts, spans), (vec!["skew", "score"], 1000));
+        let asked = parse(&[]).expect("no options are needed");
+        assert_eq!((asked.parts.len(), asked.healthy_spans), (PARTS.len(), HEALTHY_SPANS));
+        let words = ["--part", "skew", "--spans", "1000", "--part", "score", "--bin", "a/b"];
+        let asked = parse(&words).expect("known options");
+        assert_eq!((asked.parts, asked.healthy_spans), (vec!["skew", "score"], 1000));
+        assert_eq!(asked.binary.as_deref(), Some(Path::new("a/b")));
         assert!(parse(&["--part", "skewed"]).is_err());
         assert!(parse(&["--part"]).is_err() && parse(&["--parts", "skew"]).is_err());
     }

@@ -21,9 +21,13 @@ pub(super) fn check(problems: &mut Problems) -> Result<()> {
 }
 
 fn check_rules(problems: &mut Problems) -> Result<()> {
-    for name in folder_names("queries/rules")? {
-        let folder = format!("queries/rules/{name}");
-        if let Err(error) = check_name(&name) {
+    let of_kind = |kind: &str| -> Result<Vec<String>> {
+        let names = folder_names(&format!("queries/{kind}"))?;
+        Ok(names.into_iter().map(|name| format!("queries/{kind}/{name}")).collect())
+    };
+    for folder in [of_kind("rules")?, of_kind("checks")?].concat() {
+        let name = folder.rsplit('/').next().unwrap_or_default();
+        if let Err(error) = check_name(name) {
             problems.add(&folder, error);
         }
         for file in RULE_FILES {
