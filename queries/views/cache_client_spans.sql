@@ -21,7 +21,8 @@ SELECT
     critical_nanos,
     pause_nanos,
     stalled_nanos,
-    status_code
+    status_code,
+    tiling_span_id
 FROM spans_with_facts
 WHERE
     kind = 'CLIENT'

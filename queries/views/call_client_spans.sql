@@ -35,7 +35,11 @@ SELECT
     pause_nanos,
     stalled_nanos,
     status_code,
-    status_code = 'ERROR' OR coalesce(http_response_status_code, 0) >= 500 AS is_failed
+    status_code = 'ERROR' OR coalesce(http_response_status_code, 0) >= 500 AS is_failed,
+    entry_kind,
+    parent_kind,
+    http_response_status_code,
+    rpc_response_status_code
 FROM spans_with_facts
 WHERE
     kind = 'CLIENT'

@@ -29,7 +29,8 @@ SELECT
     db_namespace,
     server_address,
     server_port,
-    db_statement_parameters
+    db_statement_parameters,
+    tiling_span_id
 FROM spans_with_facts
 WHERE
     kind = 'CLIENT'

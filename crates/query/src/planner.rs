@@ -86,11 +86,10 @@ impl Planner {
         let threads = Threads::new(limits.partitions);
         let partitions = (limits.partitions / queries.len().max(1)).max(1);
         let limits = Limits { partitions, ..limits };
-        let views = views_of(queries);
-        let words = named_in(queries, &views);
-        let (views_of_one, views) = views.iter().copied().partition(|view| {
-            readers(view, queries, &views) == 1 && !queries.iter().any(|sql| names(sql, view))
-        });
+        let named = Named::by(queries);
+        let (views_of_one, views) =
+            named.views.iter().copied().partition(|view| named.is_part_of_one(view));
+        let words = named.words();
         let table = |name: &str, schema: &Schema| Outline {
             name: name.into(),
             schema: Arc::new(named_columns(schema, &words)),
@@ -211,14 +210,50 @@ impl Planner {
 /// Returns the columns that spans with their facts need so that these queries can be run over them:
 /// whatever the queries and their views name.
 pub fn columns_of(queries: &[&str]) -> BTreeSet<String> {
-    named_in(queries, &views_of(queries))
+    Named::by(queries).words()
 }
 
-/// Returns every word of queries and views: each may be a column.
-fn named_in(queries: &[&str], views: &[&View]) -> BTreeSet<String> {
-    let texts = queries.iter().copied().chain(views.iter().map(|view| view.sql));
-    let distinct: HashSet<&str> = texts.flat_map(words).collect();
-    distinct.into_iter().map(str::to_ascii_lowercase).collect()
+/// What queries and their views name; each word may be a column.
+struct Named<'a> {
+    /// The queries, then the views.
+    texts: Vec<(&'a str, HashSet<String>)>,
+    queries: usize,
+    /// In the order of [`VIEWS`].
+    views: Vec<&'static View>,
+}
+
+impl<'a> Named<'a> {
+    fn by(queries: &[&'a str]) -> Self {
+        let text = |sql: &'a str| (sql, words(sql));
+        let mut texts: Vec<_> = queries.iter().map(|sql| text(sql)).collect();
+        let mut views = Vec::new();
+        // A view reads those before it alone.
+        for view in VIEWS.iter().rev() {
+            if texts.iter().any(|(_, words)| words.contains(view.name)) {
+                texts.push(text(view.sql));
+                views.push(view);
+            }
+        }
+        views.reverse();
+        Self { texts, queries: queries.len(), views }
+    }
+
+    fn words(&self) -> BTreeSet<String> {
+        self.texts.iter().flat_map(|(_, words)| words).cloned().collect()
+    }
+
+    /// Returns whether one query or view reads a view, and has no expression of its own by that
+    /// name, perhaps over it.
+    fn is_part_of_one(&self, view: &View) -> bool {
+        let reads = |(_, words): &&(&str, HashSet<String>)| words.contains(view.name);
+        let mut of_queries = self.texts[..self.queries].iter().filter(reads);
+        // Most queries do not name it, and parsing one takes as long as planning a small one. What
+        // cannot be parsed is told where it is planned.
+        self.texts.iter().filter(reads).count() == 1
+            && !of_queries.any(|(sql, _)| {
+                parse(sql).is_ok_and(|query| expressions(&query).any(|name| name == view.name))
+            })
+    }
 }
 
 /// What the engine's planner does for files, for limits of rows, for fields of structs, and to
@@ -253,43 +288,27 @@ fn in_one_pass(state: SessionState) -> SessionState {
         .build()
 }
 
-/// Returns the views that queries name, and those that these name, in the order of [`VIEWS`].
-fn views_of(queries: &[&str]) -> Vec<&'static View> {
-    let mut texts = queries.to_vec();
-    let mut views = Vec::new();
-    // A view reads those before it alone.
-    for view in VIEWS.iter().rev() {
-        if texts.iter().any(|text| has_word(text, view)) {
-            texts.push(view.sql);
-            views.push(view);
+/// Returns what can be a name in the text of a query, in lower case: no word of a comment or of a
+/// string is one.
+fn words(sql: &str) -> HashSet<String> {
+    let mut words = HashSet::new();
+    let mut rest = sql;
+    while let Some(c) = rest.chars().next() {
+        if rest.starts_with("--") {
+            rest = rest.find('\n').map_or("", |end| &rest[end..]);
+        } else if c == '\'' {
+            // Two quotes in a row are two strings here, which is as well.
+            rest = rest[1..].find(c).map_or("", |end| &rest[1..][end + 1..]);
+        } else {
+            let is_of_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let end = rest.find(|c| !is_of_word(c)).unwrap_or(rest.len());
+            if end > 0 {
+                words.insert(rest[..end].to_ascii_lowercase());
+            }
+            rest = &rest[end.max(c.len_utf8())..];
         }
     }
-    views.reverse();
-    views
-}
-
-/// Returns how many of queries and of these views name a view.
-fn readers(view: &View, queries: &[&str], views: &[&View]) -> usize {
-    let texts = queries.iter().copied().chain(views.iter().map(|view| view.sql));
-    texts.filter(|text| has_word(text, view)).count()
-}
-
-/// Returns whether the name of a view stands in the text of a query.
-fn has_word(sql: &str, view: &View) -> bool {
-    words(sql).any(|word| word.eq_ignore_ascii_case(view.name))
-}
-
-/// Returns whether a query has an expression of its own by the name of a view, perhaps over it.
-fn names(sql: &str, view: &View) -> bool {
-    // Most queries do not name it, and parsing one takes as long as planning a small one. What
-    // cannot be parsed is told where it is planned.
-    has_word(sql, view)
-        && parse(sql).is_ok_and(|query| expressions(&query).any(|name| name == view.name))
-}
-
-/// Returns what can be a name in the text of a query.
-fn words(sql: &str) -> impl Iterator<Item = &str> {
-    sql.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+    words
 }
 
 /// Leaves out of a table what no query names: a plan carries each column through all its steps.
@@ -303,7 +322,7 @@ mod tests {
     use super::*;
 
     fn check_views(query: &str, expected: &[&str]) {
-        let names: Vec<&str> = views_of(&[query]).iter().map(|view| view.name).collect();
+        let names: Vec<&str> = Named::by(&[query]).views.iter().map(|view| view.name).collect();
         assert_eq!(names, expected, "{query}");
     }
 
@@ -312,5 +331,9 @@ mod tests {
         check_views("SELECT 1 FROM spans", &[]);
         check_views("SELECT 1 FROM ENTRIES", &["entries"]);
         check_views("SELECT 1 FROM service_edges", &["entries", "service_edges"]);
+        check_views("SELECT 'entries' FROM spans -- entries", &[]);
+        check_views("SELECT 'it''s', 1 --'\n FROM entries", &["entries"]);
+        check_views("SELECT 'never closed FROM entries", &[]);
+        check_views("SELECT 'ä' FROM entries --", &["entries"]);
     }
 }

@@ -16,6 +16,9 @@ macro_rules! view {
 /// Every view, in the order in which they are made: a view may read those before it.
 pub const VIEWS: &[View] = &[
     view!("entries"),
+    view!("last_calls"),
+    view!("lossy_traces"),
+    view!("threaded_requests"),
     view!("db_client_spans"),
     view!("cache_client_spans"),
     view!("call_client_spans"),

@@ -42,7 +42,7 @@ fn a_loop_makes_its_caller_slow() {
                  orders SERVER GET/orders 4ms 210ms http.request.method=GET\n      \
                    orders CLIENT SELECT 8ms {query} db.system.name=mysql \
              db.query.text=\"SELECT a FROM t WHERE id = ?\"\n      \
-                   orders INTERNAL render {rest}\n\
+                   orders INTERNAL step {rest}\n\
              --- x5 every 500ms\n"
         )
     };

@@ -41,13 +41,66 @@ WITH requests AS (
             )
         ) AS second
     FROM blocks
-), calls AS (
-    -- What requests did in no thread of its own. What blocks lies within its block.
+), doings AS (
+    -- What requests did in no thread of its own while processes told of blocks: calls, which end in
+    -- one second, gaps, and the serializations that the process measured. What blocks lies within
+    -- its block, if it is a call; the others may be longer than the block.
     SELECT
-        *,
-        end_time_unix_nano / 1000000000 AS second
+        process_id,
+        service_name,
+        endpoint,
+        trace_id,
+        span_id,
+        entry_span_id,
+        place,
+        is_gap,
+        NOT is_gap AS is_call,
+        waiting_nanos,
+        nanos,
+        thread_id,
+        code_function_name,
+        code_file_path,
+        start_time_unix_nano,
+        end_time_unix_nano,
+        unnest(
+            range(
+                CASE
+                    WHEN NOT is_gap THEN end_time_unix_nano / 1000000000
+                    ELSE greatest(
+                        start_time_unix_nano / 1000000000,
+                        end_time_unix_nano / 1000000000 - 600
+                    )
+                END,
+                end_time_unix_nano / 1000000000 + 1
+            )
+        ) AS second
     FROM loop_candidates
-    WHERE NOT is_gap AND NOT is_in_thread
+    WHERE NOT is_in_thread AND process_id IN (SELECT process_id FROM blocks)
+    UNION ALL
+    SELECT
+        process_id,
+        service_name,
+        endpoint,
+        trace_id,
+        span_id,
+        entry_span_id,
+        place,
+        FALSE AS is_gap,
+        FALSE AS is_call,
+        CAST(NULL AS BIGINT) AS waiting_nanos,
+        nanos,
+        thread_id,
+        code_function_name,
+        code_file_path,
+        start_time_unix_nano,
+        end_time_unix_nano,
+        unnest(
+            range(
+                greatest(start_time_unix_nano / 1000000000, end_time_unix_nano / 1000000000 - 600),
+                end_time_unix_nano / 1000000000 + 1
+            )
+        ) AS second
+    FROM serializations
 ), calls_beside AS (
     -- Of blocks of which nobody said whose doing they are: the calls that started and ended
     -- meanwhile. On the loop that is one at most; in threads there may be more.
@@ -65,9 +118,10 @@ WITH requests AS (
         call.waiting_nanos,
         count(*) OVER (PARTITION BY block.trace_id, block.span_id) AS calls
     FROM block_seconds AS block
-    JOIN calls AS call ON call.process_id = block.process_id AND call.second = block.second
+    JOIN doings AS call ON call.process_id = block.process_id AND call.second = block.second
     WHERE
-        block.entry_span_id IS NULL
+        call.is_call
+        AND block.entry_span_id IS NULL
         AND (block.told_by = 'Logfire' OR block.code_function_name IS NULL)
         AND 2 * call.nanos >= block.nanos
         AND call.start_time_unix_nano >= block.start_time_unix_nano - 1000000
@@ -83,11 +137,12 @@ WITH requests AS (
     ) AS seen
     JOIN (SELECT process_id, min(nanos) AS nanos_min FROM blocks GROUP BY process_id) AS told
         ON told.process_id = seen.process_id
-    LEFT JOIN calls AS call
+    LEFT JOIN doings AS call
         ON call.process_id = seen.process_id
             AND call.endpoint = seen.endpoint
             AND call.place = seen.place
             AND call.nanos >= told.nanos_min
+            AND call.is_call
     GROUP BY seen.process_id, seen.endpoint, seen.place, seen.share_min, seen.blocked
     HAVING seen.blocked >= seen.share_min * count(call.span_id)
 ), found AS (
@@ -95,69 +150,11 @@ WITH requests AS (
     FROM calls_beside AS beside
     JOIN blocking_places USING (process_id, endpoint, place)
     WHERE calls = 1
-), doings AS (
-    -- Calls, gaps, and the serializations that the process measured: the last two may be longer than
-    -- the block.
-    SELECT
-        trace_id,
-        entry_span_id,
-        process_id,
-        place,
-        FALSE AS is_gap,
-        TRUE AS lies_within,
-        thread_id,
-        code_function_name,
-        code_file_path,
-        start_time_unix_nano,
-        end_time_unix_nano,
-        second
-    FROM calls
-    UNION ALL
-    SELECT
-        trace_id,
-        entry_span_id,
-        process_id,
-        place,
-        TRUE AS is_gap,
-        FALSE AS lies_within,
-        CAST(NULL AS BIGINT) AS thread_id,
-        CAST(NULL AS VARCHAR) AS code_function_name,
-        CAST(NULL AS VARCHAR) AS code_file_path,
-        end_time_unix_nano - nanos AS start_time_unix_nano,
-        end_time_unix_nano,
-        unnest(
-            range(
-                greatest((end_time_unix_nano - nanos) / 1000000000, end_time_unix_nano / 1000000000 - 600),
-                end_time_unix_nano / 1000000000 + 1
-            )
-        ) AS second
-    FROM loop_candidates
-    WHERE is_gap AND NOT is_in_thread
-    UNION ALL
-    SELECT
-        trace_id,
-        entry_span_id,
-        process_id,
-        place,
-        FALSE AS is_gap,
-        FALSE AS lies_within,
-        thread_id,
-        code_function_name,
-        code_file_path,
-        start_time_unix_nano,
-        end_time_unix_nano,
-        unnest(
-            range(
-                greatest(start_time_unix_nano / 1000000000, end_time_unix_nano / 1000000000 - 600),
-                end_time_unix_nano / 1000000000 + 1
-            )
-        ) AS second
-    FROM serializations
 ), functions AS (
     -- The functions that make each call: of a busy process only some requests tell.
     SELECT DISTINCT process_id, place, code_file_path, code_function_name
     FROM doings
-    WHERE code_function_name IS NOT NULL
+    WHERE NOT is_gap AND code_function_name IS NOT NULL
 ), overlaps AS (
     -- What the blocking request did meanwhile, the longest overlap first.
     SELECT
@@ -194,15 +191,16 @@ WITH requests AS (
         -- What only waits ends after the loop turned again. A block's beginning may be told a
         -- watchdog's beat of 20 ms too late.
         AND (
-            NOT doing.lies_within
+            NOT doing.is_call
             OR doing.end_time_unix_nano <= block.end_time_unix_nano + 20000
                 AND doing.start_time_unix_nano >= block.start_time_unix_nano - 20000000
         )
         -- Where both know thread and code, they agree; who does not say whose code it is has that of
         -- the same calls that do.
-        AND coalesce(doing.thread_id = block.thread_id, TRUE)
+        AND (doing.is_gap OR coalesce(doing.thread_id = block.thread_id, TRUE))
         AND (
-            block.told_by = 'Logfire'
+            doing.is_gap
+            OR block.told_by = 'Logfire'
             OR block.code_function_name IS NULL
             OR doing.code_function_name = block.code_function_name
                 AND coalesce(doing.code_file_path = block.code_file_path, TRUE)
@@ -287,7 +285,26 @@ WITH requests AS (
     -- request of the process started or ended a span although several were to be expected; a span
     -- must be silent over its whole length. Unknown: too little else went on to tell.
     SELECT
-        candidate.*,
+        service_name,
+        endpoint,
+        trace_id,
+        span_id,
+        process_id,
+        has_process_identity,
+        is_event_loop,
+        place,
+        is_gap,
+        end_time_unix_nano,
+        silence_nanos,
+        expected_edges,
+        foreign_edges,
+        concurrent_traces,
+        waiting_nanos,
+        request_silence_nanos,
+        request_edges,
+        expected_request_edges,
+        code_file_path,
+        code_line_number,
         decidable_min,
         decidable_share_min,
         blocked_share_min,
@@ -305,7 +322,7 @@ WITH requests AS (
             ELSE 'clear'
         END AS verdict,
         coalesce(request_silence_nanos >= silence_millis_min * 1000000, FALSE) AS is_quiet
-    FROM loop_candidates AS candidate
+    FROM loop_candidates
     JOIN params USING (service_name, endpoint, kind)
     WHERE
         nanos >= silence_millis_min * 1000000
@@ -347,7 +364,9 @@ WITH requests AS (
         sum(expected_request_edges) AS expected_request_edges,
         bool_or(is_event_loop) AS is_event_loop,
         max(decidable_min) AS decidable_min,
-        max(decidable_share_min) AS decidable_share_min,
+        -- Whether enough of them can be told.
+        sum(CASE WHEN verdict IN ('blocked', 'clear') THEN 1 ELSE 0 END)
+            >= greatest(max(decidable_min), max(decidable_share_min) * count(*)) AS is_decided,
         max(blocked_share_min) AS blocked_share_min,
         max(endpoint_share_min) AS endpoint_share_min,
         max(together_expected_min) AS together_expected_min,
@@ -384,23 +403,16 @@ WITH requests AS (
                 THEN 'clear: it happens in too few of the requests to be the code of this endpoint'
             -- Each alone is too short to tell, but not one of them heard the requests beside it.
             WHEN NOT is_gap
-                AND (
-                    places.decidable < places.decidable_min
-                    OR places.decidable < places.decidable_share_min * places.instances
-                )
+                AND NOT is_decided
                 AND places.foreign_edges = 0
                 AND places.accompanied >= places.decidable_min
                 AND places.accompanied >= places.request_endpoint_share_min * requests
                 AND places.expected_edges >= places.together_expected_min
                 THEN 'blocked together'
             WHEN places.accompanied > 0
-                AND (
-                    places.decidable < places.decidable_min
-                    OR places.decidable < places.decidable_share_min * places.instances
-                )
+                AND NOT is_decided
                 THEN 'unknown: other requests were open, but too little of them started or ended'
-            WHEN places.decidable < places.decidable_min
-                OR places.decidable < places.decidable_share_min * places.instances
+            WHEN NOT is_decided
                 THEN 'unknown: too few requests ran beside these to tell; one client alone can never tell'
             WHEN places.blocked < places.blocked_share_min * places.decidable
                 THEN 'clear: other requests went on meanwhile'

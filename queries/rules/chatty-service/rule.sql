@@ -1,4 +1,3 @@
--- One row for each request that makes many small calls of all kinds, one after the other.
 WITH operations AS (
     -- What the request asks of databases, caches and services without failing; how long each takes,
     -- and how long the request waits for it. Of a call whose server is recorded the better part is
@@ -8,7 +7,7 @@ WITH operations AS (
         endpoint,
         kind,
         trace_id,
-        span_id,
+        tiling_span_id,
         query_shape,
         duration_nanos,
         stalled_nanos,
@@ -22,7 +21,7 @@ WITH operations AS (
         endpoint,
         kind,
         trace_id,
-        span_id,
+        tiling_span_id,
         query_shape,
         duration_nanos,
         stalled_nanos,
@@ -36,7 +35,7 @@ WITH operations AS (
         endpoint,
         kind,
         trace_id,
-        span_id,
+        tiling_span_id,
         query_shape,
         duration_nanos,
         stalled_nanos,
@@ -47,51 +46,55 @@ WITH operations AS (
         tiling_duration_nanos
     FROM call_client_spans
     WHERE NOT is_failed
-), repeated AS (
-    -- How often each is asked in its request; a task in the background counts for itself.
+), measured AS (
+    -- The small ones are those that the request waits for: what runs beside another costs no time,
+    -- and what takes long is work, not a round trip.
     SELECT
         operations.service_name,
-        operations.endpoint,
-        operations.kind,
-        operations.trace_id,
-        fact.tiling_span_id,
-        operations.query_shape,
-        operations.duration_nanos
-            - least(operations.stalled_nanos, operations.duration_nanos) AS call_nanos,
-        operations.critical_nanos
-            - least(operations.stalled_nanos, operations.critical_nanos) AS waited_nanos,
-        operations.tiling_duration_nanos,
-        count(*) OVER (
-            PARTITION BY
-                operations.service_name,
-                operations.trace_id,
-                fact.tiling_span_id,
-                operations.query_shape
-        ) AS repeats
-    FROM operations
-    JOIN facts AS fact
-        ON fact.trace_id = operations.trace_id AND fact.span_id = operations.span_id
-), requests AS (
-    -- The small ones that the request waits for. What runs beside another costs no time; what takes
-    -- long is work, not a round trip; what repeats is a loop.
-    SELECT
-        repeated.service_name,
         trace_id,
         tiling_span_id,
-        count(*) AS operations,
-        count(DISTINCT query_shape) AS shapes,
-        sum(call_nanos) / count(*) AS typical_nanos,
-        least(sum(waited_nanos), max(tiling_duration_nanos)) AS calls_nanos,
+        query_shape,
+        duration_nanos - least(stalled_nanos, duration_nanos) AS call_nanos,
+        critical_nanos - least(stalled_nanos, critical_nanos) AS waited_nanos,
+        tiling_duration_nanos,
+        call_millis_max * 1000000 AS call_nanos_max,
+        repeats_max,
+        operations_min,
+        entry_share_min
+    FROM operations
+    JOIN params USING (service_name, endpoint, kind)
+), shapes AS (
+    -- How often each is asked in its request, and what the small ones of them take; a task in the
+    -- background counts for itself. What repeats is a loop.
+    SELECT
+        service_name,
+        trace_id,
+        tiling_span_id,
+        count(*) FILTER (WHERE waited_nanos > 0 AND call_nanos <= call_nanos_max) AS operations,
+        sum(call_nanos) FILTER (WHERE waited_nanos > 0 AND call_nanos <= call_nanos_max)
+            AS call_nanos,
+        sum(waited_nanos) FILTER (WHERE waited_nanos > 0 AND call_nanos <= call_nanos_max)
+            AS waited_nanos,
         max(tiling_duration_nanos) AS entry_nanos,
         max(operations_min) AS operations_min,
         max(entry_share_min) AS entry_share_min
-    FROM repeated
-    JOIN params USING (service_name, endpoint, kind)
-    WHERE
-        waited_nanos > 0
-        AND call_nanos <= call_millis_max * 1000000
-        AND repeats <= repeats_max
-    GROUP BY repeated.service_name, trace_id, tiling_span_id
+    FROM measured
+    GROUP BY service_name, trace_id, tiling_span_id, query_shape
+    HAVING count(*) <= max(repeats_max)
+), requests AS (
+    SELECT
+        service_name,
+        trace_id,
+        tiling_span_id,
+        sum(operations) AS operations,
+        count(*) FILTER (WHERE operations > 0) AS shapes,
+        sum(call_nanos) / sum(operations) AS typical_nanos,
+        least(sum(waited_nanos), max(entry_nanos)) AS calls_nanos,
+        max(entry_nanos) AS entry_nanos,
+        max(entry_share_min) AS entry_share_min
+    FROM shapes
+    GROUP BY service_name, trace_id, tiling_span_id
+    HAVING sum(operations) >= max(operations_min)
 )
 SELECT
     service_name,
@@ -110,5 +113,5 @@ SELECT
     calls_nanos,
     entry_nanos
 FROM requests
-WHERE operations >= operations_min AND calls_nanos >= entry_share_min * entry_nanos
+WHERE calls_nanos >= entry_share_min * entry_nanos
 ORDER BY wasted_nanos DESC, trace_id, span_id

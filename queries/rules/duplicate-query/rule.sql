@@ -1,74 +1,68 @@
 -- One row for each statement that a request reads with again and again, the same to the letter.
-WITH recorded AS (
-    -- Which database is asked, and parameters, which instrumentations record when they are told to.
+WITH texts AS (
+    -- What can be told by each statement as it was written, however often it was sent. A query that
+    -- calls a function and reads no table may do anything, so it is no read.
     SELECT
-        trace_id,
-        span_id,
-        concat_ws(' ', db_namespace, server_address, server_port) AS place,
-        db_statement_parameters AS parameters
-    FROM spans_with_facts
-    WHERE kind = 'CLIENT' AND db_query_text IS NOT NULL
-), statements AS (
-    -- A query that calls a function and reads no table may do anything, so it is no read.
-    SELECT
-        query.*,
-        recorded.place,
-        recorded.parameters,
-        upper(query_shape) AS words,
+        db_query_text,
+        query_shape,
         regexp_like(query_shape, '^(SELECT|WITH) ')
             AND regexp_like(query_shape, '\bFROM [^ (]+( |;|,|\)|$)')
-            AND NOT regexp_like(query_shape, '\b(INTO|INSERT|UPDATE|DELETE|MERGE)\b|FOR (KEY )?SHARE')
-            AS is_read
-    FROM db_client_spans AS query
-    JOIN recorded ON recorded.trace_id = query.trace_id AND recorded.span_id = query.span_id
+            AND NOT regexp_like(
+                query_shape, '\b(INTO|INSERT|UPDATE|DELETE|MERGE)\b|FOR (KEY )?SHARE'
+            ) AS is_read,
+        NOT regexp_like(
+            upper(query_shape),
+            'NEXTVAL|CURRVAL|LASTVAL|LAST_INSERT|\bRAND(OM)?\(|UUID[A-Z0-9_]*\(|GETDATE|SYSDATE'
+                || '|\bNOW\(|CURRENT_(DATE|TIME)|LOCALTIME'
+                || '|(CLOCK|STATEMENT|TRANSACTION)_TIMESTAMP\('
+                || '|SLEEP\(|ADVISORY|GET_LOCK|\bPG_|FOUND_ROWS|ROW_COUNT|CHANGES\('
+        ) AS is_steady,
+        NOT regexp_like(
+            regexp_replace(db_query_text, '''[^'']*''', '', 'g'),
+            '\?|%[a-zA-Z(]|\$[a-zA-Z0-9]|@[a-zA-Z_]|\{|(^|[^:]):[a-zA-Z0-9_]'
+        ) AS is_whole,
+        has_parameters
+    FROM (
+        SELECT
+            db_query_text,
+            query_shape,
+            bool_or(db_statement_parameters IS NOT NULL) AS has_parameters
+        FROM db_client_spans
+        GROUP BY db_query_text, query_shape
+    ) AS distinct_texts
 ), steps AS (
     -- The reads, and what may have changed what they read: writes, and calls that do more than ask.
     SELECT
-        service_name,
-        endpoint,
-        kind,
-        trace_id,
-        span_id,
-        entry_span_id,
-        query_shape,
-        -- Comments differ from call to call: they may carry the trace.
-        trim(regexp_replace(db_query_text, '/\*.*?\*/', '', 'gs')) AS statement,
-        place,
-        parameters,
-        is_read AND status_code <> 'ERROR'
-            AND (
-                parameters IS NOT NULL
-                OR NOT regexp_like(
-                    regexp_replace(db_query_text, '''[^'']*''', '', 'g'),
-                    '\?|%[a-zA-Z(]|\$[a-zA-Z0-9]|@[a-zA-Z_]|\{|(^|[^:]):[a-zA-Z0-9_]'
-                )
-            )
-            AND NOT regexp_like(
-                words,
-                'NEXTVAL|CURRVAL|LASTVAL|LAST_INSERT|\bRAND(OM)?\(|UUID[A-Z0-9_]*\(|GETDATE|SYSDATE'
-            )
-            AND NOT regexp_like(
-                words, '\bNOW\(|CURRENT_(DATE|TIME)|LOCALTIME|(CLOCK|STATEMENT|TRANSACTION)_TIMESTAMP\('
-            )
-            AND NOT regexp_like(
-                words, 'SLEEP\(|ADVISORY|GET_LOCK|\bPG_|FOUND_ROWS|ROW_COUNT|CHANGES\('
-            )
-            AS is_telling,
-        -- Longer ones may have been cut to a round length, and differ behind it.
-        (character_length(db_query_text) >= 100
-            AND (character_length(db_query_text) % 64 = 0 OR character_length(db_query_text) % 100 = 0))
-            OR (character_length(coalesce(parameters, '')) >= 100
-                AND (character_length(parameters) % 64 = 0 OR character_length(parameters) % 100 = 0))
-            OR regexp_like(db_query_text, '(\.\.\.|…)$') AS may_be_cut,
-        NOT is_read AS is_write,
-        start_time_unix_nano,
-        duration_nanos,
-        critical_nanos - least(stalled_nanos, critical_nanos) AS waited_nanos,
-        pause_nanos,
-        tiling_duration_nanos,
-        code_file_path,
-        code_line_number
-    FROM statements
+        query.service_name,
+        query.endpoint,
+        query.kind,
+        query.trace_id,
+        query.span_id,
+        query.entry_span_id,
+        query.query_shape,
+        query.db_query_text,
+        -- Which database is asked, and parameters, which instrumentations record when told to.
+        concat_ws(' ', db_namespace, server_address, server_port) AS place,
+        query.db_statement_parameters AS parameters,
+        NOT texts.is_read AS is_write,
+        query.start_time_unix_nano,
+        query.duration_nanos,
+        query.critical_nanos - least(query.stalled_nanos, query.critical_nanos) AS waited_nanos,
+        query.pause_nanos,
+        query.tiling_duration_nanos,
+        query.code_file_path,
+        query.code_line_number
+    FROM texts
+    JOIN db_client_spans AS query
+        ON query.db_query_text = texts.db_query_text AND query.query_shape = texts.query_shape
+    WHERE
+        NOT texts.is_read
+        OR (
+            texts.is_steady
+            AND (texts.is_whole OR texts.has_parameters)
+            AND (texts.is_whole OR query.db_statement_parameters IS NOT NULL)
+            AND query.status_code <> 'ERROR'
+        )
     UNION ALL
     SELECT
         service_name,
@@ -78,11 +72,9 @@ WITH recorded AS (
         span_id,
         entry_span_id,
         query_shape,
-        CAST(NULL AS VARCHAR) AS statement,
+        CAST(NULL AS VARCHAR) AS db_query_text,
         CAST(NULL AS VARCHAR) AS place,
         CAST(NULL AS VARCHAR) AS parameters,
-        FALSE AS is_telling,
-        FALSE AS may_be_cut,
         TRUE AS is_write,
         start_time_unix_nano,
         duration_nanos,
@@ -103,11 +95,9 @@ WITH recorded AS (
         span_id,
         entry_span_id,
         query_shape,
-        CAST(NULL AS VARCHAR) AS statement,
+        CAST(NULL AS VARCHAR) AS db_query_text,
         CAST(NULL AS VARCHAR) AS place,
         CAST(NULL AS VARCHAR) AS parameters,
-        FALSE AS is_telling,
-        FALSE AS may_be_cut,
         TRUE AS is_write,
         start_time_unix_nano,
         duration_nanos,
@@ -122,7 +112,16 @@ WITH recorded AS (
         AND db_query_text IS NOT NULL
         AND (starts_with(query_shape, 'SET ') OR starts_with(query_shape, 'SELECT set_config'))
 ), reads AS (
-    SELECT *
+    SELECT
+        *,
+        -- Comments differ from call to call: they may carry the trace.
+        trim(regexp_replace(db_query_text, '/\*.*?\*/', '', 'gs')) AS statement,
+        -- Longer ones may have been cut to a round length, and differ behind it.
+        (character_length(db_query_text) >= 100
+            AND (character_length(db_query_text) % 64 = 0 OR character_length(db_query_text) % 100 = 0))
+            OR (character_length(coalesce(parameters, '')) >= 100
+                AND (character_length(parameters) % 64 = 0 OR character_length(parameters) % 100 = 0))
+            OR regexp_like(db_query_text, '(\.\.\.|…)$') AS may_be_cut
     FROM (
         SELECT
             *,
@@ -133,7 +132,7 @@ WITH recorded AS (
             ) AS writes_before
         FROM steps
     ) AS numbered
-    WHERE is_telling
+    WHERE NOT is_write
 ), unchanged AS (
     -- The repeats between two writes: the first of them is needed.
     SELECT

@@ -71,11 +71,36 @@ WITH all_reads AS (
             ORDER BY start_time_unix_nano, span_id
         ) AS time_in_request
     FROM all_reads
+), repeated AS (
+    -- What is asked for often and takes long at least once, if most reads of its shape repeat an
+    -- earlier one to the letter: the rest is not looked at.
+    SELECT shapes.service_name, shapes.endpoint, target
+    FROM (
+        SELECT
+            service_name,
+            endpoint,
+            kind,
+            target,
+            count(*) AS reads,
+            max(read_nanos) AS longest_nanos,
+            1.0 - CAST(count(*) OVER shape AS DOUBLE) / sum(count(*)) OVER shape AS same_share
+        FROM first_reads
+        WHERE time_in_request = 1
+        GROUP BY service_name, endpoint, kind, query_shape, target
+        WINDOW shape AS (PARTITION BY service_name, endpoint, query_shape)
+    ) AS shapes
+    JOIN params USING (service_name, endpoint, kind)
+    WHERE
+        reads >= requests_min
+        AND longest_nanos >= read_millis_min * 1000000
+        AND same_share >= same_share_min
 ), writers AS (
     -- Requests that also write, here or elsewhere.
     SELECT trace_id, entry_span_id, TRUE AS writes
     FROM db_client_spans
-    WHERE regexp_like(upper(query_shape), '^(INSERT|UPDATE|DELETE|MERGE|REPLACE|UPSERT)')
+    WHERE
+        NOT starts_with(query_shape, 'SELECT')
+        AND regexp_like(upper(query_shape), '^(INSERT|UPDATE|DELETE|MERGE|REPLACE|UPSERT)')
     UNION
     SELECT trace_id, entry_span_id, TRUE AS writes
     FROM call_client_spans
@@ -84,14 +109,18 @@ WITH all_reads AS (
     SELECT
         first_reads.*,
         first_reads.start_time_unix_nano - lag(first_reads.start_time_unix_nano) OVER (
-            PARTITION BY first_reads.service_name, first_reads.endpoint, target
+            PARTITION BY first_reads.service_name, first_reads.endpoint, first_reads.target
             ORDER BY first_reads.start_time_unix_nano, first_reads.span_id
         ) AS between_nanos,
-        coalesce(fact.entry_number, 0) = 1 AS is_first_of_process,
+        coalesce(entries.entry_number, 0) = 1 AS is_first_of_process,
         coalesce(writers.writes, FALSE) AS writes
     FROM first_reads
-    JOIN facts AS fact
-        ON fact.trace_id = first_reads.trace_id AND fact.span_id = first_reads.span_id
+    JOIN repeated
+        ON repeated.service_name = first_reads.service_name
+        AND repeated.endpoint = first_reads.endpoint
+        AND repeated.target = first_reads.target
+    LEFT JOIN entries
+        ON entries.trace_id = first_reads.trace_id AND entries.span_id = first_reads.entry_span_id
     LEFT JOIN writers
         ON writers.trace_id = first_reads.trace_id
         AND writers.entry_span_id = first_reads.entry_span_id
@@ -118,15 +147,6 @@ WITH all_reads AS (
         FROM edges
     ) AS steps
     GROUP BY service_name, endpoint, target
-), shapes AS (
-    -- How many reads of a shape repeat an earlier one to the letter.
-    SELECT
-        service_name,
-        endpoint,
-        query_shape,
-        1.0 - CAST(count(DISTINCT target) AS DOUBLE) / count(*) AS same_share
-    FROM reads
-    GROUP BY service_name, endpoint, query_shape
 ), targets AS (
     -- What many requests ask for soon after one another and wait for. What each process asks for
     -- in its first request only, it keeps already.
@@ -138,8 +158,7 @@ WITH all_reads AS (
         count(DISTINCT trace_id) AS requests,
         CAST(median(between_nanos) AS BIGINT) AS between_nanos,
         2 * count(*) FILTER (WHERE writes) > count(*) AS writes,
-        max(between_seconds_max) AS between_seconds_max,
-        max(same_share_min) AS same_share_min
+        max(between_seconds_max) AS between_seconds_max
     FROM reads
     JOIN params USING (service_name, endpoint, kind)
     GROUP BY reads.service_name, reads.endpoint, query_shape, target
@@ -180,13 +199,8 @@ JOIN targets
     AND targets.endpoint = reads.endpoint
     AND targets.query_shape = reads.query_shape
     AND targets.target = reads.target
-JOIN shapes
-    ON shapes.service_name = reads.service_name
-    AND shapes.endpoint = reads.endpoint
-    AND shapes.query_shape = reads.query_shape
 JOIN crowds
     ON crowds.service_name = reads.service_name
     AND crowds.endpoint = reads.endpoint
     AND crowds.target = reads.target
-WHERE shapes.same_share >= targets.same_share_min
 ORDER BY wasted_nanos DESC, reads.trace_id, reads.span_id

@@ -53,9 +53,6 @@ WITH measured AS (
     GROUP BY
         service_name, endpoint, entry_kind, trace_id, entry_span_id, tiling_span_id,
         timesink_pool_library
-), measured_requests AS (
-    SELECT DISTINCT trace_id, entry_span_id, TRUE AS is_measured
-    FROM measured
 ), checkouts AS (
     -- SQLAlchemy's `connect` span is the checkout from its pool, each time. In a process that has
     -- no other request open nobody can be waited for: then it opens a connection. One that fails
@@ -81,15 +78,12 @@ WITH measured AS (
         span.code_file_path,
         span.code_line_number
     FROM spans_with_facts AS span
-    LEFT JOIN measured_requests AS measured
-        ON measured.trace_id = span.trace_id AND measured.entry_span_id = span.entry_span_id
     WHERE
         span.kind = 'CLIENT'
         AND span.name = 'connect'
         AND span.scope_name = 'opentelemetry.instrumentation.sqlalchemy'
         AND span.entry_kind <> 'UNSPECIFIED'
         AND span.tiling_span_id <> span.span_id
-        AND measured.is_measured IS NULL
         AND (
             span.status_code <> 'ERROR'
             OR strpos(coalesce(span.status_message, ''), 'QueuePool limit of size') > 0
@@ -124,8 +118,6 @@ WITH measured AS (
     FROM gaps AS gap
     JOIN spans_with_facts AS span
         ON span.trace_id = gap.trace_id AND span.span_id = gap.span_id
-    LEFT JOIN measured_requests AS measured
-        ON measured.trace_id = gap.trace_id AND measured.entry_span_id = gap.entry_span_id
     JOIN params
         ON params.service_name = span.service_name
         AND params.endpoint = span.endpoint
@@ -136,22 +128,15 @@ WITH measured AS (
         -- What the process measures itself is no operation.
         AND NOT starts_with(gap.after, 'timesink.')
         AND span.entry_kind <> 'UNSPECIFIED'
-        AND measured.is_measured IS NULL
 ), waits AS (
-    SELECT service_name, endpoint, kind, trace_id, span_id, entry_span_id, wait_nanos,
-        critical_nanos, entry_nanos, open_entries, running, pool_max, is_growing, what, is_in_line, shown_by,
-        has_process_identity, code_file_path, code_line_number
-    FROM measured
+    -- Where the process measured the waits of a request, they are what counts.
+    SELECT * FROM measured
     UNION ALL
-    SELECT service_name, endpoint, kind, trace_id, span_id, entry_span_id, wait_nanos,
-        critical_nanos, entry_nanos, open_entries, running, pool_max, is_growing, what, is_in_line, shown_by,
-        has_process_identity, code_file_path, code_line_number
-    FROM checkouts
-    UNION ALL
-    SELECT service_name, endpoint, kind, trace_id, span_id, entry_span_id, wait_nanos,
-        critical_nanos, entry_nanos, open_entries, running, pool_max, is_growing, what, is_in_line, shown_by,
-        has_process_identity, code_file_path, code_line_number
-    FROM gaps_in_line
+    SELECT seen.*
+    FROM (SELECT * FROM checkouts UNION ALL SELECT * FROM gaps_in_line) AS seen
+    LEFT JOIN (SELECT DISTINCT trace_id, entry_span_id FROM measured) AS known
+        ON known.trace_id = seen.trace_id AND known.entry_span_id = seen.entry_span_id
+    WHERE known.trace_id IS NULL
 ), places AS (
     -- A place where most requests wait, and in line. Checkouts that take as long while no other
     -- request is open open connections.

@@ -1,5 +1,10 @@
 -- One row for each run of attempts: a request calls one thing again and again because it fails.
-WITH attempts AS (
+WITH failing AS (
+    -- Only requests in which calls fail are looked into.
+    SELECT DISTINCT service_name, trace_id, entry_span_id
+    FROM call_client_spans
+    WHERE is_failed
+), attempts AS (
     -- Calls of one method and URL, or of one RPC, under one entry and one path of names: a manual
     -- span an attempt does not hide it. What stands behind `?` may be a time or a signature.
     SELECT
@@ -30,10 +35,10 @@ WITH attempts AS (
         -- An answer that another attempt does not change: not found, not allowed, not understood.
         call.is_failed AND (
             (
-                span.http_response_status_code BETWEEN 400 AND 499
-                AND span.http_response_status_code NOT IN (408, 409, 421, 423, 425, 429)
+                call.http_response_status_code BETWEEN 400 AND 499
+                AND call.http_response_status_code NOT IN (408, 409, 421, 423, 425, 429)
             )
-            OR coalesce(span.rpc_response_status_code, '') IN (
+            OR coalesce(call.rpc_response_status_code, '') IN (
                 '3', '5', '6', '7', '9', '11', '12', '16', 'INVALID_ARGUMENT', 'NOT_FOUND',
                 'ALREADY_EXISTS', 'PERMISSION_DENIED', 'FAILED_PRECONDITION', 'OUT_OF_RANGE',
                 'UNIMPLEMENTED', 'UNAUTHENTICATED'
@@ -42,87 +47,73 @@ WITH attempts AS (
         call.code_file_path,
         call.code_line_number
     FROM call_client_spans AS call
-    JOIN spans_with_facts AS span
-        ON span.trace_id = call.trace_id AND span.span_id = call.span_id
+    JOIN failing USING (service_name, trace_id, entry_span_id)
 ), counted AS (
-    -- A success ends a run of attempts: the number of successes before is the number of the run.
+    -- A success ends a run of attempts: the number of successes before is the number of the run,
+    -- and what follows a failure is a further attempt of it.
     SELECT
         attempts.*,
-        coalesce(
-            sum(CASE WHEN is_failed THEN 0 ELSE 1 END) OVER (
-                PARTITION BY service_name, trace_id, entry_span_id, name_path, verb, target
-                ORDER BY start_time_unix_nano, span_id
-                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-            ),
-            0
-        ) AS run,
-        max(end_time_unix_nano) OVER (
-            PARTITION BY service_name, trace_id, entry_span_id, name_path, verb, target
-            ORDER BY start_time_unix_nano, span_id
-            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ) AS ended_before,
+        count(*) FILTER (WHERE NOT is_failed) OVER before AS run,
+        coalesce(last_value(NOT is_failed) OVER before, TRUE) AS is_first,
+        max(end_time_unix_nano) OVER before AS ended_before,
         count(*) OVER (
             PARTITION BY service_name, trace_id, entry_span_id, name_path, verb, target
+            ORDER BY start_time_unix_nano, span_id
+            ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
         ) AS calls
     FROM attempts
+    WINDOW before AS (
+        PARTITION BY service_name, trace_id, entry_span_id, name_path, verb, target
+        ORDER BY start_time_unix_nano, span_id
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    )
 ), runs AS (
     SELECT
         service_name,
         min(endpoint) AS endpoint,
         min(kind) AS kind,
         trace_id,
-        first_value(span_id ORDER BY start_time_unix_nano, span_id) AS span_id,
+        min(span_id) FILTER (WHERE is_first) AS span_id,
         min(query_shape) AS query_shape,
         count(*) AS attempts,
         count(*) FILTER (WHERE is_failed) AS failed,
+        bool_and(is_failed) AS is_given_up,
         max(calls) AS calls,
-        last_value(is_failed ORDER BY start_time_unix_nano, span_id) AS is_given_up,
         bool_or(is_refused) AS is_refused,
+        -- Calls at the same time are a fan-out.
+        bool_or(NOT is_first AND ended_before > start_time_unix_nano + 1000000) AS is_concurrent,
         -- The same URL with the same parameters, by a method that carries no content.
         coalesce(min(url_full) = max(url_full), FALSE)
-            AND min(verb) IN ('GET', 'HEAD', 'OPTIONS', 'DELETE') AS is_same,
-        -- Calls at the same time are a fan-out.
-        bool_or(ended_before > start_time_unix_nano + 1000000)
-            FILTER (WHERE run_start < start_time_unix_nano) AS is_concurrent,
-        first_value(waited_nanos ORDER BY start_time_unix_nano, span_id) AS first_nanos,
-        last_value(waited_nanos ORDER BY start_time_unix_nano, span_id) AS last_nanos,
+            AND verb IN ('GET', 'HEAD', 'OPTIONS', 'DELETE') AS is_same,
+        -- What one call takes is no waste: the one that went well, or the first where all failed.
+        coalesce(
+            min(waited_nanos) FILTER (WHERE NOT is_failed),
+            min(waited_nanos) FILTER (WHERE is_first)
+        ) AS one_nanos,
         CAST(median(duration_nanos) FILTER (WHERE is_failed) AS BIGINT) AS attempt_nanos,
         sum(waited_nanos - least(stalled_nanos, waited_nanos)) AS waited_nanos,
-        sum(pause_nanos)
-            - first_value(pause_nanos ORDER BY start_time_unix_nano, span_id) AS pauses_nanos,
+        sum(CASE WHEN is_first THEN 0 ELSE pause_nanos END) AS pauses_nanos,
         max(end_time_unix_nano) - min(start_time_unix_nano) AS tries_nanos,
         max(tiling_duration_nanos) AS entry_nanos,
         min(code_file_path) AS code_file_path,
         min(code_line_number) AS code_line_number
-    FROM (
-        SELECT
-            counted.*,
-            min(start_time_unix_nano) OVER (
-                PARTITION BY service_name, trace_id, entry_span_id, name_path, verb, target, run
-            ) AS run_start
-        FROM counted
-    ) AS counted
+    FROM counted
     GROUP BY service_name, trace_id, entry_span_id, name_path, verb, target, run
 ), storms AS (
-    -- Each begins when the one before it has failed. What one call takes is no waste: the one that
-    -- went well, or the first where all failed. Where the answer is a refusal, the request may be
-    -- polling: then the pauses are wanted.
+    -- Where the answer is a refusal, the request may be polling: then the pauses are wanted.
     SELECT
         runs.*,
         least(
             waited_nanos + CASE WHEN is_refused THEN 0 ELSE pauses_nanos END,
             tries_nanos
-        ) - least(waited_nanos, CASE WHEN is_given_up THEN first_nanos ELSE last_nanos END)
-            AS wasted_nanos,
-        waited_nanos + pauses_nanos
-            - least(waited_nanos, CASE WHEN is_given_up THEN first_nanos ELSE last_nanos END)
-            AS lost_nanos,
+        ) - least(waited_nanos, one_nanos) AS wasted_nanos,
+        waited_nanos + pauses_nanos - least(waited_nanos, one_nanos) AS lost_nanos,
         entry_share_min
     FROM runs
     JOIN params USING (service_name, endpoint, kind)
     WHERE
         attempts >= attempts_min
-        AND NOT coalesce(is_concurrent, FALSE)
+        AND NOT is_concurrent
         -- Calls with content of their own, some of which fail, are a loop over items.
         AND (is_same OR attempts = calls)
 )

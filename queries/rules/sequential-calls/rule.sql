@@ -1,42 +1,49 @@
 -- One row for each sequence of calls that a request makes one after the other.
-WITH calls AS (
+WITH several AS (
+    -- Requests, and tasks in their background, that make more than one call.
+    SELECT trace_id, entry_span_id, tiling_span_id
+    FROM call_client_spans
+    WHERE NOT is_failed AND critical_nanos > 0
+    GROUP BY trace_id, entry_span_id, tiling_span_id
+    HAVING count(*) > 1
+), calls AS (
     -- Only calls on the critical path: each of them begins when the one before has ended, and a
     -- call beside a longer one costs nothing. What changes something has its place in the order, so
     -- what comes before it and what comes after are two sequences.
     SELECT
-        call.service_name,
-        call.endpoint,
-        fact.entry_kind AS kind,
-        call.trace_id,
-        call.span_id,
-        call.entry_span_id,
-        call.tiling_span_id,
-        call.query_shape,
-        call.peer,
-        coalesce(call.url_full, call.query_shape) AS target,
-        call.start_time_unix_nano,
-        split_part(call.query_shape, ' ', 1) IN ('PUT', 'PATCH', 'DELETE') AS is_change,
+        service_name,
+        endpoint,
+        entry_kind AS kind,
+        trace_id,
+        span_id,
+        entry_span_id,
+        tiling_span_id,
+        query_shape,
+        peer,
+        coalesce(url_full, query_shape) AS target,
+        start_time_unix_nano,
+        split_part(query_shape, ' ', 1) IN ('PUT', 'PATCH', 'DELETE') AS is_change,
         sum(
-            CASE split_part(call.query_shape, ' ', 1)
+            CASE split_part(query_shape, ' ', 1)
                 WHEN 'PUT' THEN 1 WHEN 'PATCH' THEN 1 WHEN 'DELETE' THEN 1 ELSE 0
             END
         ) OVER (
-            PARTITION BY call.trace_id, call.entry_span_id, call.tiling_span_id
-            ORDER BY call.start_time_unix_nano, call.span_id
+            PARTITION BY trace_id, entry_span_id, tiling_span_id
+            ORDER BY start_time_unix_nano, span_id
         ) AS changes,
         -- With the time of the servers called.
-        call.duration_nanos - least(call.stalled_nanos, call.duration_nanos) AS waited_nanos,
-        call.tiling_duration_nanos,
-        call.code_file_path,
-        call.code_line_number
-    FROM call_client_spans AS call
-    JOIN facts AS fact ON fact.trace_id = call.trace_id AND fact.span_id = call.span_id
+        duration_nanos - least(stalled_nanos, duration_nanos) AS waited_nanos,
+        tiling_duration_nanos,
+        code_file_path,
+        code_line_number
+    FROM call_client_spans
+    JOIN several USING (trace_id, entry_span_id, tiling_span_id)
     WHERE
-        NOT call.is_failed
-        AND call.critical_nanos > 0
-        AND fact.entry_kind <> 'UNSPECIFIED'
+        NOT is_failed
+        AND critical_nanos > 0
+        AND entry_kind <> 'UNSPECIFIED'
         -- The same call by two instrumentations, one around the other.
-        AND coalesce(fact.parent_kind, '') <> 'CLIENT'
+        AND coalesce(parent_kind, '') <> 'CLIENT'
 ), targets AS (
     -- One thing asked for again and again is polling, or one answer that should be kept: it counts
     -- once, by its longest call.
@@ -74,7 +81,6 @@ WITH calls AS (
     SELECT
         service_name,
         min(endpoint) AS endpoint,
-        min(kind) AS kind,
         trace_id,
         first_value(span_id ORDER BY start_time_unix_nano, span_id) AS span_id,
         array_sort(array_agg(DISTINCT peer)) AS peers,
@@ -83,6 +89,8 @@ WITH calls AS (
         max(waited_nanos) AS longest_nanos,
         sum(waited_nanos) - max(waited_nanos) AS saved_nanos,
         max(entry_nanos) AS entry_nanos,
+        max(saved_millis_min) AS saved_millis_min,
+        max(entry_share_min) AS entry_share_min,
         first_value(
             code_file_path ORDER BY code_file_path IS NULL, start_time_unix_nano, span_id
         ) AS code_file_path,
@@ -91,7 +99,7 @@ WITH calls AS (
         ) AS code_line_number
     FROM alike
     JOIN params USING (service_name, endpoint, kind)
-    WHERE alike < params.loop_calls_min
+    WHERE alike < loop_calls_min
     GROUP BY service_name, trace_id, entry_span_id, tiling_span_id, changes
     HAVING count(*) > 1
 ), named AS (
@@ -112,7 +120,6 @@ WITH calls AS (
     -- The same sequence over all requests: one slow request is none.
     SELECT service_name, endpoint, subject
     FROM named
-    JOIN params USING (service_name, endpoint, kind)
     GROUP BY service_name, endpoint, subject
     HAVING
         median(saved_nanos) >= max(saved_millis_min) * 1000000

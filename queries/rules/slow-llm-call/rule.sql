@@ -39,32 +39,38 @@ WITH seen AS (
         )
         AND kind IN ('CLIENT', 'INTERNAL')
         AND duration_nanos > 0
-), above_1 AS (
-    SELECT seen.trace_id, seen.span_id AS call_id, above.span_id, above.parent_span_id
-    FROM seen
-    JOIN spans_with_facts AS above
-        ON above.trace_id = seen.trace_id AND above.span_id = seen.parent_span_id
-), above_2 AS (
-    SELECT below.trace_id, below.call_id, above.span_id, above.parent_span_id
-    FROM above_1 AS below
-    JOIN spans_with_facts AS above
-        ON above.trace_id = below.trace_id AND above.span_id = below.parent_span_id
-), above_3 AS (
-    SELECT below.trace_id, below.call_id, above.span_id, above.parent_span_id
-    FROM above_2 AS below
-    JOIN spans_with_facts AS above
-        ON above.trace_id = below.trace_id AND above.span_id = below.parent_span_id
+), near AS (
+    -- The spans of their traces.
+    SELECT
+        trace_id,
+        span_id,
+        parent_span_id,
+        tiling_span_id,
+        entry_span_id,
+        start_time_unix_nano,
+        asgi_event_type,
+        critical_nanos + coalesce(wire_critical_nanos, 0) AS critical_nanos
+    FROM spans_with_facts
+    WHERE trace_id IN (SELECT trace_id FROM seen)
 ), nested AS (
-    -- Calls within calls, up to four levels apart.
-    SELECT trace_id, call_id, span_id AS outer_id FROM above_1
-    UNION ALL
-    SELECT trace_id, call_id, span_id AS outer_id FROM above_2
-    UNION ALL
-    SELECT trace_id, call_id, span_id AS outer_id FROM above_3
-    UNION ALL
-    SELECT trace_id, call_id, parent_span_id AS outer_id
-    FROM above_3
-    WHERE parent_span_id IS NOT NULL
+    -- Calls and what lies around them, up to four levels apart.
+    SELECT
+        seen.trace_id,
+        seen.span_id,
+        seen.entry_span_id,
+        unnest(
+            [
+                seen.parent_span_id, above_1.parent_span_id, above_2.parent_span_id,
+                above_3.parent_span_id
+            ]
+        ) AS outer_id
+    FROM seen
+    LEFT JOIN near AS above_1
+        ON above_1.trace_id = seen.trace_id AND above_1.span_id = seen.parent_span_id
+    LEFT JOIN near AS above_2
+        ON above_2.trace_id = seen.trace_id AND above_2.span_id = above_1.parent_span_id
+    LEFT JOIN near AS above_3
+        ON above_3.trace_id = seen.trace_id AND above_3.span_id = above_2.parent_span_id
 ), mixed AS (
     -- Parents under which more than one instrumentation saw calls; there are few.
     SELECT trace_id, parent_span_id, operation
@@ -79,12 +85,10 @@ WITH seen AS (
     SELECT
         nested.trace_id,
         CASE
-            WHEN inner_call.entry_span_id = outer_call.entry_span_id THEN outer_call.span_id
-            ELSE inner_call.span_id
+            WHEN nested.entry_span_id = outer_call.entry_span_id THEN outer_call.span_id
+            ELSE nested.span_id
         END AS span_id
     FROM nested
-    JOIN seen AS inner_call
-        ON inner_call.trace_id = nested.trace_id AND inner_call.span_id = nested.call_id
     JOIN seen AS outer_call
         ON outer_call.trace_id = nested.trace_id AND outer_call.span_id = nested.outer_id
     UNION
@@ -110,21 +114,14 @@ WITH seen AS (
         )
 ), children AS (
     -- The HTTP client's span below the call has its share of the critical path.
-    SELECT
-        seen.trace_id,
-        seen.span_id,
-        sum(below.critical_nanos + coalesce(below.wire_critical_nanos, 0)) AS critical_nanos
-    FROM seen
-    JOIN spans_with_facts AS below
-        ON below.trace_id = seen.trace_id
-        AND below.parent_span_id = seen.span_id
-        AND below.tiling_span_id = seen.tiling_span_id
-    GROUP BY seen.trace_id, seen.span_id
+    SELECT trace_id, parent_span_id, tiling_span_id, sum(critical_nanos) AS critical_nanos
+    FROM near
+    GROUP BY trace_id, parent_span_id, tiling_span_id
 ), sends AS (
     -- Parts of the response that were sent while the model answered: the user reads already.
     SELECT seen.trace_id, seen.span_id, count(*) AS sends
     FROM seen
-    JOIN spans_with_facts AS send
+    JOIN near AS send
         ON send.trace_id = seen.trace_id AND send.entry_span_id = seen.entry_span_id
     WHERE
         send.asgi_event_type = 'http.response.body'
@@ -146,7 +143,10 @@ WITH seen AS (
         ) AS place
     FROM seen
     LEFT JOIN doubles ON doubles.trace_id = seen.trace_id AND doubles.span_id = seen.span_id
-    LEFT JOIN children ON children.trace_id = seen.trace_id AND children.span_id = seen.span_id
+    LEFT JOIN children
+        ON children.trace_id = seen.trace_id
+        AND children.parent_span_id = seen.span_id
+        AND children.tiling_span_id = seen.tiling_span_id
     LEFT JOIN sends ON sends.trace_id = seen.trace_id AND sends.span_id = seen.span_id
     -- Of a request whose span was lost nobody knows how long it took.
     JOIN entries AS entry

@@ -1,5 +1,16 @@
 -- One row for each request that spends its better part in statements of one shape that take long.
-WITH queries AS (
+WITH slow_shapes AS (
+    -- Statements that take long at least once. The rest, most by far, is not looked at.
+    SELECT DISTINCT shapes.service_name, query_shape
+    FROM (
+        SELECT service_name, endpoint, kind, query_shape, max(duration_nanos) AS longest_nanos
+        FROM db_client_spans
+        WHERE status_code <> 'ERROR'
+        GROUP BY service_name, endpoint, kind, query_shape
+    ) AS shapes
+    JOIN params USING (service_name, endpoint, kind)
+    WHERE longest_nanos >= query_millis_min * 1000000
+), queries AS (
     -- What a stall of the caller's own event loop added is not the database's.
     SELECT
         *,
@@ -21,17 +32,8 @@ WITH queries AS (
             code_file_path,
             code_line_number
         FROM db_client_spans
-        WHERE
-            status_code <> 'ERROR'
-            -- These wait on purpose, or are maintenance, which no index makes faster.
-            AND NOT regexp_like(
-                upper(query_shape),
-                '^(SELECT (PG_ADVISORY|PG_TRY_ADVISORY|GET_LOCK)|LISTEN|WAITFOR|LOCK|BEGIN|GETMORE)'
-            )
-            AND NOT regexp_like(
-                upper(query_shape),
-                '^(CREATE|ALTER|DROP|TRUNCATE|VACUUM|ANALYZE|REINDEX|CLUSTER|REFRESH|OPTIMIZE) '
-            )
+        JOIN slow_shapes USING (service_name, query_shape)
+        WHERE status_code <> 'ERROR'
     ) AS statements
     JOIN params USING (service_name, endpoint, kind)
 ), usual AS (
@@ -115,4 +117,13 @@ JOIN endpoints USING (service_name, endpoint, query_shape)
 WHERE
     judged.is_slow
     AND (2 * slow_requests >= requests OR judged.query_nanos >= usual_factor_min * usual_nanos)
+    -- These wait on purpose, or are maintenance, which no index makes faster.
+    AND NOT regexp_like(
+        upper(judged.query_shape),
+        '^(SELECT (PG_ADVISORY|PG_TRY_ADVISORY|GET_LOCK)|LISTEN|WAITFOR|LOCK|BEGIN|GETMORE)'
+    )
+    AND NOT regexp_like(
+        upper(judged.query_shape),
+        '^(CREATE|ALTER|DROP|TRUNCATE|VACUUM|ANALYZE|REINDEX|CLUSTER|REFRESH|OPTIMIZE) '
+    )
 ORDER BY wasted_nanos DESC, judged.trace_id, judged.span_id

@@ -1,30 +1,5 @@
 -- One row for each request that spends its time after its last I/O, as building a response does.
-WITH in_threads AS (
-    -- Requests of which the process says that a part was in another thread than its event loop's.
-    SELECT DISTINCT trace_id, entry_span_id, TRUE AS is_in_threads
-    FROM spans_with_facts
-    WHERE NOT coalesce(is_on_event_loop, timesink_event_loop)
-), last_io AS (
-    -- When the last call of each request to a database, cache or service ended. Work that goes on
-    -- after the response, a background task, is none of it.
-    SELECT
-        entries.trace_id,
-        entries.span_id AS entry_span_id,
-        max(call.end_time_unix_nano) AS io_end
-    FROM entries
-    JOIN spans_with_facts AS call
-        ON call.trace_id = entries.trace_id AND call.entry_span_id = entries.span_id
-    WHERE
-        entries.kind = 'SERVER'
-        AND call.kind = 'CLIENT'
-        AND call.start_time_unix_nano < entries.end_time_unix_nano
-    GROUP BY entries.trace_id, entries.span_id
-), lost AS (
-    -- Traces of which a service lost spans: what they would have covered looks uncovered.
-    SELECT DISTINCT trace_id, service_name, TRUE AS is_lost
-    FROM spans_with_facts
-    WHERE is_orphan AND kind NOT IN ('SERVER', 'CONSUMER')
-), explicit AS (
+WITH explicit AS (
     -- Spans without calls of their own that begin after the last I/O, serializations above all that
     -- the process measured itself (`timesink-otel`), and template renderings: a template loads
     -- those that it extends or includes while it renders, so its own time counts.
@@ -58,7 +33,7 @@ WITH in_threads AS (
             WHEN span.timesink_callee IS NULL THEN least(span.critical_nanos, span.self_nanos)
             ELSE least(
                 span.critical_nanos,
-                span.end_time_unix_nano - greatest(span.start_time_unix_nano, coalesce(last_io.io_end, 0))
+                span.end_time_unix_nano - greatest(span.start_time_unix_nano, coalesce(last_calls.io_end, 0))
             )
         END AS critical_nanos,
         span.stalled_nanos,
@@ -71,7 +46,7 @@ WITH in_threads AS (
         span.is_watched,
         span.is_event_loop
     FROM spans_with_facts AS span
-    LEFT JOIN last_io USING (trace_id, entry_span_id)
+    LEFT JOIN last_calls USING (trace_id, entry_span_id)
     WHERE
         span.kind = 'INTERNAL'
         AND span.entry_kind = 'SERVER'
@@ -83,11 +58,11 @@ WITH in_threads AS (
         -- Of what the process tells itself, serializations alone.
         AND (coalesce(span.scope_name, '') <> 'timesink_otel' OR span.name = 'timesink.serialize')
         AND (
-            span.start_time_unix_nano >= last_io.io_end
+            span.start_time_unix_nano >= last_calls.io_end
             OR span.jinja2_template_name IS NOT NULL
             OR (
                 span.timesink_callee IS NOT NULL
-                AND (last_io.io_end IS NULL OR span.end_time_unix_nano > last_io.io_end)
+                AND (last_calls.io_end IS NULL OR span.end_time_unix_nano > last_calls.io_end)
             )
         )
 ), tails AS (
@@ -118,8 +93,8 @@ WITH in_threads AS (
         span.is_event_loop
     FROM gaps AS gap
     JOIN spans_with_facts AS span ON gap.trace_id = span.trace_id AND gap.span_id = span.span_id
-    JOIN last_io ON last_io.trace_id = gap.trace_id AND last_io.entry_span_id = gap.entry_span_id
-    LEFT JOIN lost ON lost.trace_id = gap.trace_id AND lost.service_name = span.service_name
+    JOIN last_calls ON last_calls.trace_id = gap.trace_id AND last_calls.entry_span_id = gap.entry_span_id
+    LEFT JOIN lossy_traces AS lost ON lost.trace_id = gap.trace_id AND lost.service_name = span.service_name
     WHERE
         gap.position = 'tail'
         AND span.entry_kind = 'SERVER'
@@ -127,7 +102,7 @@ WITH in_threads AS (
         AND span.jinja2_template_name IS NULL
         AND NOT gap.before_failed
         AND lost.is_lost IS NULL
-        AND gap.start_time_unix_nano >= last_io.io_end
+        AND gap.start_time_unix_nano >= last_calls.io_end
 ), work AS (
     -- Both together: what a request does once it has its data.
     SELECT service_name, endpoint, kind, trace_id, entry_span_id, has_process_identity, entry_duration_nanos,
@@ -159,7 +134,7 @@ WITH in_threads AS (
         END AS loop_verdict
     FROM work AS candidate
     JOIN params USING (service_name, endpoint, kind)
-    LEFT JOIN in_threads USING (trace_id, entry_span_id)
+    LEFT JOIN threaded_requests USING (trace_id, entry_span_id)
     WHERE
         -- Where the process says itself what blocks its loop, that is told: what does not is a wait,
         -- or the work of a thread.

@@ -4,30 +4,6 @@ WITH requests AS (
     SELECT service_name, endpoint, count(*) AS requests
     FROM entries
     GROUP BY service_name, endpoint
-), last_io AS (
-    -- When the last call of each request to a database, cache or service ended.
-    SELECT
-        entries.trace_id,
-        entries.span_id AS entry_span_id,
-        max(call.end_time_unix_nano) AS io_end
-    FROM entries
-    JOIN spans_with_facts AS call
-        ON call.trace_id = entries.trace_id AND call.entry_span_id = entries.span_id
-    WHERE
-        entries.kind = 'SERVER'
-        AND call.kind = 'CLIENT'
-        AND call.start_time_unix_nano < entries.end_time_unix_nano
-    GROUP BY entries.trace_id, entries.span_id
-), lost AS (
-    -- Traces of which a service lost spans: what they would have covered looks uncovered.
-    SELECT DISTINCT trace_id, service_name, TRUE AS is_lost
-    FROM spans_with_facts
-    WHERE is_orphan AND kind NOT IN ('SERVER', 'CONSUMER')
-), in_threads AS (
-    -- Requests of which the process says that a part was in another thread than its event loop's.
-    SELECT DISTINCT trace_id, entry_span_id, TRUE AS is_in_threads
-    FROM spans_with_facts
-    WHERE NOT coalesce(is_on_event_loop, timesink_event_loop)
 ), notes AS (
     -- What a process tells of its requests itself: when they blocked its event loop, and pauses of
     -- the garbage collector.
@@ -66,7 +42,7 @@ WITH requests AS (
         gap.position = 'tail'
             AND span.entry_kind = 'SERVER'
             AND (span.kind = 'SERVER' OR span.tiling_span_id = gap.entry_span_id)
-            AND coalesce(gap.start_time_unix_nano >= last_io.io_end, FALSE) AS is_after_io,
+            AND coalesce(gap.start_time_unix_nano >= last_calls.io_end, FALSE) AS is_after_io,
         -- What pool-wait takes for a wait in line.
         coalesce(
             gap.position IN ('lead', 'between')
@@ -82,17 +58,17 @@ WITH requests AS (
             ELSE 'clear'
         END AS verdict,
         span.has_process_identity,
-        span.is_watched AND span.is_event_loop AND in_threads.is_in_threads IS NULL AS is_watched,
+        span.is_watched AND span.is_event_loop AND threaded_requests.is_in_threads IS NULL AS is_watched,
         span.code_file_path,
         span.code_line_number
     FROM gaps AS gap
     JOIN spans_with_facts AS span
         ON span.trace_id = gap.trace_id AND span.span_id = gap.span_id
-    LEFT JOIN last_io
-        ON last_io.trace_id = gap.trace_id AND last_io.entry_span_id = gap.entry_span_id
-    LEFT JOIN in_threads
-        ON in_threads.trace_id = gap.trace_id AND in_threads.entry_span_id = gap.entry_span_id
-    LEFT JOIN lost ON lost.trace_id = gap.trace_id AND lost.service_name = span.service_name
+    LEFT JOIN last_calls
+        ON last_calls.trace_id = gap.trace_id AND last_calls.entry_span_id = gap.entry_span_id
+    LEFT JOIN threaded_requests
+        ON threaded_requests.trace_id = gap.trace_id AND threaded_requests.entry_span_id = gap.entry_span_id
+    LEFT JOIN lossy_traces AS lost ON lost.trace_id = gap.trace_id AND lost.service_name = span.service_name
     WHERE
         span.entry_kind IN ('SERVER', 'CONSUMER')
         AND NOT gap.before_failed
