@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use arrow::array::RecordBatch;
 use timesink_cases::{Case, CaseError};
 use timesink_model::Finding;
 use timesink_query::{Database, Limits};
@@ -27,7 +28,15 @@ pub async fn run_case(rule: &Rule, case: &Case, limits: Limits) -> Result<Vec<St
     let config = config(rule, case).map_err(|what| wrong(format!("block `toml`, {what}")))?;
     let failed = |error: &dyn std::fmt::Display| wrong(error.to_string());
     let engine = Engine::new(RuleSet::of(rule.clone()), config).map_err(|e| failed(&e))?;
-    let spans = case.notation()?.decode().map_err(|e| failed(&e))?.spans;
+    let decoded = case.notation()?.decode().map_err(|e| failed(&e))?;
+    let (spans, taken) = (decoded.spans, case.notation()?.span_count());
+    let read: usize = spans.iter().map(RecordBatch::num_rows).sum();
+    let quarantined: usize = decoded.quarantine.iter().map(RecordBatch::num_rows).sum();
+    if ((read + quarantined) as u64) < taken {
+        return Err(wrong(format!(
+            "{taken} spans are shown, and {read} are good enough to be read"
+        )));
+    }
     let database = Database::open(spans, limits).map_err(|e| failed(&e))?;
     let analysis = engine.analyze(&database).await.map_err(|e| failed(&e))?;
     lines(&analysis).map_err(wrong)

@@ -8,8 +8,10 @@ use timesink_query::{Database, Limits, Planner, literals};
 
 use crate::cases::run_case;
 use crate::engine::session;
+use crate::error::nearest;
 use crate::instances::{CONFIDENCE, FINDING_COLUMNS, check_columns, confidence, evidence_columns};
 use crate::params::{self, ParamKeys, TABLE};
+use crate::registry::{CHECKS, RULES};
 use crate::rule::{Place, Rule, line_that_begins};
 use crate::{Error, config::RuleSettings, template};
 
@@ -187,6 +189,18 @@ fn check_manifest(problems: &mut Problems<'_>) {
                  it, `db.system.name` for example"
             );
             problems.add_of_manifest("requires", what);
+        }
+    }
+    let shipped = RULES.iter().chain(CHECKS).map(|source| source.folder);
+    let known: Vec<&str> = shipped.chain([manifest.name.as_str()]).collect();
+    for name in manifest.symptom_of.iter().flat_map(|of| &of.rules) {
+        // Another rule of the user's is not at hand here.
+        let near = nearest(name, known.iter().copied()).filter(|near| near != name);
+        if let Some(near) = near.filter(|_| !known.contains(&name.as_str())) {
+            let what = format!("`symptom_of` names `{name}`: is it `{near}`?");
+            let lines = problems.rule.manifest_text.lines();
+            let line = (1..).zip(lines).find(|(_, line)| line.contains(&format!("\"{name}\"")));
+            problems.add(MANIFEST, line.map(|(line, _)| line), what);
         }
     }
     let fallback = manifest.remediation.last();

@@ -90,7 +90,7 @@ impl Batch<'_> {
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) traces: i64,
-    pub(crate) nanos: i64,
+    pub(crate) nanos: i128,
     /// The time of all the requests that the sampled ones stand for; unknown if that of one is.
     pub(crate) nanos_estimated: Option<i128>,
 }
@@ -175,7 +175,7 @@ impl<'a> Context<'a> {
             if batch.entry_span_id.value(row) == span_id {
                 let endpoint = batch.endpoint.value(row);
                 let known = self.endpoints.entry((service, endpoint)).or_default();
-                known.nanos += end - start;
+                known.nanos += i128::from(end - start);
                 // Whole nanoseconds: their sum does not depend on the order.
                 let estimated = batch
                     .adjusted_count(row)

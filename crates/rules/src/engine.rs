@@ -224,7 +224,7 @@ impl Engine {
             };
             runs.push(RuleRun { rule: rule.name().to_owned(), outcome, undecided, took });
         }
-        let mut findings = causes::linked(&self.rules, found);
+        let mut findings = causes::linked(&self.rules, found, database.spans_with_facts())?;
         rank(&mut findings);
         let traffic = traffic(&runs, &context);
         let marks = Marks::read(database.spans_with_facts())?;

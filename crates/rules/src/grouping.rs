@@ -180,11 +180,26 @@ impl Group<'_> {
             summary: format!("{bound} of the share of requests affected (Wilson, 95 %)"),
             value: MeasureValue::Float(share),
         };
-        let interval = wilson(affected, seen).into_iter().flat_map(|(low, high)| {
+        // Where a sampler took some requests rather than others, their share says little.
+        let interval = self.is_evenly_sampled().then(|| wilson(affected, seen)).flatten();
+        let interval = interval.into_iter().flat_map(|(low, high)| {
             [bound(AFFECTED_LOW, "lower bound", low), bound(AFFECTED_HIGH, "upper bound", high)]
         });
         let own = self.names.iter().enumerate().filter_map(measure);
         own.chain([typical]).chain(interval).collect()
+    }
+
+    /// Whether each affected request stands for as many as the endpoint's do on average.
+    fn is_evenly_sampled(&self) -> bool {
+        let counts = self.spans().map(|span| span.adjusted_count);
+        let counts: Vec<Option<f64>> = counts.collect();
+        let is_one = counts.windows(2).all(|pair| pair[0] == pair[1]);
+        let endpoint = self.context.endpoints.get(&(self.service, self.endpoint));
+        let of_all = endpoint.and_then(|endpoint| {
+            Some(endpoint.nanos_estimated? as f64 / endpoint.nanos.max(1) as f64)
+        });
+        let alike = |(count, of_all): (f64, f64)| (count - of_all).abs() <= of_all * 0.01;
+        is_one && counts.first().copied().flatten().zip(of_all).is_none_or(alike)
     }
 
     /// The median over the affected requests of what each wastes, in nanoseconds: a trace may hold
@@ -297,11 +312,13 @@ impl Group<'_> {
     }
 }
 
+/// Returns where and when a row is: at the times that it gives, or those of its span.
 fn place_of<'a>(context: &Context<'_>, row: &'a Instance) -> Option<Place<'a>> {
     let span = span_of(context, row)?;
-    let (trace_id, wasted_nanos) = (row.trace_id.as_str(), row.wasted_nanos);
-    let [start, end] = [span.start, span.end].map(|time| time.saturating_add(span.skew));
-    Some(Place { trace_id, start, end, wasted_nanos })
+    let (trace_id, span_id) = (row.trace_id.as_str(), row.span_id.as_str());
+    let (start, end) = row.extent.unwrap_or((span.start, span.end));
+    let [start, end] = [start, end].map(|time| time.saturating_add(span.skew));
+    Some(Place { trace_id, span_id, start, end, wasted_nanos: row.wasted_nanos })
 }
 
 fn span_of<'a>(context: &'a Context<'_>, row: &'a Instance) -> Option<&'a SpanFacts<'a>> {

@@ -16,6 +16,9 @@ pub(crate) const FINDING_COLUMNS: [&str; 6] =
 pub(crate) const CONFIDENCE: [&str; 2] = ["confidence", "confidence_reason"];
 const CODE: [&str; 2] = ["code_file_path", "code_line_number"];
 
+/// When a row is, ns since the epoch, where its span is the whole request and it is a part of that.
+const EXTENT: [&str; 2] = ["begin_unix_nano", "end_unix_nano"];
+
 /// One place in one trace.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Instance {
@@ -28,6 +31,7 @@ pub(crate) struct Instance {
     pub(crate) confidence: Confidence,
     pub(crate) confidence_reason: String,
     pub(crate) code: Option<String>,
+    pub(crate) extent: Option<(i64, i64)>,
     /// In the order of [`Instances::evidence`].
     pub(crate) evidence: Vec<Option<MeasureValue>>,
 }
@@ -83,6 +87,11 @@ pub(crate) fn read(rule: &str, result: &QueryResult) -> Result<Instances, Error>
         .iter()
         .map(|name| column(name).map_or(Ok(Vec::new()), measures))
         .collect::<Result<Vec<_>, _>>()?;
+    let times = |name: &str| column(name).map(|column| converted(column, &DataType::Int64));
+    let (begin, end) = (times(EXTENT[0]).transpose()?, times(EXTENT[1]).transpose()?);
+    let time = |column: &Option<ArrayRef>, row: usize| {
+        column.as_ref().filter(|column| column.is_valid(row)).map(|column| number(column, row))
+    };
     let value = |column: &Option<StringArray>, row: usize| match column {
         Some(texts) if texts.is_valid(row) => texts.value(row).to_owned(),
         _ => String::new(),
@@ -100,6 +109,7 @@ pub(crate) fn read(rule: &str, result: &QueryResult) -> Result<Instances, Error>
             confidence: confidence(&word).map_err(refuse)?,
             confidence_reason: value(&reason, row),
             code: code(&value(&file, row), &value(&line, row)),
+            extent: time(&begin, row).zip(time(&end, row)),
             evidence: measures.iter().map(|column| column[row].clone()).collect(),
         };
         let kind = if word == UNDECIDED { &mut undecided } else { &mut rows };
@@ -148,7 +158,7 @@ pub(crate) fn check_columns(result: &QueryResult) -> Result<(), String> {
 /// Evidence is what can be told in a line; the other columns are texts, counts and nanoseconds.
 fn check_type(field: &Field) -> Result<(), String> {
     let (name, kind) = (field.name().as_str(), field.data_type());
-    let expected = if FINDING_COLUMNS[4..].contains(&name) {
+    let expected = if FINDING_COLUMNS[4..].contains(&name) || EXTENT.contains(&name) {
         ("an integer", kind.is_integer())
     } else if FINDING_COLUMNS.contains(&name) || CONFIDENCE.contains(&name) {
         ("text", kind.is_string())
@@ -165,7 +175,8 @@ fn check_type(field: &Field) -> Result<(), String> {
 pub(crate) fn evidence_columns(result: &QueryResult) -> Vec<String> {
     let fields = result.schema.fields().iter().skip(FINDING_COLUMNS.len());
     let names = fields.map(|field| field.name().clone());
-    names.filter(|n| !CONFIDENCE.contains(&n.as_str()) && !CODE.contains(&n.as_str())).collect()
+    let others = [CONFIDENCE, CODE, EXTENT].concat();
+    names.filter(|name| !others.contains(&name.as_str())).collect()
 }
 
 fn texts(column: &ArrayRef) -> Result<StringArray, Error> {

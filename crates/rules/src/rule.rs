@@ -182,6 +182,21 @@ impl RuleSet {
         Ok(rules)
     }
 
+    /// Refuses a rule that has the name of a check: settings and mutes could mean either.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rule`] names the rule.
+    pub fn check_names(&self) -> Result<(), Error> {
+        let is_check = |rule: &&Rule| CHECKS.iter().any(|check| check.folder == rule.name());
+        let Some(rule) = self.rules.iter().find(is_check) else { return Ok(()) };
+        let reason = format!(
+            "{}: a check of `timesink doctor` has that name: give it another",
+            rule.folder.display()
+        );
+        Err(Error::Rule { rule: rule.name().to_owned(), reason })
+    }
+
     /// Adds the rule folders of a directory; one with a shipped rule's name replaces it.
     ///
     /// # Errors
@@ -217,7 +232,8 @@ impl RuleSet {
             };
             let (manifest, sql, guide) =
                 (text("rule.toml")?, text("rule.sql")?, text("README.md")?);
-            self.insert(Rule::parse(&folder, &manifest, &sql, &guide)?);
+            let rule = Rule::parse(&folder, &manifest, &sql, &guide)?;
+            self.insert(rule);
         }
         Ok(())
     }

@@ -60,6 +60,49 @@ fn a_loop_makes_its_caller_slow() {
     assert_eq!(of_rules(&requests("4ms x7/5ms", "43ms 170ms")), loop_and(None));
 }
 
+/// Returns the causes of what is found of slow dependencies.
+fn causes_of_dependencies(text: &str) -> Vec<Option<String>> {
+    let causes = causes(text).into_iter();
+    causes.filter(|(rule, _)| rule == "slow-dependency").map(|(_, cause)| cause).collect()
+}
+
+const LOOP: &str = "db.system.name=mysql db.query.text=\"SELECT a FROM t WHERE id = ?\"";
+
+/// Scenario: a request waits for one service, and then calls another, which sends a query a row.
+/// Guarantee: that is no cause of the first one's slowness.
+#[test]
+fn a_loop_beside_a_slow_service_is_not_its_cause() {
+    let text = format!(
+        "gateway SERVER GET/page 0ms 595ms\n  \
+           gateway CLIENT GET 2ms 352ms http.request.method=GET url.full=http://inventory/i\n    \
+             inventory SERVER GET/i 4ms 348ms http.request.method=GET\n  \
+           gateway CLIENT GET 360ms 230ms http.request.method=GET url.full=http://orders/o\n    \
+             orders SERVER GET/o 362ms 226ms http.request.method=GET\n      \
+               orders CLIENT SELECT 366ms 9ms x20/10ms {LOOP}\n\
+         --- x5 every 1s\n"
+    );
+    assert_eq!(causes_of_dependencies(&text), [None]);
+}
+
+/// Scenario: a request sends a query a row, and then calls a service that waits for one which
+/// records no spans.
+/// Guarantee: the loop above explains nothing of that.
+#[test]
+fn a_loop_in_the_caller_is_not_the_cause() {
+    let text = format!(
+        "gateway SERVER GET/page 0ms 500ms\n  \
+           gateway CLIENT SELECT 2ms 9ms x25/10ms {LOOP}\n  \
+           gateway CLIENT GET 255ms 243ms http.request.method=GET url.full=http://orders/o\n    \
+             orders SERVER GET/o 256ms 241ms http.request.method=GET\n      \
+               orders CLIENT POST 257ms 239ms http.request.method=POST \
+         url.full=https://api.payment.example/pay\n\
+         --- x5 every 1s\n"
+    );
+    let causes = causes_of_dependencies(&text);
+    assert!(!causes.is_empty());
+    assert!(causes.iter().all(Option::is_none), "{causes:?}");
+}
+
 /// Every rule that another one names is there.
 #[test]
 fn causes_are_rules() {

@@ -38,6 +38,7 @@ pub(crate) fn rules(config: &Config) -> Result<RuleSet> {
     for directory in &config.rules_dirs {
         rules.add_folder(directory)?;
     }
+    rules.check_names()?;
     Ok(rules)
 }
 

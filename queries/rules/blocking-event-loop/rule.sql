@@ -155,21 +155,21 @@ WITH requests AS (
     SELECT DISTINCT process_id, place, code_file_path, code_function_name
     FROM doings
     WHERE NOT is_gap AND code_function_name IS NOT NULL
-), overlaps AS (
-    -- What the blocking request did meanwhile, the longest overlap first.
+), covering AS (
+    -- What the blocking request did for half of the block or longer. While a call holds the loop no
+    -- other starts on it: of several the last to start is the one, and the others wait.
     SELECT
         block.trace_id,
         block.span_id,
         doing.place,
         doing.is_gap,
+        doing.is_call,
+        least(block.end_time_unix_nano, doing.end_time_unix_nano)
+            - greatest(block.start_time_unix_nano, doing.start_time_unix_nano) AS overlap_nanos,
         row_number() OVER (
-            PARTITION BY block.trace_id, block.span_id
-            ORDER BY
-                least(block.end_time_unix_nano, doing.end_time_unix_nano)
-                    - greatest(block.start_time_unix_nano, doing.start_time_unix_nano) DESC,
-                doing.is_gap,
-                doing.place
-        ) AS place_number
+            PARTITION BY block.trace_id, block.span_id, doing.is_call
+            ORDER BY doing.start_time_unix_nano DESC, doing.nanos, doing.place
+        ) AS start_number
     FROM block_seconds AS block
     JOIN doings AS doing
         ON doing.trace_id = block.trace_id
@@ -207,17 +207,39 @@ WITH requests AS (
             OR doing.code_function_name IS NULL
                 AND (known.is_known IS NULL OR functions.place IS NOT NULL)
         )
+), overlaps AS (
+    -- The longest overlap first.
+    SELECT
+        trace_id,
+        span_id,
+        place,
+        is_gap,
+        row_number() OVER (
+            PARTITION BY trace_id, span_id
+            ORDER BY overlap_nanos DESC, is_gap, place
+        ) AS place_number
+    FROM covering
+    WHERE NOT is_call OR start_number = 1
+), named_blocks AS (
+    -- A function that takes a lambda or is a comprehension is what its author knows by a name:
+    -- stacks taken at different times see the one or the other.
+    SELECT
+        blocks.*,
+        regexp_replace(
+            code_function_name, '([.]<locals>)?[.]<(lambda|listcomp|setcomp|dictcomp|genexpr)>', '', 'g'
+        ) AS function_name
+    FROM blocks
 ), told AS (
     -- Named by the operation that took most of it, else by the code, else by the gap that it left.
     SELECT
-        coalesce(found.service_name, blocks.service_name) AS service_name,
-        coalesce(found.endpoint, blocks.endpoint) AS endpoint,
-        coalesce(found.trace_id, blocks.trace_id) AS trace_id,
-        coalesce(found.span_id, blocks.span_id) AS span_id,
-        coalesce(found.entry_span_id, blocks.entry_span_id) AS entry_span_id,
-        blocks.process_id,
+        coalesce(found.service_name, named_blocks.service_name) AS service_name,
+        coalesce(found.endpoint, named_blocks.endpoint) AS endpoint,
+        coalesce(found.trace_id, named_blocks.trace_id) AS trace_id,
+        coalesce(found.span_id, named_blocks.span_id) AS span_id,
+        coalesce(found.entry_span_id, named_blocks.entry_span_id) AS entry_span_id,
+        named_blocks.process_id,
         nanos,
-        coalesce(blocks.waiting_nanos, found.waiting_nanos) AS waiting_nanos,
+        coalesce(named_blocks.waiting_nanos, found.waiting_nanos) AS waiting_nanos,
         code_file_path,
         code_line_number,
         told_by,
@@ -231,16 +253,16 @@ WITH requests AS (
             WHEN found.place IS NOT NULL THEN found.place
             WHEN NOT overlaps.is_gap THEN overlaps.place
             WHEN code_function_name IS NULL THEN coalesce(overlaps.place, 'code that was not seen')
-            WHEN callee IS NULL THEN code_function_name
-            ELSE concat(callee, ' in ', code_function_name)
+            WHEN callee IS NULL THEN function_name
+            ELSE concat(callee, ' in ', function_name)
         END AS place
-    FROM blocks
+    FROM named_blocks
     LEFT JOIN overlaps
-        ON overlaps.trace_id = blocks.trace_id
-            AND overlaps.span_id = blocks.span_id
+        ON overlaps.trace_id = named_blocks.trace_id
+            AND overlaps.span_id = named_blocks.span_id
             AND overlaps.place_number = 1
     LEFT JOIN found
-        ON found.block_trace_id = blocks.trace_id AND found.block_span_id = blocks.span_id
+        ON found.block_trace_id = named_blocks.trace_id AND found.block_span_id = named_blocks.span_id
 ), told_places AS (
     SELECT
         process_id,

@@ -100,12 +100,36 @@ WITH answers AS (
     LEFT JOIN making
         ON making.trace_id = answers.trace_id AND making.entry_span_id = answers.span_id
 ), endpoints AS (
-    SELECT service_name, endpoint, count(*) AS requests
+    SELECT
+        service_name,
+        endpoint,
+        count(*) AS requests,
+        CAST(median(bytes) FILTER (WHERE is_affected) AS BIGINT) AS bytes_typical,
+        max(bytes) FILTER (WHERE is_affected) AS bytes_most
     FROM judged
     GROUP BY service_name, endpoint
     HAVING
         count(*) FILTER (WHERE is_affected) >= max(requests_min)
         AND 2 * count(*) FILTER (WHERE is_affected) >= count(*)
+), sizes AS (
+    -- The same for people.
+    SELECT
+        service_name,
+        endpoint,
+        requests,
+        CASE
+            WHEN bytes_typical >= 1000000000 THEN concat(round(bytes_typical / 100000000.0) / 10, ' GB')
+            WHEN bytes_typical >= 1000000 THEN concat(round(bytes_typical / 100000.0) / 10, ' MB')
+            WHEN bytes_typical >= 1000 THEN concat(round(bytes_typical / 100.0) / 10, ' kB')
+            ELSE concat(bytes_typical, ' bytes')
+        END AS size,
+        CASE
+            WHEN bytes_most >= 1000000000 THEN concat(round(bytes_most / 100000000.0) / 10, ' GB')
+            WHEN bytes_most >= 1000000 THEN concat(round(bytes_most / 100000.0) / 10, ' MB')
+            WHEN bytes_most >= 1000 THEN concat(round(bytes_most / 100.0) / 10, ' kB')
+            ELSE concat(bytes_most, ' bytes')
+        END AS size_most
+    FROM endpoints
 )
 SELECT
     judged.service_name,
@@ -133,8 +157,10 @@ SELECT
     judged.making_nanos,
     judged.measured_nanos,
     judged.entry_nanos,
-    endpoints.requests
+    sizes.size,
+    sizes.size_most,
+    sizes.requests
 FROM judged
-JOIN endpoints USING (service_name, endpoint)
+JOIN sizes USING (service_name, endpoint)
 WHERE judged.is_affected
 ORDER BY wasted_nanos DESC, judged.trace_id, judged.span_id

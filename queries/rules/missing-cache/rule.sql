@@ -71,6 +71,21 @@ WITH all_reads AS (
             ORDER BY start_time_unix_nano, span_id
         ) AS time_in_request
     FROM all_reads
+), rehearsals AS (
+    -- Endpoints whose route has a parameter, and whose requests on record all ask for one and the
+    -- same URL: that repeats itself, and reads what it reads for that.
+    SELECT service_name, endpoint, TRUE AS is_rehearsed
+    FROM spans_with_facts
+    WHERE
+        span_id = entry_span_id
+        AND entry_kind = 'SERVER'
+        AND regexp_like(coalesce(http_route, endpoint), '[{<]')
+    GROUP BY service_name, endpoint
+    HAVING
+        count(coalesce(url_path, http_target, url_full)) = count(*)
+        AND count(
+            DISTINCT concat(coalesce(url_path, http_target, url_full), '?', coalesce(url_query, ''))
+        ) = 1
 ), repeated AS (
     -- What is asked for often and takes long at least once, if most reads of its shape repeat an
     -- earlier one to the letter: the rest is not looked at.
@@ -90,8 +105,10 @@ WITH all_reads AS (
         WINDOW shape AS (PARTITION BY service_name, endpoint, query_shape)
     ) AS shapes
     JOIN params USING (service_name, endpoint, kind)
+    LEFT JOIN rehearsals USING (service_name, endpoint)
     WHERE
         reads >= requests_min
+        AND rehearsals.is_rehearsed IS NULL
         AND longest_nanos >= read_millis_min * 1000000
         AND same_share >= same_share_min
 ), writers AS (

@@ -38,6 +38,8 @@ WITH calls AS (
             max(tiling_duration_nanos),
             max(start_time_unix_nano + duration_nanos) - min(start_time_unix_nano)
         ) AS entry_nanos,
+        min(start_time_unix_nano) AS begin_unix_nano,
+        max(start_time_unix_nano + duration_nanos) AS end_unix_nano,
         min(code_file_path) AS code_file_path,
         min(code_line_number) AS code_line_number
     FROM calls
@@ -117,7 +119,9 @@ SELECT
     loops.pauses_nanos,
     loops.entry_nanos,
     loops.code_file_path,
-    loops.code_line_number
+    loops.code_line_number,
+    loops.begin_unix_nano,
+    loops.end_unix_nano
 FROM loops
 JOIN shapes USING (service_name, endpoint, query_shape)
 ORDER BY loops.wasted_nanos DESC, loops.trace_id, loops.entry_span_id, loops.query_shape, loops.name_path

@@ -41,6 +41,8 @@ WITH explicit AS (
         span.expected_edges,
         span.foreign_edges,
         FALSE AS is_gap,
+        span.start_time_unix_nano,
+        span.end_time_unix_nano,
         span.code_file_path,
         span.code_line_number,
         span.is_watched,
@@ -87,6 +89,8 @@ WITH explicit AS (
         gap.expected_edges,
         gap.foreign_edges,
         TRUE AS is_gap,
+        gap.start_time_unix_nano,
+        gap.start_time_unix_nano + gap.nanos AS end_time_unix_nano,
         span.code_file_path,
         span.code_line_number,
         span.is_watched,
@@ -107,13 +111,40 @@ WITH explicit AS (
     -- Both together: what a request does once it has its data.
     SELECT service_name, endpoint, kind, trace_id, entry_span_id, has_process_identity, entry_duration_nanos,
         subject, shown_by, nanos, critical_nanos, stalled_nanos, silence_nanos,
-        expected_edges, foreign_edges, is_gap, code_file_path, code_line_number, is_watched, is_event_loop
+        expected_edges, foreign_edges, is_gap, start_time_unix_nano, end_time_unix_nano, code_file_path, code_line_number, is_watched, is_event_loop
     FROM explicit
     UNION ALL
     SELECT service_name, endpoint, kind, trace_id, entry_span_id, has_process_identity, entry_duration_nanos,
         subject, shown_by, nanos, critical_nanos, stalled_nanos, silence_nanos,
-        expected_edges, foreign_edges, is_gap, code_file_path, code_line_number, is_watched, is_event_loop
+        expected_edges, foreign_edges, is_gap, start_time_unix_nano, end_time_unix_nano, code_file_path, code_line_number, is_watched, is_event_loop
     FROM tails
+), collections AS (
+    -- Pauses of the garbage collector meanwhile, which the process measured: part of what the
+    -- request takes behind its last call, and in the price gc-pause's.
+    SELECT
+        work.trace_id,
+        work.entry_span_id,
+        work.subject,
+        work.start_time_unix_nano,
+        sum(
+            least(work.end_time_unix_nano, pause.end_time_unix_nano)
+                - greatest(work.start_time_unix_nano, pause.start_time_unix_nano)
+        ) AS collected_nanos
+    FROM work
+    JOIN spans_with_facts AS pause
+        ON pause.trace_id = work.trace_id AND pause.entry_span_id = work.entry_span_id
+    WHERE
+        pause.scope_name = 'timesink_otel'
+        AND pause.name = 'timesink.gc.pause'
+        AND pause.end_time_unix_nano > work.start_time_unix_nano
+        AND pause.start_time_unix_nano < work.end_time_unix_nano
+    GROUP BY work.trace_id, work.entry_span_id, work.subject, work.start_time_unix_nano
+), without_pauses AS (
+    SELECT
+        work.*,
+        coalesce(collected_nanos, 0) AS collected_nanos
+    FROM work
+    LEFT JOIN collections USING (trace_id, entry_span_id, subject, start_time_unix_nano)
 ), candidates AS (
     -- Long enough, and a large enough part of the request: what counts is the part on its critical
     -- path, once stalls that others caused are off. On an event loop half the shortest tail is long
@@ -121,7 +152,7 @@ WITH explicit AS (
     SELECT
         candidate.*,
         CASE WHEN is_watched AND shown_by = 'gap' THEN 'work' ELSE shown_by END AS shown_as,
-        greatest(0, critical_nanos - stalled_nanos) AS wasted_nanos,
+        greatest(0, critical_nanos - stalled_nanos - collected_nanos) AS wasted_nanos,
         trace_share_min,
         requests_min,
         clear_share_max,
@@ -132,7 +163,7 @@ WITH explicit AS (
             WHEN expected_edges * nanos < expected_edges_min * silence_nanos THEN 'unknown'
             ELSE 'clear'
         END AS loop_verdict
-    FROM work AS candidate
+    FROM without_pauses AS candidate
     JOIN params USING (service_name, endpoint, kind)
     LEFT JOIN threaded_requests USING (trace_id, entry_span_id)
     WHERE

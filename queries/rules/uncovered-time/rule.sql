@@ -96,6 +96,68 @@ WITH requests AS (
         AND note.entry_span_id = gap.entry_span_id
         AND note.process_id = gap.process_id
     GROUP BY gap.trace_id, gap.span_id, gap.start_time_unix_nano
+), strays AS (
+    -- Calls of no request, as a thread makes them that does not know for whom it works.
+    SELECT
+        process_id,
+        trace_id,
+        span_id,
+        operation,
+        start_time_unix_nano,
+        end_time_unix_nano,
+        duration_nanos,
+        end_time_unix_nano / 1000000000 AS second,
+        count(*) OVER (PARTITION BY process_id, operation) AS calls
+    FROM spans_with_facts
+    WHERE kind = 'CLIENT' AND parent_span_id IS NULL AND duration_nanos >= 1000000
+), gap_seconds AS (
+    SELECT
+        process_id,
+        endpoint,
+        place,
+        trace_id,
+        span_id,
+        start_time_unix_nano,
+        nanos,
+        unnest(
+            range(
+                start_time_unix_nano / 1000000000,
+                (start_time_unix_nano + least(nanos, 600000000000)) / 1000000000 + 1
+            )
+        ) AS second
+    FROM open_gaps
+    WHERE
+        nanos >= 10000000
+        AND process_id IN (SELECT process_id FROM strays)
+), stray_places AS (
+    -- Places of which one such call at a time takes the better part, and where most of these calls
+    -- are made.
+    SELECT process_id, endpoint, place, operation
+    FROM (
+        SELECT
+            gap.process_id,
+            gap.endpoint,
+            gap.place,
+            stray.operation,
+            count(DISTINCT stray.span_id) AS calls_here,
+            max(stray.calls) AS calls
+        FROM gap_seconds AS gap
+        JOIN strays AS stray
+            ON stray.process_id = gap.process_id
+            AND stray.second = gap.second
+        WHERE
+            stray.start_time_unix_nano >= gap.start_time_unix_nano
+            AND stray.end_time_unix_nano <= gap.start_time_unix_nano + gap.nanos
+            AND 2 * stray.duration_nanos > gap.nanos
+        GROUP BY gap.process_id, gap.endpoint, gap.place, stray.operation
+    ) AS found
+    JOIN (
+        SELECT process_id, endpoint, place, count(DISTINCT trace_id) AS served
+        FROM open_gaps
+        WHERE nanos >= 10000000
+        GROUP BY process_id, endpoint, place
+    ) AS gaps_here USING (process_id, endpoint, place)
+    WHERE 2 * calls_here > calls AND 2 * calls_here > served
 ), uncovered AS (
     SELECT
         gap.*,
@@ -145,6 +207,7 @@ WITH requests AS (
             has_process_identity AND verdict IN ('blocked', 'clear') OR is_watched
         ) AS is_decidable,
         bool_or(blocking.is_blocking IS NOT NULL) AS is_blocking,
+        min(stray_places.operation) AS stray,
         min(code_file_path) AS code_file_path,
         min(code_line_number) AS code_line_number
     FROM uncovered
@@ -156,6 +219,10 @@ WITH requests AS (
         ON blocking.process_id = uncovered.process_id
         AND blocking.endpoint = uncovered.endpoint
         AND blocking.place = uncovered.place
+    LEFT JOIN stray_places
+        ON stray_places.process_id = uncovered.process_id
+        AND stray_places.endpoint = uncovered.endpoint
+        AND stray_places.place = uncovered.place
     GROUP BY
         uncovered.service_name,
         uncovered.endpoint,
@@ -202,6 +269,12 @@ SELECT
     found.gap_nanos AS wasted_nanos,
     'possible' AS confidence,
     CASE
+        WHEN found.stray IS NOT NULL
+            THEN concat(
+                'most of them have a call of no request beside them, of about that length (',
+                found.stray,
+                '): it seems to be made for them, in a thread that did not get their context'
+            )
         WHEN places.is_clear
             THEN 'the event loop went on meanwhile: a wait, or the work of a thread; for what, spans do not say'
         ELSE 'what it is, spans do not say: work of the application, a wait, or a library without instrumentation'

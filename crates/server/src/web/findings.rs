@@ -5,7 +5,9 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Query, State as Extract};
 use http::{Response, StatusCode};
-use timesink_model::{Confidence, Finding, Severity, first_causes, folded, parse_duration_nanos};
+use timesink_model::{
+    Confidence, Finding, Severity, first_causes, folded, parse_duration_nanos, rank,
+};
 use timesink_output::{Format, Report};
 use timesink_rules::Mute;
 
@@ -55,7 +57,10 @@ fn render(live: &Shared, wanted: &Wanted, version: &str) -> Result<(Format, Vec<
     let fitting = |all: &[Finding]| -> Vec<Finding> {
         all.iter().filter(|finding| wanted.fits(finding)).cloned().collect()
     };
-    let (mut findings, muted) = (fitting(&analysis.findings), fitting(&analysis.muted));
+    let (mut findings, mut muted) = (fitting(&analysis.findings), fitting(&analysis.muted));
+    // A symptom whose cause does not fit stands for itself.
+    rank(&mut findings);
+    rank(&mut muted);
     let mutes_over = analysis.mutes_over.iter().filter(|mute| wanted.may_show(mute));
     let mutes_over: Vec<Mute> = mutes_over.cloned().collect();
     let (findings_total, causes_total) = (findings.len(), folded(&findings).len());

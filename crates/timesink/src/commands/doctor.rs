@@ -35,7 +35,10 @@ pub(super) fn run(args: &DoctorArgs, run: &mut Run<'_>) -> Result<Ended> {
     let seen = Seen::of(analysis, &checks, analysis::services(&database).len());
     let written = match args.format {
         DoctorFormat::Text => output::write_checkup(run.console, &seen.text(&input)),
-        DoctorFormat::Json => seen.write_json(&input, &rules, run),
+        DoctorFormat::Json => {
+            seen.warn_of_failures(run);
+            seen.write_json(&input, &rules, run)
+        }
     };
     once_written(written, seen.ended(&input, args.fail_on.map(FailOn::severity)))
 }
@@ -75,6 +78,13 @@ impl Seen {
             spans: self.analysis.spans,
             traces: self.analysis.traces,
             services: self.services,
+        }
+    }
+
+    /// The document holds how rules fared, and nothing of checks.
+    fn warn_of_failures(&self, run: &Run<'_>) {
+        for failure in self.checks.iter().chain(&self.rules).filter_map(RuleRun::failure) {
+            run.console.warn(&failure);
         }
     }
 

@@ -42,7 +42,13 @@ pub(crate) fn write_finding(
     let (paint, columns) = (console.paint, console.columns);
     let text = match detail {
         Detail::Full => full(finding, symptoms, paint, columns),
-        Detail::OneLine => one_line(finding, paint, columns),
+        Detail::OneLine => {
+            let mut text = one_line(finding, paint, columns);
+            for of in symptoms {
+                text.push_str(&labelled(CAUSES, &[symptom(of)], 1, paint, columns));
+            }
+            text
+        }
     };
     Ok(console.out.write_all(text.as_bytes())?)
 }

@@ -126,12 +126,12 @@ fn print_table(input: &input::Input, spans: usize, runs: usize, measures: &[Meas
     let megabytes = input.bytes.len() as f64 / 1e6;
     println!("{} recordings, {spans} spans, {megabytes:.1} MB of OTLP JSON", input.files);
     println!("median of {runs} runs\n");
-    println!("{:36}{:>10}{:>14}{:>12}", "stage", "ms", "spans/s", "peak MiB");
+    println!("{:40}{:>10}{:>14}{:>12}", "stage", "ms", "spans/s", "peak MiB");
     for measure in measures {
         let seconds = measure.median.as_secs_f64();
         let peak = measure.peak_bytes.map(|bytes| format!("{:.0}", bytes as f64 / 1_048_576.0));
         println!(
-            "{:36}{:>10.1}{:>14.0}{:>12}{}",
+            "{:40}{:>10.1}{:>14.0}{:>12}{}",
             measure.name,
             seconds * 1e3,
             measure.spans.unwrap_or(spans) as f64 / seconds,

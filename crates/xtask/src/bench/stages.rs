@@ -16,6 +16,17 @@ use super::{Measure, median};
 /// The year 2100: no recording lies in its future.
 const NOW_UNIX_NANO: i64 = 4_102_444_800_000_000_000;
 
+/// The rules that the product began with: what all of them cost is compared with these.
+const FIRST_RULES: [&str; 7] = [
+    "blocking-event-loop",
+    "n-plus-one-cache",
+    "n-plus-one-call",
+    "n-plus-one-query",
+    "slow-dependency",
+    "slow-network-edge",
+    "slow-serialization",
+];
+
 /// Measures every stage; returns all spans, too.
 pub(super) fn all(input: &Input, runs: usize) -> Result<(Decoded, Vec<Measure>)> {
     let mut measures = Vec::new();
@@ -40,12 +51,16 @@ pub(super) fn all(input: &Input, runs: usize) -> Result<(Decoded, Vec<Measure>)>
     add("read the file", time);
 
     let runtime = Builder::new_multi_thread().enable_time().build()?;
-    let plan = || {
-        let engine = Engine::new(RuleSet::embedded()?, RulesConfig::default())?;
+    let plan = |rules: &dyn Fn() -> Result<RuleSet>| {
+        let engine = Engine::new(rules()?, RulesConfig::default())?;
         Ok(runtime.block_on(engine.plan(Limits::default()))?)
     };
-    let (time, ()) = median(runs, plan)?;
+    let every = || Ok(RuleSet::embedded()?);
+    let seven = || Ok(RuleSet::embedded()?.only(&FIRST_RULES)?);
+    let (time, ()) = median(runs, || plan(&every))?;
     add("plan the rules", time);
+    let (time, ()) = median(runs, || plan(&seven))?;
+    add("plan the seven first rules", time);
 
     let pass = PassOptions {
         columns: engine.columns(),
@@ -57,16 +72,21 @@ pub(super) fn all(input: &Input, runs: usize) -> Result<(Decoded, Vec<Measure>)>
     add("trace pass", time);
 
     // The first run plans, too; the median does not.
-    let rules = |facts: Facts| {
+    let rules = |engine: &Engine, facts: Facts| {
         let database = Database::of_facts(facts, Limits::default())?;
         Ok(runtime.block_on(engine.analyze(&database))?)
     };
     runtime.block_on(engine.plan(Limits::default()))?;
-    let (time, _) = median(runs, || rules(facts.clone()))?;
+    let (time, _) = median(runs, || rules(&engine, facts.clone()))?;
     add("rules, planned before", time);
+    let first = Engine::new(seven()?, RulesConfig::default())?;
+    let (time, _) = median(runs, || rules(&first, facts.clone()))?;
+    add("the seven first rules, planned before", time);
 
-    let (time, _) = median(runs, || rules(walk()?))?;
+    let (time, _) = median(runs, || rules(&engine, walk()?))?;
     add("trace pass and rules", time);
+    let (time, _) = median(runs, || rules(&first, walk()?))?;
+    add("trace pass and the seven first rules", time);
     Ok((whole, measures))
 }
 
