@@ -77,8 +77,8 @@ fn is_update() -> bool {
 /// One thread: rows without an order come in the order of the traces.
 fn database() -> Result<Database, Error> {
     let traces = std::fs::read_to_string(folder().join("traces.txt")).expect("traces.txt");
-    let decoded =
-        notation::parse(&traces).unwrap_or_else(|e| panic!("traces.txt: {e}")).decode().unwrap();
+    let traces = notation::parse(&traces).unwrap_or_else(|e| panic!("traces.txt: {e}"));
+    let decoded = notation::decoded(&traces);
     let limits = Limits { partitions: 1, ..Limits::default() };
     let mut database = Database::open(decoded.spans, limits)?;
     let table = |table: schema::Table| Arc::new(table.schema());

@@ -102,7 +102,7 @@ mod tests {
     fn finding(id: &str, caused_by: Option<&str>, wasted_nanos: i64) -> Finding {
         let finding_id = id.to_owned();
         let caused_by = caused_by.map(str::to_owned);
-        Finding { finding_id, caused_by, wasted_nanos, ..found(id, 0) }
+        Finding { finding_id, wasted_nanos, caused_by, ..found(id, 0) }
     }
 
     fn ids<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {

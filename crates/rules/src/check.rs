@@ -138,10 +138,9 @@ pub async fn check_cases(rule: &Rule, limits: Limits) -> (usize, Vec<Problem>) {
             match run_case(rule, case, limits).await {
                 Err(error) => problems.add(file, Some(error.line), error.what),
                 Ok(lines) => {
-                    let differs = timesink_cases::check(case, &lines).err();
-                    differs.into_iter().for_each(|differs| {
+                    if let Err(differs) = timesink_cases::check(case, &lines) {
                         problems.add(file, Some(case.line), differs.lines());
-                    });
+                    }
                 }
             }
         }

@@ -181,16 +181,16 @@ impl Engine {
         }
         let mut results = tasks.join_all().await;
         results.sort_by_key(|(number, ..)| *number);
-        self.conclude(database, results)
+        self.conclude(database, &results)
     }
 
     fn conclude(
         &self,
         database: &Database,
-        results: Vec<(usize, Result<Run, Error>, Duration)>,
+        results: &[(usize, Result<Run, Error>, Duration)],
     ) -> Result<Analysis, Error> {
         let context = {
-            let wanted = wanted(&results);
+            let wanted = wanted(results);
             Context::read(database, &wanted)?
         };
         let mut found = Vec::new();

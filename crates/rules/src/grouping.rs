@@ -362,7 +362,7 @@ fn weighted_median(mut values: Vec<(i64, Option<f64>)>) -> i64 {
 }
 
 /// Returns the interval in which the share of all requests lies of which those seen are a sample,
-/// at a level of 95 % (Wilson's score interval; Brown, Cai and DasGupta, 2001).
+/// at a level of 95 % (Wilson's score interval; E. B. Wilson, 1927).
 fn wilson(affected: i64, seen: i64) -> Option<(f64, f64)> {
     const Z: f64 = 1.959_963_984_540_054;
     if !(0 < seen && (0..=seen).contains(&affected)) {
@@ -459,9 +459,9 @@ mod tests {
         let close = |a: Option<(f64, f64)>, (low, high): (f64, f64)| {
             a.is_some_and(|a| (a.0 - low).abs() < 1e-6 && (a.1 - high).abs() < 1e-6)
         };
-        assert!(close(wilson(31, 40), (0.624969, 0.876839)), "{:?}", wilson(31, 40));
-        assert!(close(wilson(0, 10), (0.0, 0.277533)), "{:?}", wilson(0, 10));
-        assert!(close(wilson(1, 1), (0.206549, 1.0)), "{:?}", wilson(1, 1));
+        assert!(close(wilson(31, 40), (0.624_969, 0.876_839)), "{:?}", wilson(31, 40));
+        assert!(close(wilson(0, 10), (0.0, 0.277_533)), "{:?}", wilson(0, 10));
+        assert!(close(wilson(1, 1), (0.206_549, 1.0)), "{:?}", wilson(1, 1));
         assert_eq!((wilson(0, 0), wilson(3, 2), wilson(-1, 2)), (None, None, None));
     }
 

@@ -166,6 +166,7 @@ impl RuleSet {
     }
 
     /// Returns these rules and those; of two of one name those are kept.
+    #[must_use]
     pub fn with(mut self, others: Self) -> Self {
         others.rules.into_iter().for_each(|rule| self.insert(rule));
         self

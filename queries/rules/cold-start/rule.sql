@@ -31,7 +31,7 @@ WITH requests AS (
     FROM requests
 ), firsts AS (
     -- Of a process that would say so, and does not, the first request is not on record.
-    SELECT *
+    SELECT numbered.*
     FROM numbered
     WHERE status_code <> 'ERROR' AND (is_told OR (number = 1 AND NOT tells AND NOT is_watched))
 ), compared AS (

@@ -15,7 +15,7 @@ WITH answers AS (
         making_share_min,
         requests_min
     FROM (
-        SELECT *, entry_kind AS params_kind
+        SELECT spans_with_facts.*, entry_kind AS params_kind
         FROM spans_with_facts
         WHERE
             entry_span_id = span_id

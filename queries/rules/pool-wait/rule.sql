@@ -130,10 +130,14 @@ WITH measured AS (
         AND span.entry_kind <> 'UNSPECIFIED'
 ), waits AS (
     -- Where the process measured the waits of a request, they are what counts.
-    SELECT * FROM measured
+    SELECT measured.* FROM measured
     UNION ALL
     SELECT seen.*
-    FROM (SELECT * FROM checkouts UNION ALL SELECT * FROM gaps_in_line) AS seen
+    FROM (
+        SELECT checkouts.* FROM checkouts
+        UNION ALL
+        SELECT gaps_in_line.* FROM gaps_in_line
+    ) AS seen
     LEFT JOIN (SELECT DISTINCT trace_id, entry_span_id FROM measured) AS known
         ON known.trace_id = seen.trace_id AND known.entry_span_id = seen.entry_span_id
     WHERE known.trace_id IS NULL

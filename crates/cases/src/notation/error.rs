@@ -9,6 +9,12 @@ pub enum NotationError {
     /// Repetitions multiply to more than the limit.
     #[error("the block stands for {count} spans, over the limit of {count_max} (`SPANS_MAX`)")]
     TooManySpans { count: u64, count_max: u64 },
+    /// Repetitions make more text than the limit.
+    #[error(
+        "the block stands for {count} spans with lines of up to {longest} bytes, over the limit \
+         of {bytes_max} bytes in all (`BYTES_MAX`)"
+    )]
+    TooLong { count: u64, longest: usize, bytes_max: u64 },
 }
 
 fn quoted(found: &str) -> String {

@@ -66,6 +66,9 @@ pub const NOW_UNIX_NANO: i64 = ZERO_UNIX_NANO + 3600 * 1_000_000_000;
 /// The most spans that a block may stand for; repetitions multiply quickly.
 pub const SPANS_MAX: u64 = 100_000;
 
+/// The most text that they may be, each as long as the longest line.
+pub const BYTES_MAX: u64 = 128 << 20;
+
 /// The deepest indentation.
 pub const LEVELS_MAX: usize = 100;
 
@@ -112,6 +115,10 @@ pub fn parse(text: &str) -> Result<Notation, NotationError> {
     let count = notation.span_count();
     if count > SPANS_MAX {
         return Err(NotationError::TooManySpans { count, count_max: SPANS_MAX });
+    }
+    let longest = text.lines().map(str::len).max().unwrap_or(0);
+    if count.saturating_mul(longest as u64) > BYTES_MAX {
+        return Err(NotationError::TooLong { count, longest, bytes_max: BYTES_MAX });
     }
     Ok(notation)
 }

@@ -244,6 +244,12 @@ fn the_decoder_takes_every_span() {
 }
 
 #[test]
+fn repetitions_of_long_lines_are_refused() {
+    let text = format!("a SERVER x 0ms 1ms x99999 k=\"{}\"", "{i}".repeat(1_000));
+    assert!(matches!(parse(&text), Err(NotationError::TooLong { count: 99_999, .. })));
+}
+
+#[test]
 fn an_error_names_the_line_and_what_was_expected() {
     check_error(
         "\na SERVE x 0ms 1ms",

@@ -92,7 +92,8 @@ fn sentence(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// Checks every rule, and runs the cases of those that are not shipped; a folder that cannot even be loaded is an error that names it.
+/// Checks every rule, and runs the cases of those that are not shipped; a folder that cannot even
+/// be loaded is an error that names it.
 fn check_all(directory: Option<&Path>, run: &mut Run<'_>) -> Result<Ended> {
     let rules = match directory {
         Some(directory) => RuleSet::of_folder(directory)?,

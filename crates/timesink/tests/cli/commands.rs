@@ -147,7 +147,9 @@ fn a_users_rule_is_checked_to_the_line_and_its_cases_are_run() {
         (1..).zip(changed.lines()).find(|(_, line)| line.contains(change.1)).map_or(0, |(at, _)| at)
     };
     let files = ["rule.toml", "rule.sql", "README.md", "cases.md"];
-    files.iter().for_each(|file| _ = write(file, ("", "")));
+    for file in files {
+        write(file, ("", ""));
+    }
     let output = place.run(&["rules", "check", "mine"]);
     assert_eq!((output.code, output.stderr.as_str()), (0, ""));
     let cases = read("cases.md").matches("\n```findings\n").count() + 1;
@@ -164,7 +166,9 @@ fn a_users_rule_is_checked_to_the_line_and_its_cases_are_run() {
         ("cases.md", ("SERVER", "SERVANT"), "SERVANT"),
     ];
     for (file, change, what) in wrong {
-        files.iter().for_each(|file| _ = write(file, ("", "")));
+        for file in files {
+            write(file, ("", ""));
+        }
         let line = write(file, change);
         let output = place.run(&["rules", "check", "mine"]);
         assert_eq!(output.code, 2, "{output:?}");

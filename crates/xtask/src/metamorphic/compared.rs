@@ -81,6 +81,11 @@ pub(super) fn skew(ground: &Ground) -> Result<Outcome> {
             println!("skew: left alone `{name}`, which has a queue");
             return Ok(variants);
         }
+        // Callers and servers are in traces of their own: nothing tells how far clocks are apart.
+        if ground.labels.of(name).any(|label| label.get("culprit_kind") == "broken_trace") {
+            println!("skew: left alone `{name}`, whose traces are in pieces");
+            return Ok(variants);
+        }
         for (service, millis) in services.iter().flat_map(|s| SKEWS_MILLIS.map(|m| (s, m))) {
             let mut skewed = messages.clone();
             transform::skew(&mut skewed, service, millis * NANOS_OF_MILLI);
@@ -90,7 +95,7 @@ pub(super) fn skew(ground: &Ground) -> Result<Outcome> {
         Ok(variants)
     };
     let differ = |before: &Findings, after: &Findings| differences(&before.all, &after.all, about);
-    let bar = "the same findings, wasted within 10 %";
+    let bar = "the same findings, wasted within 15 %";
     each_recording(ground, "skew", bar, vary, differ)
 }
 

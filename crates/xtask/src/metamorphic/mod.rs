@@ -49,8 +49,11 @@ const TRACES: &str = "../shared/traces";
 /// Spans of the healthy service, unless it is said otherwise.
 const HEALTHY_SPANS: usize = 2_000_000;
 
+/// A part's name, and what it does.
+type Part = (&'static str, fn(&Ground) -> Result<Outcome>);
+
 /// Every part, in the order in which they run and are told.
-const PARTS: [(&str, fn(&Ground) -> Result<Outcome>); 14] = [
+const PARTS: [Part; 14] = [
     ("score", scored::untouched),
     ("rename", scored::renamed),
     ("times-half", scored::times_half),

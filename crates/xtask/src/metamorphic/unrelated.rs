@@ -95,6 +95,8 @@ fn process(resource: &Value) -> String {
 pub(super) fn added(ground: &Ground) -> Result<Outcome> {
     let names = &ground.recordings.names;
     let mut violations = Vec::new();
+    // Without what is found in each alone there is nothing to compare with.
+    ground.findings()?;
     for (number, name) in names.iter().enumerate() {
         ground.say_file("add-unrelated", number);
         // Half the list away: most neighbours are of one kind.
