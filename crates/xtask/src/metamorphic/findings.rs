@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(lines, [gone, b, new]);
         assert_eq!(differences(&before[1..], &after[..1], about).len(), 0);
         assert_eq!(differences(&before[1..], &after[..1], in_figures), [b]);
-        assert_eq!(differences(&before[..1], &[finding("a", 112, "")], about).len(), 1);
+        assert_eq!(differences(&before[..1], &[finding("a", 118, "")], about).len(), 1);
         assert_eq!(differences(&before, &before, in_all).len(), 0);
     }
 
