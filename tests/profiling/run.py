@@ -272,8 +272,9 @@ class Place:
 
     def fill(self, command):
         """Puts the program's in for the placeholders, and one or two seconds for thirty."""
-        if re.search(r"\bPID\b", command):
-            command = re.sub(r"\bPID\b", str(self.program()), command)
+        # ITS_PID is the process of the service that was called.
+        if re.search(r"\b(ITS_)?PID\b", command):
+            command = re.sub(r"\b(ITS_)?PID\b", str(self.program()), command)
         if re.search(r"\bURL\b", command):
             command = re.sub(r"\bURL\b", f"http://127.0.0.1:{self.gunicorn()}/", command)
         if "gunicorn" in command and command.startswith("ps "):

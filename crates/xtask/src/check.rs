@@ -70,8 +70,9 @@ fn test_pages() -> Result<()> {
 
 /// Runs the commands of `docs/profiling.md` on a program whose hot spots are known.
 fn test_profilers() -> Result<()> {
-    let venv = target()?.join("tmp/profilers-venv");
-    run_command(Command::new(root().join("tests/profiling/test.sh")).arg(venv))
+    let (venv, binary) = (target()?.join("tmp/profilers-venv"), target()?.join("debug/timesink"));
+    let mut test = Command::new(root().join("tests/profiling/test.sh"));
+    run_command(test.arg(venv).env("TIMESINK", binary))
 }
 
 /// Runs all tests, those after a failed one too, and counts them.
