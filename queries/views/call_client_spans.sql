@@ -26,6 +26,17 @@ SELECT
             THEN concat(server_address, ':', CAST(server_port AS VARCHAR))
         ELSE coalesce(server_address, rpc_service, query_shape)
     END AS peer,
+    -- What it asks for, as the server's span has it: method and path, or service and method.
+    CASE
+        WHEN url_full IS NULL THEN query_shape
+        ELSE concat(
+            split_part(query_shape, ' ', 1),
+            ' /',
+            regexp_replace(
+                split_part(split_part(url_full, '#', 1), '?', 1), '^[A-Za-z]+://[^/]*/?', ''
+            )
+        )
+    END AS request_target,
     code_file_path,
     code_line_number,
     start_time_unix_nano,

@@ -52,7 +52,7 @@ fn rows_that_are_packed_meanwhile_read_the_same() {
     assert!(database.spans() > 1 << 16, "{} spans", database.spans());
     let answers = runtime.expect("a runtime").block_on(async {
         let asked = database.session().expect("a session").query(QUERY).await;
-        let planner = Planner::new(limits, &[QUERY]).await.expect("a planner");
+        let planner = Planner::new(limits, &[QUERY], &[]).await.expect("a planner");
         let plan = planner.plan(QUERY, Vec::new()).await.expect("a plan");
         let reader = Reader::new(planner, &database).expect("a reader");
         let answered = reader.query(Arc::new(plan), Vec::new()).await;
@@ -77,7 +77,7 @@ fn runs_of_one_plan_do_not_meet() {
     let (few, many) = ("shop SERVER GET/a 0ms 10ms x3\n", "shop SERVER GET/b 0ms 20ms x500\n");
     let databases = [few, many].map(|text| Database::open(notation::spans(text), limits).unwrap());
     runtime.expect("a runtime").block_on(async {
-        let planner = Planner::new(limits, &[LONGEST]).await.expect("a planner");
+        let planner = Planner::new(limits, &[LONGEST], &[]).await.expect("a planner");
         let plan = Arc::new(planner.plan(LONGEST, Vec::new()).await.expect("a plan"));
         let readers = databases.map(|database| Reader::new(planner.clone(), &database).unwrap());
         let runs = (0..100).map(|number| {
@@ -89,6 +89,39 @@ fn runs_of_one_plan_do_not_meet() {
             let spans = shown(&answer.expect("an answer").batches);
             let expected = if number % 2 == 0 { "| 3     |" } else { "| 500   |" };
             assert!(spans.contains(expected), "run {number}: {spans}");
+        }
+    });
+}
+
+/// Scenario: views that are planned at once, for a query that is, and views that two later queries
+/// alone read, one of them over another view.
+/// Guarantee: each query answers as it does by itself.
+#[test]
+fn views_of_later_queries_are_parts_of_them() {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build();
+    let limits = Limits { partitions: 1, ..Limits::default() };
+    let text = "shop SERVER GET/a 0ms 90ms\n  \
+                  shop CLIENT chat 1ms 9ms x3 gen_ai.operation.name=chat\n  \
+                  shop CLIENT GET 40ms 20ms http.request.method=GET url.full=http://b/x\n    \
+                    b SERVER GET/x 42ms 15ms\n";
+    let database = Database::open(notation::spans(text), limits).expect("a database");
+    let at_once = "SELECT count(*) AS rows FROM entries";
+    let later = [
+        "SELECT count(*) AS rows, sum(edges.wire_nanos) AS wire FROM service_edges AS edges",
+        "SELECT count(*) AS rows, (SELECT count(*) FROM service_edges) AS edges FROM llm_calls",
+        "WITH llm_calls AS (SELECT 1 AS x) SELECT count(*) AS rows FROM llm_calls",
+    ];
+    runtime.expect("a runtime").block_on(async {
+        let planner = Planner::new(limits, &[at_once], &later).await.expect("a planner");
+        let reader = Reader::new(planner.clone(), &database).expect("a reader");
+        for (sql, rows) in [at_once].iter().chain(&later).zip([2, 1, 3, 1]) {
+            let asked = database.session().expect("a session").query(sql).await;
+            let plan = planner.plan(sql, Vec::new()).await.expect("a plan");
+            let answered = reader.query(Arc::new(plan), Vec::new()).await;
+            let [asked, answered] =
+                [asked, answered].map(|a| shown(&a.expect("an answer").batches));
+            assert_eq!(answered, asked, "{sql}");
+            assert!(asked.contains(&format!("| {rows} ")), "{sql}: {asked}");
         }
     });
 }

@@ -29,6 +29,8 @@ pub struct Case {
     pub line: usize,
     /// The blocks of trace notation, each a file of its own.
     pub spans: Vec<String>,
+    /// The first line of each, from 1.
+    pub spans_at: Vec<usize>,
     /// Configuration that overrides thresholds, as TOML.
     pub config: Option<String>,
     /// The lines of the block `findings`.
@@ -114,14 +116,15 @@ impl Case {
     /// # Errors
     /// The first block that is no trace notation.
     pub fn notation(&self) -> Result<Notation, CaseError> {
-        let block = |text: &String| {
+        let block = |(text, at): (&String, &usize)| {
             notation::parse(text).map_err(|error| CaseError {
                 path: self.path.clone(),
-                line: self.line,
+                line: at + error.line().unwrap_or(1) - 1,
                 what: format!("`{}`: block `spans`, {error}", self.heading),
             })
         };
-        Ok(Notation::join(self.spans.iter().map(block).collect::<Result<Vec<_>, _>>()?))
+        let blocks = self.spans.iter().zip(&self.spans_at).map(block);
+        Ok(Notation::join(blocks.collect::<Result<Vec<_>, _>>()?))
     }
 }
 

@@ -104,6 +104,7 @@ impl<'a> Section<'a> {
             heading: self.heading.to_owned(),
             line: self.line,
             spans: self.blocks_of("spans").into_iter().map(joined).collect(),
+            spans_at: self.blocks_of("spans").iter().map(|block| block.lines.start + 1).collect(),
             config,
             expected: findings.text.iter().map(|&line| line.to_owned()).collect(),
         })

@@ -76,6 +76,16 @@ fn sections_with_spans_are_cases() {
 }
 
 #[test]
+fn what_is_no_notation_is_named_by_its_line() {
+    let page = PAGE.replace("a SERVER two", "a SERVANT two");
+    let cases = parse_page(&page).expect("cases");
+    let error = cases[0].notation().expect_err("no notation");
+    let line = (1..).zip(page.lines()).find(|(_, line)| line.contains("SERVANT"));
+    assert_eq!(Some(error.line), line.map(|(at, _)| at));
+    assert!(error.what.starts_with("`Fires`: block `spans`, line 1: "), "{}", error.what);
+}
+
+#[test]
 fn a_case_without_findings_is_refused() {
     let page = "## Fires\n```spans\n```\n";
     let error = parse_page(page).expect_err("incomplete");

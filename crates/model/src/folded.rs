@@ -141,6 +141,13 @@ mod tests {
             rank(&mut findings);
             prop_assert_eq!(findings.len(), causes.len());
             let shown = folded(&findings);
+            let place = |id: &str| findings.iter().position(|f| f.finding_id == id);
+            for (at, finding) in findings.iter().enumerate() {
+                let cause = finding.caused_by.as_deref().and_then(place);
+                let is_root = shown.iter().any(|folded| folded.finding == finding);
+                // Behind its cause, unless it is in a circle or has none here.
+                prop_assert!(is_root || cause.is_some_and(|cause| cause < at));
+            }
             let mut all: Vec<&str> = shown
                 .iter()
                 .flat_map(|f| f.symptoms.iter().copied().chain([f.finding]))

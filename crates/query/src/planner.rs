@@ -76,19 +76,25 @@ impl PlannedQuery {
 }
 
 impl Planner {
-    /// Makes a planner for these queries, which will run side by side, and plans the views that
-    /// they read.
+    /// Makes a planner for queries, which will run side by side, and plans the views that several
+    /// read, one `at_once` among them. Those `later` may never be planned: a view that they alone
+    /// read is a part of each.
     ///
     /// # Errors
     ///
     /// [`Error::Internal`] when a table or view of ours is broken.
-    pub async fn new(limits: Limits, queries: &[&str]) -> Result<Self, Error> {
+    pub async fn new(limits: Limits, at_once: &[&str], later: &[&str]) -> Result<Self, Error> {
+        let queries = &[at_once, later].concat();
         let threads = Threads::new(limits.partitions);
         let partitions = (limits.partitions / queries.len().max(1)).max(1);
         let limits = Limits { partitions, ..limits };
         let named = Named::by(queries);
-        let (views_of_one, views) =
-            named.views.iter().copied().partition(|view| named.is_part_of_one(view));
+        let soon = Named::by(at_once);
+        let is_part = |view: &&View| {
+            let is_shared = named.readers(view).count() > 1 && soon.readers(view).count() > 0;
+            !is_shared && !named.is_redefined(view)
+        };
+        let (views_of_one, views) = named.views.iter().copied().partition(is_part);
         let words = named.words();
         let table = |name: &str, schema: &Schema| Outline {
             name: name.into(),
@@ -242,17 +248,20 @@ impl<'a> Named<'a> {
         self.texts.iter().flat_map(|(_, words)| words).cloned().collect()
     }
 
-    /// Returns whether one query or view reads a view, and has no expression of its own by that
-    /// name, perhaps over it.
-    fn is_part_of_one(&self, view: &View) -> bool {
+    /// Returns the queries, then the views, that name a view.
+    fn readers(&self, view: &View) -> impl Iterator<Item = &'a str> {
+        let readers = self.texts.iter().filter(|(_, words)| words.contains(view.name));
+        readers.map(|(sql, _)| *sql)
+    }
+
+    /// Returns whether a query has an expression of its own by the name of a view, perhaps over it.
+    fn is_redefined(&self, view: &View) -> bool {
+        // Parsing a query takes as long as planning a small one, and is asked of the few that name
+        // a view which is not shared. What cannot be parsed is told where it is planned.
         let reads = |(_, words): &&(&str, HashSet<String>)| words.contains(view.name);
-        let mut of_queries = self.texts[..self.queries].iter().filter(reads);
-        // Most queries do not name it, and parsing one takes as long as planning a small one. What
-        // cannot be parsed is told where it is planned.
-        self.texts.iter().filter(reads).count() == 1
-            && !of_queries.any(|(sql, _)| {
-                parse(sql).is_ok_and(|query| expressions(&query).any(|name| name == view.name))
-            })
+        self.texts[..self.queries].iter().filter(reads).any(|(sql, _)| {
+            parse(sql).is_ok_and(|query| expressions(&query).any(|name| name == view.name))
+        })
     }
 }
 

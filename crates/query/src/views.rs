@@ -22,6 +22,7 @@ pub const VIEWS: &[View] = &[
     view!("db_client_spans"),
     view!("cache_client_spans"),
     view!("call_client_spans"),
+    view!("llm_calls"),
     view!("service_edges"),
     view!("loop_candidates"),
     view!("loop_blocks"),

@@ -108,7 +108,7 @@ pub async fn check(rule: &Rule, limits: Limits) -> Result<Vec<Problem>, Error> {
             }
             check_words(&evidence_columns(&result), &mut problems);
             // It is run by a plan that is made before there are rows, which takes a little less.
-            let planner = Planner::new(limits, &[&rule.sql]).await?;
+            let planner = Planner::new(limits, &[&rule.sql], &[]).await?;
             let plan = planner.plan(&rule.sql, vec![(TABLE, params::schema(rule))]).await;
             plan.map_or_else(|error| problems.add_of_sql(error.to_string()), |_| ());
         }

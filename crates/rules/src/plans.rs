@@ -52,12 +52,13 @@ impl Plans {
     ) -> Result<Self, Error> {
         let rules = rules.rules();
         let is_running = |rule: &&Rule| !config.of(rule.name()).disabled;
-        let queries: Vec<&str> =
-            rules.iter().filter(is_running).map(|rule| rule.sql.as_str()).collect();
-        let planner = Planner::new(limits, &queries).await?;
+        let is_at_once = |rule: &&Rule| rule.manifest.requires.is_empty();
+        let (at_once, later): (Vec<_>, Vec<_>) =
+            rules.iter().filter(is_running).partition(is_at_once);
+        let planner = Planner::new(limits, &texts(&at_once), &texts(&later)).await?;
         let mut tasks = JoinSet::new();
-        let at_once = |rule: &&Rule| is_running(rule) && rule.manifest.requires.is_empty();
-        for (number, rule) in rules.iter().enumerate().filter(|(_, rule)| at_once(rule)) {
+        let is_planned = |rule: &&Rule| is_running(rule) && is_at_once(rule);
+        for (number, rule) in rules.iter().enumerate().filter(|(_, rule)| is_planned(rule)) {
             let (planner, rule) = (planner.clone(), rule.clone());
             tasks.spawn(async move { (number, planned(&planner, &rule).await) });
         }
@@ -78,6 +79,10 @@ impl Plans {
     pub(crate) fn reader(&self, database: &Database) -> Result<Reader, Error> {
         Ok(Reader::new(self.planner.clone(), database)?)
     }
+}
+
+fn texts<'a>(rules: &[&'a Rule]) -> Vec<&'a str> {
+    rules.iter().map(|rule| rule.sql.as_str()).collect()
 }
 
 async fn planned(planner: &Planner, rule: &Rule) -> Result<Arc<PlannedQuery>, String> {

@@ -12,16 +12,7 @@ WITH calls AS (
             ELSE split_part(lower(peer), ':', 1)
         END AS host,
         CASE WHEN url_full IS NULL THEN '' ELSE split_part(peer, ':', 2) END AS port,
-        CASE
-            WHEN url_full IS NULL THEN query_shape
-            ELSE concat(
-                split_part(query_shape, ' ', 1),
-                ' /',
-                regexp_replace(
-                    split_part(split_part(url_full, '#', 1), '?', 1), '^[A-Za-z]+://[^/]*/?', ''
-                )
-            )
-        END AS asked,
+        request_target AS asked,
         url_full IS NULL AS is_rpc,
         server_service_name IS NULL AS is_unanswered
     FROM call_client_spans

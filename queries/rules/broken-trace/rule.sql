@@ -25,16 +25,7 @@ WITH requests AS (
         trace_id,
         span_id,
         peer,
-        CASE
-            WHEN url_full IS NULL THEN query_shape
-            ELSE concat(
-                split_part(query_shape, ' ', 1),
-                ' /',
-                regexp_replace(
-                    split_part(split_part(url_full, '#', 1), '?', 1), '^[A-Za-z]+://[^/]*/?', ''
-                )
-            )
-        END AS asked,
+        request_target AS asked,
         url_full IS NULL AS is_rpc,
         server_service_name IS NOT NULL AS is_answered,
         start_time_unix_nano,

@@ -1,163 +1,34 @@
 -- One row for each request that waits for a call of a language model for its better part: its
 -- longest call of each model.
-WITH seen AS (
-    -- Every span that says it is a call, agents, workflows and tools aside. Spans without a length
-    -- are notes: Logfire writes one when a stream has ended.
-    SELECT
-        service_name,
-        endpoint,
-        kind,
-        trace_id,
-        span_id,
-        parent_span_id,
-        entry_span_id,
-        tiling_span_id,
-        scope_name,
-        start_time_unix_nano,
-        end_time_unix_nano,
-        duration_nanos,
-        critical_nanos + coalesce(wire_critical_nanos, 0) AS critical_nanos,
-        stalled_nanos,
-        status_code,
-        tiling_duration_nanos,
-        coalesce(gen_ai_request_model, gen_ai_response_model, gen_ai_provider_name, 'a model')
-            AS model,
-        CASE gen_ai_operation_name
-            WHEN 'completion' THEN 'text_completion'
-            WHEN 'embedding' THEN 'embeddings'
-            ELSE gen_ai_operation_name
-        END AS operation,
-        gen_ai_usage_input_tokens AS input_tokens,
-        gen_ai_usage_cache_read_input_tokens AS cached_tokens,
-        gen_ai_usage_output_tokens AS output_tokens,
-        code_file_path,
-        code_line_number
-    FROM spans_with_facts
-    WHERE
-        gen_ai_operation_name IN (
-            'chat', 'text_completion', 'completion', 'generate_content', 'embeddings', 'embedding'
-        )
-        AND kind IN ('CLIENT', 'INTERNAL')
-        AND duration_nanos > 0
-), near AS (
-    -- The spans of their traces.
-    SELECT
-        trace_id,
-        span_id,
-        parent_span_id,
-        tiling_span_id,
-        entry_span_id,
-        start_time_unix_nano,
-        asgi_event_type,
-        critical_nanos + coalesce(wire_critical_nanos, 0) AS critical_nanos
-    FROM spans_with_facts
-    WHERE trace_id IN (SELECT trace_id FROM seen)
-), nested AS (
-    -- Calls and what lies around them, up to four levels apart.
-    SELECT
-        seen.trace_id,
-        seen.span_id,
-        seen.entry_span_id,
-        unnest(
-            [
-                seen.parent_span_id, above_1.parent_span_id, above_2.parent_span_id,
-                above_3.parent_span_id
-            ]
-        ) AS outer_id
-    FROM seen
-    LEFT JOIN near AS above_1
-        ON above_1.trace_id = seen.trace_id AND above_1.span_id = seen.parent_span_id
-    LEFT JOIN near AS above_2
-        ON above_2.trace_id = seen.trace_id AND above_2.span_id = above_1.parent_span_id
-    LEFT JOIN near AS above_3
-        ON above_3.trace_id = seen.trace_id AND above_3.span_id = above_2.parent_span_id
-), mixed AS (
-    -- Parents under which more than one instrumentation saw calls; there are few.
-    SELECT trace_id, parent_span_id, operation
-    FROM seen
-    WHERE parent_span_id IS NOT NULL
-    GROUP BY trace_id, parent_span_id, operation
-    HAVING count(DISTINCT coalesce(scope_name, '')) > 1
-), doubles AS (
-    -- A call that lies around another of the same request is the same call, a framework's span
-    -- around its client's: the innermost counts. Of a gateway's own call and that of the service
-    -- which asked the gateway, the latter counts.
-    SELECT
-        nested.trace_id,
-        CASE
-            WHEN nested.entry_span_id = outer_call.entry_span_id THEN outer_call.span_id
-            ELSE nested.span_id
-        END AS span_id
-    FROM nested
-    JOIN seen AS outer_call
-        ON outer_call.trace_id = nested.trace_id AND outer_call.span_id = nested.outer_id
-    UNION
-    -- Two instrumentations of one client may write siblings, one in time within the other: there
-    -- the critical path is in the longer one.
-    SELECT inner_call.trace_id, inner_call.span_id
-    FROM mixed
-    JOIN seen AS outer_call
-        ON outer_call.trace_id = mixed.trace_id
-        AND outer_call.parent_span_id = mixed.parent_span_id
-        AND outer_call.operation = mixed.operation
-    JOIN seen AS inner_call
-        ON inner_call.trace_id = mixed.trace_id
-        AND inner_call.parent_span_id = mixed.parent_span_id
-        AND inner_call.operation = mixed.operation
-    WHERE
-        coalesce(inner_call.scope_name, '') <> coalesce(outer_call.scope_name, '')
-        AND inner_call.start_time_unix_nano >= outer_call.start_time_unix_nano
-        AND inner_call.end_time_unix_nano <= outer_call.end_time_unix_nano
-        AND (
-            inner_call.duration_nanos < outer_call.duration_nanos
-            OR inner_call.span_id > outer_call.span_id
-        )
-), children AS (
-    -- The HTTP client's span below the call has its share of the critical path.
-    SELECT trace_id, parent_span_id, tiling_span_id, sum(critical_nanos) AS critical_nanos
-    FROM near
-    GROUP BY trace_id, parent_span_id, tiling_span_id
-), sends AS (
+WITH sends AS (
     -- Parts of the response that were sent while the model answered: the user reads already.
-    SELECT seen.trace_id, seen.span_id, count(*) AS sends
-    FROM seen
-    JOIN near AS send
-        ON send.trace_id = seen.trace_id AND send.entry_span_id = seen.entry_span_id
+    SELECT call.trace_id, call.span_id, count(*) AS sends
+    FROM llm_calls AS call
+    JOIN spans_with_facts AS send
+        ON send.trace_id = call.trace_id AND send.entry_span_id = call.entry_span_id
     WHERE
         send.asgi_event_type = 'http.response.body'
-        AND send.start_time_unix_nano > seen.start_time_unix_nano
-        AND send.start_time_unix_nano < seen.end_time_unix_nano
-    GROUP BY seen.trace_id, seen.span_id
+        AND send.start_time_unix_nano > call.start_time_unix_nano
+        AND send.start_time_unix_nano < call.end_time_unix_nano
+    GROUP BY call.trace_id, call.span_id
 ), calls AS (
     SELECT
-        seen.*,
-        seen.duration_nanos - least(seen.stalled_nanos, seen.duration_nanos) AS llm_nanos,
+        call.*,
         -- Somebody waits for a request; for a task in the background, a worker's or a script's,
         -- spans do not say so.
-        entry.kind = 'SERVER' AND entry.tiling_span_id = seen.tiling_span_id AS is_waited_for,
+        entry.kind = 'SERVER' AND entry.tiling_span_id = call.tiling_span_id AS is_waited_for,
         row_number() OVER (
             PARTITION BY
-                seen.service_name, seen.trace_id, seen.entry_span_id, seen.tiling_span_id, model,
+                call.service_name, call.trace_id, call.entry_span_id, call.tiling_span_id, model,
                 operation
-            ORDER BY seen.duration_nanos DESC, seen.start_time_unix_nano, seen.span_id
+            ORDER BY call.duration_nanos DESC, call.start_time_unix_nano, call.span_id
         ) AS place
-    FROM seen
-    LEFT JOIN doubles ON doubles.trace_id = seen.trace_id AND doubles.span_id = seen.span_id
-    LEFT JOIN children
-        ON children.trace_id = seen.trace_id
-        AND children.parent_span_id = seen.span_id
-        AND children.tiling_span_id = seen.tiling_span_id
-    LEFT JOIN sends ON sends.trace_id = seen.trace_id AND sends.span_id = seen.span_id
+    FROM llm_calls AS call
+    LEFT JOIN sends ON sends.trace_id = call.trace_id AND sends.span_id = call.span_id
     -- Of a request whose span was lost nobody knows how long it took.
     JOIN entries AS entry
-        ON entry.trace_id = seen.trace_id AND entry.span_id = seen.entry_span_id
-    WHERE
-        doubles.span_id IS NULL
-        AND seen.status_code <> 'ERROR'
-        -- Nobody waits for a call that goes on after its parent, or has none.
-        AND seen.tiling_span_id <> seen.span_id
-        AND seen.critical_nanos + coalesce(children.critical_nanos, 0) > 0
-        AND coalesce(sends.sends, 0) < 2
+        ON entry.trace_id = call.trace_id AND entry.span_id = call.entry_span_id
+    WHERE is_critical AND coalesce(sends.sends, 0) < 2
 ), longest AS (
     SELECT
         calls.*,

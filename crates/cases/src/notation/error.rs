@@ -17,6 +17,16 @@ pub enum NotationError {
     TooLong { count: u64, longest: usize, bytes_max: u64 },
 }
 
+impl NotationError {
+    /// Returns the line of the block, from 1, that is no notation.
+    pub fn line(&self) -> Option<usize> {
+        match self {
+            Self::Unexpected { line, .. } => Some(*line),
+            Self::TooManySpans { .. } | Self::TooLong { .. } => None,
+        }
+    }
+}
+
 fn quoted(found: &str) -> String {
     if found.is_empty() { "the end of the line".to_owned() } else { format!("`{found}`") }
 }

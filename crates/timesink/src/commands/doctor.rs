@@ -57,6 +57,7 @@ struct Seen {
 impl Seen {
     fn of(mut analysis: Analysis, checks: &RuleSet, services: usize) -> Self {
         let is_check = |rule: &str| checks.get(rule).is_ok();
+        analysis.mutes_over.retain(|mute| mute.rule.as_deref().is_none_or(is_check));
         let of_checks = |all: &mut Vec<Finding>| {
             all.retain(|finding| is_check(&finding.rule));
             std::mem::take(all)
@@ -78,6 +79,7 @@ impl Seen {
             spans: self.analysis.spans,
             traces: self.analysis.traces,
             services: self.services,
+            repeated_spans: self.analysis.repeated_spans,
         }
     }
 

@@ -26,6 +26,7 @@ pub(crate) struct Checkup<'a> {
     pub(crate) spans: usize,
     pub(crate) traces: usize,
     pub(crate) services: usize,
+    pub(crate) repeated_spans: usize,
 }
 
 /// Writes what to change, then which rules can tell something with these spans and which cannot.
@@ -128,6 +129,7 @@ impl Checkup<'_> {
                 .extend(of_checks.filter(|(label, _)| matches!(*label, "failed" | "switched off")));
         }
         lines.extend(losses(self.input));
+        lines.extend(words::repeats(self.repeated_spans));
         lines
     }
 }
