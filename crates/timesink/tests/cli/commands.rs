@@ -182,6 +182,25 @@ fn a_users_rule_is_checked_to_the_line_and_its_cases_are_run() {
     }
 }
 
+/// Scenario: the page of cases is a link that leads nowhere.
+/// Guarantee: that is no folder without cases.
+#[cfg(unix)]
+#[test]
+fn cases_that_cannot_be_read_are_told() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../queries/rules/queue-lag");
+    let place = Place::new();
+    for file in ["rule.toml", "rule.sql", "README.md"] {
+        place.write(&format!("mine/queue-lag/{file}"), std::fs::read(shipped.join(file)).unwrap());
+    }
+    let without = place.run(&["rules", "check", "mine"]);
+    assert_eq!(without.stdout, "1 rule checked, 1 case run, no problems\n", "{without:?}");
+    std::os::unix::fs::symlink("cases.md", place.path("mine/queue-lag/cases.md")).unwrap();
+    let output = place.run(&["rules", "check", "mine"]);
+    let told = "error: mine/queue-lag/cases.md:1: failed to read the page: ";
+    assert!(output.stderr.starts_with(told), "{output:?}");
+    assert_eq!(output.code, 2);
+}
+
 const MANIFEST: &str = "name = \"mine\"\nsummary = \"s\"\ntitle = \"t\"\nmessage = \"m\"\n\
                         category = \"c\"\ngrain = \"trace\"\nseverity = \"warning\"\n\
                         status = { preview = \"0.1.0\" }\n[[remediation]]\nlibraries = []\n\
